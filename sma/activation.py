@@ -1,0 +1,144 @@
+"""Sparse Modular Activation: route, compress, run, extract, weight, sum."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from sma.compaction import Compaction, PackedCompaction
+from sma.elements import Elements
+from sma.recording import record_layer
+from sma.routing import Router, Routing
+from sma.state import State
+from sma.sub_module import SubModule
+
+
+@dataclass(frozen=True)
+class SMAState(State):
+    """Decoding state of one SMA layer.
+
+    Attributes:
+        position: `(B,)` long; the number of elements each row has seen.
+        router: the router's state.
+        sub_modules: one state per sub-module.
+    """
+
+    position: Tensor
+    router: State
+    sub_modules: tuple[State, ...]
+
+
+class SparseModularActivation(nn.Module):
+    r"""Every element activates any subset of M sub-modules; the others never see it.
+
+    $$ y_t = \sum_{m:\, a_t^m = 1} c_t^m\, f_m(h \text{ restricted to the elements active for } m)_t $$
+
+    with the hard decision a (no gradient) and the confidence c of the router (Eq. 3 of
+    https://arxiv.org/abs/2306.11197).
+
+    Args:
+        router: decides; `router.n_modules` must equal the number of sub-modules.
+        sub_modules: the M functions.
+        compaction: how active elements are laid out; `PackedCompaction()` by default.
+
+    Raises:
+        ValueError: if the router decides for another number of sub-modules.
+
+    Example:
+        >>> from sma.modules import GAU, LatentConfigurator
+        >>> sma = SparseModularActivation(LatentConfigurator(16, n_modules=1), [GAU(16, window=4)])
+        >>> sma(torch.randn(2, 10, 16)).shape
+        torch.Size([2, 10, 16])
+    """
+
+    def __init__(
+        self, router: Router, sub_modules: Sequence[SubModule], *, compaction: Compaction | None = None
+    ) -> None:
+        super().__init__()
+        if router.n_modules != len(sub_modules):
+            raise ValueError(
+                f"the router decides for n_modules={router.n_modules}, but there are {len(sub_modules)} "
+                "sub-modules; make them equal"
+            )
+        self.router = router
+        self.sub_modules = nn.ModuleList(sub_modules)
+        self.compaction = compaction if compaction is not None else PackedCompaction()
+
+    @property
+    def causal(self) -> bool:
+        """Whether no output depends on a later element."""
+        return all(part.causal for part in (self.router, *self.sub_modules))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Apply the activated sub-modules.
+
+        Args:
+            x: `(B, L, D)`.
+            mask: `(B, L)` bool, True = a real element. None: all are real.
+
+        Returns:
+            `(B, L, D)`; exactly 0 where nothing is active, padding included.
+        """
+        routing = self.router(x, mask)
+        batches = self._compress(x, routing)
+        results = [module(elements) for module, elements in zip(self.sub_modules, batches, strict=True)]
+        return self._combine(x, routing, batches, results, mask)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> SMAState:
+        """Decoding state before the first element of `batch_size` rows."""
+        router = self.router.init_state(batch_size, device=device, dtype=dtype)
+        states = (m.init_state(batch_size, device=device, dtype=dtype) for m in self.sub_modules)
+        return SMAState(torch.zeros(batch_size, dtype=torch.long, device=device), router, tuple(states))
+
+    def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:
+        """Process the next elements of every row, advancing `state` in place.
+
+        A sub-module's state advances only in the rows that activate it.
+
+        Args:
+            x: `(B, L, D)`, the next L elements; L = 1 decodes one.
+            state: as `init_state` returned it.
+            mask: `(B, L)` bool; padding does not advance a row.
+
+        Returns:
+            `(B, L, D)`, equal to `forward` over all elements so far.
+        """
+        routing = self.router.step(x, state.router, mask)
+        real = torch.ones_like(routing.active[..., 0]) if mask is None else mask
+        position = (state.position[:, None] + real.cumsum(1) - 1).flatten()
+        batches = [
+            replace(e, position=torch.where(e.valid, position.index_select(0, e.index), 0))
+            for e in self._compress(x, routing)
+        ]
+        results = [
+            module.step(elements, part)
+            for module, elements, part in zip(self.sub_modules, batches, state.sub_modules, strict=True)
+        ]
+        state.position.add_(real.sum(1))
+        return self._combine(x, routing, batches, results, mask)
+
+    def _compress(self, x: Tensor, routing: Routing) -> list[Elements]:
+        return [self.compaction.compress(x, active) for active in routing.active.unbind(-1)]
+
+    def _combine(
+        self,
+        x: Tensor,
+        routing: Routing,
+        batches: list[Elements],
+        results: list[Tensor],
+        mask: Tensor | None,
+    ) -> Tensor:
+        record_layer(self, routing, batches, mask)
+        output = torch.zeros_like(x)
+        for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
+            weight = routing.confidence[..., m].flatten().index_select(0, elements.index)
+            output = output + self.compaction.extract(
+                weight.unsqueeze(-1).to(result) * result, elements, x.shape
+            ).to(output)
+        return output
+
+
+SMA = SparseModularActivation

@@ -1,0 +1,139 @@
+"""`record()`: what every SMA layer decided, and what it cost."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from sma.elements import Elements
+from sma.routing import Routing
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One call of one SMA layer.
+
+    Attributes:
+        name: the layer's dotted name in the recorded model; "" for the model itself.
+        routing: its decisions, `(B, L, M)`, attached to the graph.
+        mask: `(B, L)` bool, True = a real element.
+        n_elements: `(M,)` long; elements that each sub-module received.
+        modules: the layer's sub-modules.
+    """
+
+    name: str
+    routing: Routing
+    mask: Tensor
+    n_elements: Tensor
+    modules: Sequence[nn.Module] = field(repr=False)
+
+    @property
+    def activation_rate(self) -> Tensor:
+        """`(M,)` float: the share of the real elements that activated each sub-module."""
+        return self.routing.active.sum((0, 1)) / self.mask.sum().clamp(min=1)
+
+    @property
+    def overflow(self) -> Tensor:
+        """`(M,)` long: active elements that a fixed capacity had no slot for."""
+        return self.routing.active.sum((0, 1)) - self.n_elements
+
+    @property
+    def flops(self) -> list[int]:
+        """Floating-point operations that each sub-module really spent, forward."""
+        return [m.flops(n) for m, n in zip(self.modules, self.n_elements.tolist(), strict=True)]
+
+
+@dataclass
+class Recording:
+    """What was recorded: the SMA layers' calls, in order.
+
+    Attributes:
+        layers: one record per call of an SMA layer.
+    """
+
+    layers: list[LayerRecord] = field(default_factory=list)
+    _names: Mapping[int, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """The routers' auxiliary losses, summed over layers by name."""
+        totals: dict[str, Tensor] = {}
+        for layer in self.layers:
+            for name, loss in layer.routing.losses.items():
+                totals[name] = totals[name] + loss if name in totals else loss
+        return totals
+
+    @property
+    def activation_rates(self) -> dict[str, list[float]]:
+        """Activation rate per sub-module, by layer name; a layer called several times is averaged."""
+        rates: dict[str, list[Tensor]] = {}
+        for layer in self.layers:
+            rates.setdefault(layer.name, []).append(layer.activation_rate)
+        return {name: torch.stack(values).mean(0).tolist() for name, values in rates.items()}
+
+
+_current: ContextVar[Recording | None] = ContextVar("recording", default=None)
+
+
+@contextmanager
+def record(model: nn.Module | None = None) -> Iterator[Recording]:
+    """Record every SMA layer that runs inside the `with` block.
+
+    Args:
+        model: layers are named by their dotted path in it. None: in the outermost model that announces
+            itself with `naming`, as the models of `sma.architectures` do.
+
+    Yields:
+        The recording, filled as layers run. Nested recordings do not see each other's layers.
+
+    Example:
+        >>> from sma.architectures import seqboat
+        >>> model = seqboat(vocab_size=10, d_model=16, n_layers=2).build()
+        >>> with record() as recording:
+        ...     logits = model(torch.zeros(1, 5, dtype=torch.long))
+        >>> [layer.name for layer in recording.layers]
+        ['blocks.0.branches.1', 'blocks.1.branches.1']
+    """
+    recording = Recording(_names=_layer_names(model))
+    token = _current.set(recording)
+    try:
+        yield recording
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def naming(model: nn.Module) -> Iterator[None]:
+    """Announce `model` as the root that recorded layers are named after, unless there is one already."""
+    recording = _current.get()
+    if recording is None or recording._names:
+        yield
+        return
+    recording._names = _layer_names(model)
+    try:
+        yield
+    finally:
+        recording._names = {}
+
+
+def record_layer(
+    layer: nn.Module, routing: Routing, batches: Sequence[Elements], mask: Tensor | None
+) -> None:
+    """Add a call of an SMA layer to the current recording, if there is one."""
+    recording = _current.get()
+    if recording is None:
+        return
+    if mask is None:
+        mask = torch.ones_like(routing.active[..., 0])
+    received = torch.stack([elements.valid.sum() for elements in batches])
+    modules = list(layer.sub_modules)  # type: ignore[arg-type]
+    recording.layers.append(
+        LayerRecord(recording._names.get(id(layer), ""), routing, mask, received, modules)
+    )
+
+
+def _layer_names(model: nn.Module | None) -> dict[int, str]:
+    return {} if model is None else {id(module): name for name, module in model.named_modules()}

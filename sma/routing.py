@@ -1,0 +1,95 @@
+"""The routing decision: which elements activate which sub-modules, and how confidently."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from sma.state import NoState, State
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The decision of a router for every element and sub-module.
+
+    Attributes:
+        active: `(B, L, M)` bool; whether an element activates a sub-module. Carries no gradient and is
+            False at padding.
+        confidence: `(B, L, M)` float in [0, 1]; the weight of the sub-module's output. All of the
+            router's gradient flows through it, and only where `active` is True.
+        losses: named scalar auxiliary losses (load balance, activation budget, ...), unweighted sums are
+            never taken here: each is already multiplied by its coefficient.
+
+    Raises:
+        ValueError: if shapes or dtypes do not agree.
+    """
+
+    active: Tensor
+    confidence: Tensor
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.active.dtype != torch.bool:
+            raise ValueError(f"Routing.active must be bool, got {self.active.dtype}; compare, don't cast")
+        if self.active.dim() != 3 or self.active.shape != self.confidence.shape:
+            raise ValueError(
+                "Routing.active and Routing.confidence must both be (B, L, M), got "
+                f"{tuple(self.active.shape)} and {tuple(self.confidence.shape)}"
+            )
+
+
+class Router(nn.Module, ABC):
+    """Decides for every element which of `n_modules` sub-modules it activates.
+
+    A decision may depend on other elements. `causal` says whether the decision at t depends on nothing after
+    t; only then can the router be used in step-by-step decoding. A router whose decision depends on the
+    *past* as well overrides `init_state` and `step`.
+
+    Args:
+        n_modules: M, the number of sub-modules behind this router; at least 1.
+
+    Raises:
+        ValueError: if `n_modules` is less than 1.
+    """
+
+    causal: bool = True
+
+    def __init__(self, n_modules: int) -> None:
+        super().__init__()
+        if n_modules < 1:
+            raise ValueError(f"n_modules must be at least 1, got {n_modules}")
+        self.n_modules = n_modules
+
+    @abstractmethod
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
+        """Route every element.
+
+        Args:
+            x: `(B, L, D)`.
+            mask: `(B, L)` bool, True = a real element. None: all are real.
+
+        Returns:
+            The routing, with `active` False at padding.
+        """
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """State before the first element. Routers that look at one element only need none."""
+        if not self.causal:
+            raise NotImplementedError(
+                f"{type(self).__name__} decides by looking at later elements (causal = False), so it cannot "
+                "decode step by step; use a causal router, or one that carries a causal predictor"
+            )
+        return NoState()
+
+    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Routing:
+        """Route the next elements of every row, `(B, L, D)` with any L, advancing `state` in place."""
+        return self(x, mask)
+
+
+def mask_padding(active: Tensor, mask: Tensor | None) -> Tensor:
+    """`active (B, L, M)` with False wherever `mask (B, L)` is False."""
+    return active if mask is None else active & mask.unsqueeze(-1)

@@ -1,0 +1,150 @@
+"""Specs: declarative, validated descriptions that build modules, in an open set of kinds."""
+
+import difflib
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+
+ENTRY_POINT_GROUP = "sma.specs"
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, closed to unknown fields, with a `kind` that names what it builds.
+
+    A *family* is a direct abstract subclass (`RouterSpec`, `MixerSpec`, ...); a kind is unique in its family.
+    A concrete spec declares `kind: Literal["my_kind"] = "my_kind"` and implements its family's `build`, and
+    joins by the decorator `@register`, or from another package by an entry point in the group `sma.specs`:
+
+        [project.entry-points."sma.specs"]
+        my_kind = "my_package:MySpec"
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str
+
+    @classmethod
+    def family(cls) -> type["Spec"]:
+        """The direct subclass of `Spec` that this spec descends from."""
+        mro = cls.__mro__
+        return mro[mro.index(Spec) - 1] if cls is not Spec else Spec
+
+
+SpecType = TypeVar("SpecType", bound=Spec)
+
+_registered: dict[tuple[type[Spec], str], type[Spec]] = {}
+
+
+def register(spec: type[SpecType]) -> type[SpecType]:
+    """Class decorator: make a concrete spec known under its `kind`.
+
+    Raises:
+        ValueError: if the spec has no `kind` of its own, or another class holds that kind in its family.
+    """
+    kind = spec.model_fields["kind"].default
+    if not isinstance(kind, str):
+        raise ValueError(f'{spec.__qualname__} needs its own kind, as `kind: Literal["name"] = "name"`')
+    holder = _registered.setdefault((spec.family(), kind), spec)
+    if _origin(holder) != _origin(spec):
+        raise ValueError(
+            f"kind {kind!r} of {spec.family().__name__} is registered by both {_origin(holder)} and "
+            f"{_origin(spec)}; rename one"
+        )
+    _registered[spec.family(), kind] = spec  # a reloaded module replaces its own class
+    return spec
+
+
+def kinds(family: type[Spec]) -> dict[str, type[Spec]]:
+    """All specs of a family by kind: registered ones, and those of installed packages.
+
+    Packages that fail to import are left out here; asking for one of their kinds says why.
+    """
+    found = {kind: spec for (owner, kind), spec in _registered.items() if owner is family}
+    for point in _entry_points():
+        try:
+            spec = _load(point)
+        except ValueError:
+            continue
+        if spec.family() is family:
+            found.setdefault(point.name, spec)
+    return found
+
+
+def find(family: type[SpecType], kind: str) -> type[SpecType]:
+    """The spec of a family that is known as `kind`.
+
+    Raises:
+        ValueError: if there is none, if two packages claim it, or if its package fails to import; the
+            message names the package, or the kinds that exist.
+    """
+    candidates: dict[str, type[Spec]] = {}
+    if (family, kind) in _registered:
+        spec = _registered[family, kind]
+        candidates[_origin(spec)] = spec
+    for point in _entry_points():
+        if point.name == kind:
+            spec = _load(point)
+            if spec.family() is family:
+                candidates[_origin(spec)] = spec
+    if len(candidates) > 1:
+        raise ValueError(f"kind {kind!r} is claimed by {' and by '.join(sorted(candidates))}; uninstall one")
+    if not candidates:
+        known = sorted(kinds(family))
+        near = difflib.get_close_matches(kind, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        raise ValueError(f"unknown kind {kind!r} of {family.__name__}{hint} known kinds: {', '.join(known)}")
+    return next(iter(candidates.values()))  # type: ignore[return-value]
+
+
+def open_field(family: type[Spec]) -> Callable[[Any], Any]:
+    """The validator behind `OneOf`: turns a mapping with a `kind` into that kind's spec."""
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, str):  # a bare kind is short for {kind: ...}
+            value = {"kind": value}
+        if not isinstance(value, dict):
+            return value
+        kind = value.get("kind")
+        if not isinstance(kind, str):
+            known = ", ".join(sorted(kinds(family)))
+            raise ValueError(f"needs a `kind`, one of: {known}")
+        return find(family, kind).model_validate(value)
+
+    return resolve
+
+
+class OneOf:
+    """`OneOf[RouterSpec]`: a field that takes any kind of a family, from any package.
+
+    The field accepts a spec, a mapping with its `kind`, or a bare kind name, and dumps every field of what
+    it holds.
+    """
+
+    def __class_getitem__(cls, family: type[SpecType]) -> Any:
+        return Annotated[SerializeAsAny[family], BeforeValidator(open_field(family))]  # type: ignore[valid-type]
+
+
+@cache
+def _entry_points() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))
+
+
+def _load(point: EntryPoint) -> type[Spec]:
+    package = point.dist.name if point.dist is not None else point.value
+    try:
+        spec = point.load()
+    except Exception as error:
+        raise ValueError(
+            f"kind {point.name!r} comes from the package {package!r}, which fails to import "
+            f"({type(error).__name__}: {error}); repair or uninstall it"
+        ) from error
+    if not (isinstance(spec, type) and issubclass(spec, Spec)):
+        raise ValueError(f"the entry point {point.name!r} of {package!r} is {spec!r}, not a Spec class")
+    return spec
+
+
+def _origin(spec: type[Spec]) -> str:
+    return f"{spec.__module__}.{spec.__qualname__}"

@@ -1,0 +1,75 @@
+"""Decoding state: what a model remembers between steps, as batch-first tensors."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+S = TypeVar("S", bound="State")
+
+
+@dataclass(frozen=True)
+class State:
+    """Base of all decoding states: a dataclass of tensors, nested states and tuples of states.
+
+    Every tensor has the batch as its first dimension, so rows can leave (`select`) and join (`insert`) a
+    running batch. A step updates the tensors in place.
+    """
+
+    def map(self: S, function: Callable[[Tensor], Tensor]) -> S:
+        """A new state with `function` applied to every tensor."""
+        return type(self)(**{f.name: _map(getattr(self, f.name), function) for f in fields(self)})
+
+    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """All tensors with their dotted names, in a fixed order."""
+        for f in fields(self):
+            yield from _tensors(getattr(self, f.name), f"{prefix}{f.name}")
+
+    def select(self: S, rows: Tensor) -> S:
+        """A copy that holds only `rows` (long indices or a bool mask over the batch), in that order."""
+        return self.map(lambda tensor: tensor[rows])
+
+    def insert(self: S, rows: Tensor, other: S) -> None:
+        """Overwrite `rows` (long indices) with the rows of `other`, in place.
+
+        Raises:
+            ValueError: if `other` was made by a differently shaped model or holds another number of rows.
+        """
+        for (name, mine), (other_name, theirs) in zip(self.tensors(), other.tensors(), strict=True):
+            if name != other_name or mine.shape[1:] != theirs.shape[1:] or len(theirs) != len(rows):
+                raise ValueError(
+                    f"cannot insert state {other_name} {tuple(theirs.shape)} into {len(rows)} rows of "
+                    f"{name} {tuple(mine.shape)}; both states must come from the same model"
+                )
+            mine[rows] = theirs.to(mine)
+
+    def to(self: S, device: torch.device | str) -> S:
+        """A copy on `device`."""
+        return self.map(lambda tensor: tensor.to(device))
+
+
+@dataclass(frozen=True)
+class NoState(State):
+    """The state of a part that remembers nothing."""
+
+
+def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, State):
+        return value.map(function)
+    if isinstance(value, tuple):
+        return tuple(_map(item, function) for item in value)
+    raise TypeError(f"a State holds tensors, states and tuples of them, not {type(value).__name__}")
+
+
+def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, State):
+        yield from value.tensors(f"{name}.")
+    else:
+        for i, item in enumerate(value):
+            yield from _tensors(item, f"{name}.{i}")

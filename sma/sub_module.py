@@ -1,0 +1,102 @@
+"""The contract of a sub-module: what can be routed."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from sma.elements import Elements
+from sma.state import NoState, State
+
+
+class SubModule(nn.Module, ABC):
+    """A function of the active elements of a batch, and of nothing else.
+
+    Elements of different rows must not influence each other, and padding slots must influence nothing; what
+    is returned in a padding slot is dropped, but must be finite. All parameters must take part for any
+    number of elements, zero included, so that every gradient is a tensor.
+
+    `causal` says whether an element's result depends on nothing after it.
+
+    Decoding is optional: a sub-module that supports it implements `init_state` and `step`.
+    """
+
+    causal: bool = True
+
+    @abstractmethod
+    def forward(self, elements: Elements) -> Tensor:
+        """One result per slot.
+
+        Args:
+            elements: T slots with `x (T, D)`.
+
+        Returns:
+            `(T, D)`.
+        """
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """The decoding state of `batch_size` rows before their first element."""
+        raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
+
+    def step(self, elements: Elements, state: State) -> Tensor:
+        """Process the next active elements of some rows, advancing `state` in place.
+
+        A row without elements here keeps its state. One element per active row is a decoding step; more of
+        them, in order, are a chunk of a prompt. The result equals `forward` on all elements so far.
+
+        Args:
+            elements: the new elements; their `row` says which row of the state they continue.
+            state: as `init_state` returned it.
+
+        Returns:
+            `(T, D)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
+
+    def flops(self, n: int) -> int:
+        """Floating-point operations of a forward pass over `n` elements; a multiply-add counts as 2.
+
+        Matrix products and attention are counted, element-wise functions are not.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not count its operations")
+
+
+class Pointwise(SubModule):
+    """Any module that maps `(T, D)` to `(T, D)` element by element, as a sub-module.
+
+    Args:
+        module: applied to the flat list. It must treat slots independently.
+        flops_per_element: for `flops`: a count, or None to count two per weight of every matrix.
+
+    Example:
+        >>> module = Pointwise(nn.Linear(4, 4))
+        >>> module.flops(10)
+        320
+    """
+
+    def __init__(self, module: nn.Module, *, flops_per_element: int | None = None) -> None:
+        super().__init__()
+        self.module = module
+        self.flops_per_element = flops_per_element
+
+    def forward(self, elements: Elements) -> Tensor:
+        """See `SubModule.forward`."""
+        return self.module(elements.x)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """See `SubModule.init_state`; nothing to remember."""
+        return NoState()
+
+    def step(self, elements: Elements, state: State) -> Tensor:
+        """See `SubModule.step`."""
+        return self.module(elements.x)
+
+    def flops(self, n: int) -> int:
+        """See `SubModule.flops`."""
+        if self.flops_per_element is not None:
+            return n * self.flops_per_element
+        return n * sum(2 * p.numel() for p in self.module.parameters() if p.dim() == 2)
