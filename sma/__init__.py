@@ -5,6 +5,7 @@ from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, Pad
 from sma.elements import Elements
 from sma.recording import LayerRecord, Recording, naming, record
 from sma.routing import Router, Routing, mask_padding
+from sma.sequence import PerElement, SequenceModule
 from sma.spec import OneOf, Spec, register
 from sma.state import NoState, State
 from sma.sub_module import Pointwise, SubModule
@@ -21,11 +22,13 @@ __all__ = [
     "OneOf",
     "PackedCompaction",
     "PaddedCompaction",
+    "PerElement",
     "Pointwise",
     "Recording",
     "Router",
     "Routing",
     "SMAState",
+    "SequenceModule",
     "SparseModularActivation",
     "Spec",
     "State",

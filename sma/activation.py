@@ -10,6 +10,7 @@ from sma.compaction import Compaction, PackedCompaction
 from sma.elements import Elements
 from sma.recording import record_layer
 from sma.routing import Router, Routing
+from sma.sequence import SequenceModule
 from sma.state import State
 from sma.sub_module import SubModule
 
@@ -29,7 +30,7 @@ class SMAState(State):
     sub_modules: tuple[State, ...]
 
 
-class SparseModularActivation(nn.Module):
+class SparseModularActivation(SequenceModule):
     r"""Every element activates any subset of M sub-modules; the others never see it.
 
     $$ y_t = \sum_{m:\, a_t^m = 1} c_t^m\, f_m(h \text{ restricted to the elements active for } m)_t $$
@@ -66,7 +67,7 @@ class SparseModularActivation(nn.Module):
         self.compaction = compaction if compaction is not None else PackedCompaction()
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # type: ignore[override]
         """Whether no output depends on a later element."""
         return all(part.causal for part in (self.router, *self.sub_modules))
 

@@ -118,7 +118,7 @@ class CapacityCompaction(Compaction):
     def __init__(self, capacity: int | float, *, strict: bool = False) -> None:
         if capacity <= 0 or (isinstance(capacity, float) and capacity > 1):
             raise ValueError(
-                f"capacity must be a positive int (slots per row) or a float in (0, 1] (fraction of the row), "
+                "capacity must be a positive int (slots per row) or a float in (0, 1] (fraction of the row), "
                 f"got {capacity!r}"
             )
         self.capacity = capacity

@@ -1,0 +1,79 @@
+"""The contract of everything that maps a batch of sequences to a batch of sequences."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from sma.state import NoState, State
+
+
+class SequenceModule(nn.Module, ABC):
+    """A map `(B, L, D) -> (B, L, D)`: a mixer, a branch, a block, an SMA layer.
+
+    A row's result does not depend on its batch-mates or on what padding holds. `causal` says whether a
+    result depends on nothing after it; only then `init_state` and `step` exist.
+    """
+
+    causal: bool = True
+
+    @abstractmethod
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map whole sequences.
+
+        Args:
+            x: `(B, L, D)`.
+            mask: `(B, L)` bool, True = a real element. None: all are real.
+
+        Returns:
+            `(B, L, D)`.
+        """
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """The decoding state of `batch_size` rows before their first element."""
+        raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
+
+    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+        """Process the next L elements of every row, advancing `state` in place.
+
+        Args:
+            x: `(B, L, D)`; L = 1 decodes one element, more are a chunk of a prompt.
+            state: as `init_state` returned it.
+            mask: `(B, L)` bool; padding does not advance a row. Each row's real elements are contiguous.
+
+        Returns:
+            `(B, L, D)`, equal at real elements to `forward` on all elements so far.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
+
+
+class PerElement(SequenceModule):
+    """Any module that treats elements independently, as a `SequenceModule` without state.
+
+    Args:
+        module: maps `(..., D)` to `(..., D)`.
+
+    Example:
+        >>> PerElement(nn.Linear(4, 4))(torch.zeros(2, 3, 4)).shape
+        torch.Size([2, 3, 4])
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `SequenceModule.forward`."""
+        return self.module(x)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """See `SequenceModule.init_state`; nothing to remember."""
+        return NoState()
+
+    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+        """See `SequenceModule.step`."""
+        return self.module(x)
