@@ -1,14 +1,18 @@
 """Sparse Modular Activation: every element decides which sub-modules it activates, and skips the rest."""
 
-from sma.activation import SMA, SMAState, SparseModularActivation
-from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, PaddedCompaction
-from sma.elements import Elements
-from sma.recording import LayerRecord, Recording, naming, record
-from sma.routing import Router, Routing, mask_padding
-from sma.sequence import PerElement, SequenceModule
-from sma.spec import OneOf, Spec, register
-from sma.state import NoState, State
-from sma.sub_module import Pointwise, SubModule
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sma.activation import SMA, SMAState, SparseModularActivation
+    from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, PaddedCompaction
+    from sma.elements import Elements
+    from sma.recording import LayerRecord, Recording, naming, record
+    from sma.routing import Router, Routing, mask_padding
+    from sma.sequence import PerElement, SequenceModule
+    from sma.spec import OneOf, Spec, register
+    from sma.state import NoState, State
+    from sma.sub_module import Pointwise, SubModule
 
 __version__ = "0.1.0"
 
@@ -38,3 +42,29 @@ __all__ = [
     "record",
     "register",
 ]
+
+_PARTS = (
+    "activation",
+    "compaction",
+    "elements",
+    "recording",
+    "routing",
+    "sequence",
+    "spec",
+    "state",
+    "sub_module",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the parts at the first use of a name: `sma --help` then needs no torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for part in _PARTS:
+        module = import_module(f"{__name__}.{part}")
+        globals().update({key: value for key, value in vars(module).items() if key in __all__})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
