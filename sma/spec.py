@@ -1,12 +1,12 @@
 """Specs: declarative, validated descriptions that build modules, in an open set of kinds."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
 
 ENTRY_POINT_GROUP = "sma.specs"
 
@@ -31,6 +31,21 @@ class Spec(BaseModel):
         """The direct subclass of `Spec` that this spec descends from."""
         mro = cls.__mro__
         return mro[mro.index(Spec) - 1] if cls is not Spec else Spec
+
+    @property
+    def causal(self) -> bool:
+        """Whether nothing that this spec builds looks at later elements; what it contains not counted."""
+        return not getattr(self, "bidirectional", False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name in values:
+                if name not in cls.model_fields:
+                    known = ", ".join(cls.model_fields)
+                    raise ValueError(f"unknown field {name!r}{_near(str(name), cls.model_fields)} fields: {known}")
+        return values
 
 
 SpecType = TypeVar("SpecType", bound=Spec)
@@ -93,9 +108,9 @@ def find(family: type[SpecType], kind: str) -> type[SpecType]:
         raise ValueError(f"kind {kind!r} is claimed by {' and by '.join(sorted(candidates))}; uninstall one")
     if not candidates:
         known = sorted(kinds(family))
-        near = difflib.get_close_matches(kind, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
-        raise ValueError(f"unknown kind {kind!r} of {family.__name__}{hint} known kinds: {', '.join(known)}")
+        raise ValueError(
+            f"unknown kind {kind!r} of {family.__name__}{_near(kind, known)} known kinds: {', '.join(known)}"
+        )
     return next(iter(candidates.values()))  # type: ignore[return-value]
 
 
@@ -144,6 +159,25 @@ def _load(point: EntryPoint) -> type[Spec]:
     if not (isinstance(spec, type) and issubclass(spec, Spec)):
         raise ValueError(f"the entry point {point.name!r} of {package!r} is {spec!r}, not a Spec class")
     return spec
+
+
+def walk(spec: Spec, path: str = "") -> Iterator[tuple[str, Spec]]:
+    """A spec and all specs it contains, each with its dotted path from there ("" for itself)."""
+    yield path, spec
+    prefix = f"{path}." if path else ""
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        if isinstance(value, Spec):
+            yield from walk(value, f"{prefix}{name}")
+        elif isinstance(value, tuple):
+            for i, item in enumerate(value):
+                if isinstance(item, Spec):
+                    yield from walk(item, f"{prefix}{name}.{i}")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ";"
 
 
 def _origin(spec: type[Spec]) -> str:

@@ -1,4 +1,54 @@
-"""TBD."""
+"""Training: tasks (data), trainer, checkpoints, reports, and the `sma` command."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if __name__ == "training":
     raise ImportError("import sma.training instead of training: the bare name is only its folder in the repository")
+
+if TYPE_CHECKING:
+    from sma.training.config import TrainSpec
+    from sma.training.errors import RunError
+    from sma.training.evaluation import Evaluation, evaluate
+    from sma.training.optimizers import OptimizerSpec
+    from sma.training.runs import Run
+    from sma.training.schedules import ScheduleSpec
+    from sma.training.tasks import Batch, Task, TaskSpec
+    from sma.training.trainer import Trainer, train
+
+_HOMES = {
+    "Batch": "tasks",
+    "Evaluation": "evaluation",
+    "OptimizerSpec": "optimizers",
+    "Run": "runs",
+    "RunError": "errors",
+    "ScheduleSpec": "schedules",
+    "Task": "tasks",
+    "TaskSpec": "tasks",
+    "TrainSpec": "config",
+    "Trainer": "trainer",
+    "evaluate": "evaluation",
+    "train": "trainer",
+}
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "OptimizerSpec",
+    "Run",
+    "RunError",
+    "ScheduleSpec",
+    "Task",
+    "TaskSpec",
+    "TrainSpec",
+    "Trainer",
+    "evaluate",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part at the first use of a name of it: the command's help then needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,51 @@
+# `make train` and `make test` set everything up themselves: they need python3, make and git.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+WORKERS ?= 2
+ARGS ?=
+REFERENCE ?=
+
+export HYPOTHESIS_PROFILE ?= ci
+
+.PHONY: help train test test-slow lint format bench wheel clean
+
+help:
+	@echo "make train   train SeqBoat on the Python standard library's source; ARGS='...' go to sma train"
+	@echo "make test    lint, type-check and test"
+	@echo "make bench   measure speed and memory; REFERENCE=/path/to/SeqBoat measures the published code too"
+	@echo "make wheel   build the wheel, install it in a clean environment, run the examples against it"
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -c constraints.txt -e ".[dev]"
+	touch $@
+
+train: $(BIN)/.installed
+	$(BIN)/sma train $(ARGS)
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-slow: $(BIN)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(BIN)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BIN)/.installed
+	$(BIN)/python -m benchmarks $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
+
+wheel: $(BIN)/.installed
+	PYTHON=$(BIN)/python sh tests/check_wheel.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,125 @@
+"""Specs and models on disk: YAML or JSON, and `spec.json` + `model.safetensors` in a folder."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from sma.architectures.families import ModelSpec
+from sma.architectures.sequence_model import SequenceModel
+from sma.spec import find
+
+SPEC_FILE = "spec.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def load_spec(path: str | Path) -> ModelSpec:
+    """Read a model's spec from a YAML or JSON file.
+
+    Raises:
+        ValueError: if the file is not YAML or JSON, or holds no model spec; pydantic's ValidationError, which
+            names every wrong field, is one.
+        FileNotFoundError: if there is no such file.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)  # JSON is YAML
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+    return parse_spec(values)
+
+
+def parse_spec(values: Any) -> ModelSpec:
+    """The model spec in a mapping, as YAML and JSON give it.
+
+    Raises:
+        ValueError: see `load_spec`.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"a spec is a mapping with a `kind`, got {type(values).__name__}")
+    return find(ModelSpec, str(values.get("kind", "sequence_model"))).model_validate(values)
+
+
+def dump_spec(spec: ModelSpec) -> str:
+    """A spec as YAML, every field written out."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+
+
+def save_model(model: SequenceModel, folder: str | Path) -> None:
+    """Write `spec.json` and `model.safetensors`; shared weights are written once.
+
+    Each file appears whole or not at all, replacing an older one.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = json.dumps(model.spec.model_dump(mode="json"), indent=2) + "\n"
+    _write(folder / SPEC_FILE, lambda path: path.write_text(spec, encoding="utf-8"))
+    tensors = {name: tensor.contiguous() for name, tensor in _own_tensors(model).items()}
+    _write(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+
+
+def load_model(folder: str | Path) -> SequenceModel:
+    """Build the model that a folder describes, with its weights, in evaluation mode.
+
+    Raises:
+        ValueError: if the weights are truncated, or belong to another spec; the message names the file.
+        FileNotFoundError: if a file is missing.
+    """
+    folder = Path(folder)
+    model = load_spec(folder / SPEC_FILE).build()
+    load_weights(model, folder / WEIGHTS_FILE)
+    return model.eval()  # type: ignore[return-value]
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Fill a model with the weights in a safetensors file.
+
+    Raises:
+        ValueError: if the file is truncated, or its names and shapes are not the model's.
+        FileNotFoundError: if there is no such file.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
+    own = _own_tensors(model)
+    wrong = [
+        f"{name} ({_shape(tensors.get(name))} in the file, {_shape(own.get(name))} in the model)"
+        for name in sorted(own.keys() | tensors.keys())
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"{path} holds the weights of another spec: {', '.join(wrong[:3])}{more}")
+    missing = model.load_state_dict(tensors, strict=False).missing_keys
+    assert not set(missing) & own.keys()
+
+
+def _own_tensors(model: nn.Module) -> dict[str, Any]:
+    """The state dict with shared tensors under their first name only."""
+    seen: dict[int, str] = {}
+    state = model.state_dict(keep_vars=True)
+    return {n: t.detach() for n, t in state.items() if seen.setdefault(id(t), n) == n}
+
+
+def _shape(tensor: Any) -> str:
+    return "missing" if tensor is None else str(tuple(tensor.shape))
+
+
+def _write(path: Path, write: Any) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(Path(name))
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

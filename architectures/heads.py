@@ -1,0 +1,146 @@
+"""Heads: `(B, L, D)` to class scores or next-token scores, and their specs."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sma import register
+from sma.architectures.embeddings import TokenEmbedding
+from sma.architectures.families import Dropout, HeadSpec, Size
+from sma.modules.linear import linear
+
+
+def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of each row's real elements, `(B, L, D) -> (B, D)`; 0 for a row without any."""
+    if mask is None:
+        return x.sum(1) / max(x.shape[1], 1)
+    return x.masked_fill(~mask.unsqueeze(-1), 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+class Classifier(nn.Module):
+    """Mean pooling over real elements, then one or two linear layers.
+
+    Args:
+        d_model: D.
+        n_classes: C.
+        n_documents: 1, or 2 to classify pairs: their pooled rows u, v enter as [v, u, u * v, u - v], as in
+            the published retrieval model.
+        d_hidden: width of a hidden layer with GELU; None for no hidden layer.
+        bias: of the last layer.
+        dropout: on the hidden layer, before GELU as published.
+
+    Example:
+        >>> Classifier(8, n_classes=10, d_hidden=16)(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        n_classes: int,
+        n_documents: int = 1,
+        d_hidden: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        d_pooled = d_model if n_documents == 1 else 4 * d_model
+        if d_hidden is None:
+            self.hidden = None
+            self.output = linear(d_pooled, n_classes, bias=bias)
+            return
+        self.hidden = nn.Sequential(nn.Linear(d_pooled, d_hidden), nn.Dropout(dropout), nn.GELU())
+        self.output = nn.Linear(d_hidden, n_classes, bias=bias)
+        for layer in (self.hidden[0], self.output):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        mask: Tensor | None | tuple[Tensor | None, Tensor | None] = None,
+    ) -> Tensor:
+        """Score classes.
+
+        Args:
+            x: `(B, L, D)`, or two of them for a pair of documents.
+            mask: `(B, L)` bool, or two of them.
+
+        Returns:
+            `(B, C)`.
+        """
+        if isinstance(x, tuple):
+            masks = mask if isinstance(mask, tuple) else (None, None)
+            first, second = (mean_pool(*document) for document in zip(x, masks, strict=True))
+            pooled = torch.cat((second, first, first * second, first - second), -1)
+        else:
+            pooled = mean_pool(x, mask)  # type: ignore[arg-type]
+        return self.output(pooled if self.hidden is None else self.hidden(pooled))
+
+
+class LanguageModelHead(nn.Module):
+    """Next-token scores.
+
+    Args:
+        d_model: D.
+        embedding: whose weights are used, with `tie_embedding`.
+        tie_embedding: share the token embedding's matrix.
+
+    Raises:
+        ValueError: if `embedding` embeds no tokens.
+
+    Example:
+        >>> embedding = TokenEmbedding(8, vocab_size=100)
+        >>> LanguageModelHead(8, embedding=embedding)(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 5, 100])
+    """
+
+    def __init__(self, d_model: int, *, embedding: nn.Module, tie_embedding: bool = True) -> None:
+        super().__init__()
+        if not isinstance(embedding, TokenEmbedding):
+            raise ValueError(
+                f"head language_model predicts tokens, but the embedding is {type(embedding).__name__}; "
+                "use an embedding of kind tokens"
+            )
+        weight = embedding.weight
+        self.weight = weight if tie_embedding else nn.Parameter(torch.randn_like(weight) * d_model**-0.5)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`(B, L, D) -> (B, L, V)`."""
+        return nn.functional.linear(x, self.weight)
+
+
+@register
+class ClassifierSpec(HeadSpec):
+    """Builds `Classifier`."""
+
+    kind: Literal["classifier"] = "classifier"
+    n_classes: Size
+    n_documents: Literal[1, 2] = 1
+    d_hidden: Size | None = None
+    bias: bool = True
+    dropout: Dropout = 0.0
+
+    def build(self, d_model: int, embedding: nn.Module) -> Classifier:
+        """See `HeadSpec.build`."""
+        return Classifier(d_model, **self.model_dump(exclude={"kind"}))
+
+
+@register
+class LanguageModelSpec(HeadSpec):
+    """Builds `LanguageModelHead`."""
+
+    kind: Literal["language_model"] = "language_model"
+    tie_embedding: bool = True
+
+    @property
+    def needs_causal(self) -> bool:
+        """See `HeadSpec.needs_causal`."""
+        return True
+
+    def build(self, d_model: int, embedding: nn.Module) -> LanguageModelHead:
+        """See `HeadSpec.build`."""
+        return LanguageModelHead(d_model, embedding=embedding, tie_embedding=self.tie_embedding)

@@ -1,0 +1,112 @@
+"""Specs of what stands inside a block: mixers and branches."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sma import CapacityCompaction, OneOf, PackedCompaction, PaddedCompaction, PerElement, SequenceModule
+from sma import SparseModularActivation, register
+from sma.architectures.families import CompactionSpec, LayerSpec, RouterSpec, Size, SubModuleSpec
+from sma.modules import AlwaysActive, MultiHeadEMA
+from sma.modules.linear import linear
+
+
+@register
+class EMASpec(LayerSpec):
+    """Builds `MultiHeadEMA`."""
+
+    kind: Literal["ema"] = "ema"
+    d_state: Size = 16
+    bidirectional: bool = False
+    truncation: Size | None = None
+
+    def build(self, d_model: int) -> MultiHeadEMA:
+        """See `LayerSpec.build`."""
+        return MultiHeadEMA(d_model, **self.model_dump(exclude={"kind"}))
+
+
+@register
+class LinearSpec(LayerSpec):
+    """Builds a linear map of every element."""
+
+    kind: Literal["linear"] = "linear"
+    bias: bool = True
+
+    def build(self, d_model: int) -> PerElement:
+        """See `LayerSpec.build`."""
+        return PerElement(linear(d_model, d_model, bias=self.bias))
+
+
+@register
+class PackedSpec(CompactionSpec):
+    """Builds `PackedCompaction`."""
+
+    kind: Literal["packed"] = "packed"
+
+    def build(self) -> PackedCompaction:
+        """See `CompactionSpec.build`."""
+        return PackedCompaction()
+
+
+@register
+class PaddedSpec(CompactionSpec):
+    """Builds `PaddedCompaction`."""
+
+    kind: Literal["padded"] = "padded"
+
+    def build(self) -> PaddedCompaction:
+        """See `CompactionSpec.build`."""
+        return PaddedCompaction()
+
+
+@register
+class CapacitySpec(CompactionSpec):
+    """Builds `CapacityCompaction`."""
+
+    kind: Literal["capacity"] = "capacity"
+    capacity: Size | Annotated[float, Field(gt=0, le=1)]
+    strict: bool = False
+
+    def build(self) -> CapacityCompaction:
+        """See `CompactionSpec.build`."""
+        return CapacityCompaction(self.capacity, strict=self.strict)
+
+
+@register
+class SMASpec(LayerSpec):
+    """Builds `SparseModularActivation`: sub-modules behind a router.
+
+    Attributes:
+        router: decides for `len(modules)` sub-modules.
+        modules: the sub-modules.
+        compaction: the layout of active elements.
+    """
+
+    kind: Literal["sma"] = "sma"
+    router: OneOf[RouterSpec]
+    modules: Annotated[tuple[OneOf[SubModuleSpec], ...], Field(min_length=1)]
+    compaction: OneOf[CompactionSpec] = PackedSpec()
+
+    def build(self, d_model: int) -> SparseModularActivation:
+        """See `LayerSpec.build`."""
+        return SparseModularActivation(
+            self.router.build(d_model, len(self.modules)),
+            [module.build(d_model) for module in self.modules],
+            compaction=self.compaction.build(),
+        )
+
+
+@register
+class DenseSpec(LayerSpec):
+    """Builds one sub-module that every element activates, with confidence 1.
+
+    Attributes:
+        module: the sub-module.
+    """
+
+    kind: Literal["dense"] = "dense"
+    module: OneOf[SubModuleSpec]
+
+    def build(self, d_model: int) -> SequenceModule:
+        """See `LayerSpec.build`."""
+        return SparseModularActivation(AlwaysActive(1), [self.module.build(d_model)])

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Build the wheel, install it in a clean environment away from the sources, and run the examples against it.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=$(cd "$root" && command -v "$PYTHON")
+case $python in /*) ;; *) python=$root/$python ;; esac
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+git -C "$root" archive HEAD | tar -x -C "$(mkdir -p "$work/source" && echo "$work/source")"
+"$python" -m build --outdir "$work/dist" "$work/source" > "$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+"$python" -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" "$work"/dist/*.whl
+cp -r "$root/examples" "$work/examples"
+cd "$work/examples"
+"$work/venv/bin/sma" --help > /dev/null
+for example in *.py; do
+    echo "examples/$example"
+    "$work/venv/bin/python" "$example" > "$work/example.log" 2>&1 || { cat "$work/example.log"; exit 1; }
+done
+for spec in *.yaml; do
+    "$work/venv/bin/sma" describe "$spec" > "$work/example.log" 2>&1 || { cat "$work/example.log"; exit 1; }
+done
+echo "the wheel works outside the source tree"
