@@ -1,0 +1,219 @@
+"""Norms over sequences with padding."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+from sma.modules.numerics import at_least_float32, zero_padding
+
+
+class Norm(nn.Module, ABC):
+    """A map `(B, L, D) -> (B, L, D)` that normalises, in float32 at least, and returns the given dtype.
+
+    What padding holds influences neither real elements nor any gradient.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normalise.
+
+        Args:
+            x: `(B, L, D)`.
+            mask: `(B, L)` bool, True = a real element. None: all are real.
+
+        Returns:
+            `(B, L, D)`; finite, but not necessarily 0, at padding.
+        """
+
+
+class NoNorm(Norm):
+    """The identity, where a norm is expected.
+
+    Example:
+        >>> NoNorm()(torch.ones(1, 2, 3)).sum()
+        tensor(6.)
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return `x`, padding included."""
+        return x
+
+
+class LayerNorm(Norm):
+    r"""Layer norm: $ y = (x - \text{mean}) / \sqrt{\text{var} + \epsilon} \cdot w + b $.
+
+    Mean and variance are those of one element's features. https://arxiv.org/abs/1607.06450
+
+    Args:
+        d_model: D.
+        eps: epsilon.
+        affine: whether w and b are learned; without, they are 1 and 0.
+
+    Example:
+        >>> LayerNorm(2)(torch.tensor([[[1.0, 3.0]]])).round(decimals=3)
+        tensor([[[-1.,  1.]]], grad_fn=<RoundBackward1>)
+    """
+
+    def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(d_model)) if affine else None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `Norm.forward`."""
+        dtype = at_least_float32(x.dtype)
+        weight, bias = (p if p is None else p.to(dtype) for p in (self.weight, self.bias))
+        y = F.layer_norm(zero_padding(x, mask).to(dtype), (self.d_model,), weight, bias, self.eps)
+        return y.to(x.dtype)
+
+
+class RMSNorm(Norm):
+    r"""Root mean square norm: $ y = w \cdot x / \sqrt{\text{mean}(x^2) + \epsilon} $, one w per feature.
+
+    https://arxiv.org/abs/1910.07467
+
+    Args:
+        d_model: D.
+        eps: epsilon.
+        affine: whether w is learned; without, it is 1.
+
+    Example:
+        >>> RMSNorm(2, affine=False)(torch.tensor([[[3.0, 3.0]]])).round(decimals=3)
+        tensor([[[1., 1.]]])
+    """
+
+    def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `Norm.forward`."""
+        return _divide_by_root_mean_square(zero_padding(x, mask), self.eps, self.weight)
+
+
+class ScaleNorm(Norm):
+    r"""Scale norm: $ y = g \cdot x / \sqrt{\text{mean}(x^2) + \epsilon} $ with one learned g.
+
+    The form that MEGA and SeqBoat use; the original (https://arxiv.org/abs/1910.05895) divides by the length
+    of x instead of its root mean square, which differs by a factor of sqrt(D) in g.
+
+    Args:
+        d_model: D; taken for symmetry with the other norms.
+        eps: epsilon.
+        affine: whether g is learned, from 1 on; without, it stays 1.
+
+    Example:
+        >>> ScaleNorm(2)(torch.tensor([[[3.0, -3.0]]])).round(decimals=3)
+        tensor([[[ 1., -1.]]], grad_fn=<RoundBackward1>)
+    """
+
+    def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(1)) if affine else None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `Norm.forward`."""
+        return _divide_by_root_mean_square(zero_padding(x, mask), self.eps, self.weight)
+
+
+class BatchNorm(Norm):
+    r"""Batch norm over the real elements of a batch: padding does not count.
+
+    $ y = (x - \text{mean}) / \sqrt{\text{var} + \epsilon} \cdot w + b $ per feature
+    (https://arxiv.org/abs/1502.03167). In training, mean and variance are those of the batch's real elements,
+    so a row's result then depends on its batch-mates, and an element's on later ones: that is what batch norm
+    is. In evaluation they are running averages, and elements are independent. Without padding it equals
+    `nn.BatchNorm1d`, running averages (of the unbiased variance) included, and has its state names. A batch
+    without real elements leaves the averages alone; one with a single real element has variance 0.
+
+    Args:
+        d_model: D.
+        eps: epsilon.
+        momentum: share of the newest batch in the running averages.
+        affine: whether w and b are learned; without, they are 1 and 0.
+        sync: take statistics over all ranks of the default process group, when there is one. Every rank must
+            then run this norm equally often.
+
+    Example:
+        >>> x = torch.tensor([[[1.0], [3.0], [99.0]]])
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> BatchNorm(1, affine=False)(x, mask)[0, :2, 0].round(decimals=3)
+        tensor([-1.,  1.])
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        sync: bool = False,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.sync = sync
+        self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(d_model)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(d_model))
+        self.register_buffer("running_var", torch.ones(d_model))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `Norm.forward`."""
+        y = zero_padding(x, mask).to(at_least_float32(x.dtype))
+        if self.training:
+            mean, var, count = self._statistics(y, mask)
+            self._track(mean.detach(), var.detach(), count)
+        else:
+            mean, var = self.running_mean.to(y), self.running_var.to(y)
+        scale = torch.rsqrt(var + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        y = (y - mean) * scale
+        if self.bias is not None:
+            y = y + self.bias
+        return y.to(x.dtype)
+
+    def _statistics(self, y: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean `(D,)` and biased variance `(D,)` of the real elements, and how many there are."""
+        real = y.new_ones(y.shape[:2]) if mask is None else mask.to(y)
+        totals = self._over_ranks(torch.cat([y.sum((0, 1)), real.sum().unsqueeze(0)]))
+        count = totals[-1].detach()
+        mean = totals[:-1] / count.clamp(min=1)
+        squares = zero_padding(y - mean, mask).square().sum((0, 1))
+        return mean, self._over_ranks(squares) / count.clamp(min=1), count
+
+    def _over_ranks(self, x: Tensor) -> Tensor:
+        """The sum of every rank's `x`, with gradient."""
+        if not (self.sync and distributed.is_available() and distributed.is_initialized()):
+            return x
+        from torch.distributed.nn.functional import all_reduce
+
+        return all_reduce(x)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
+        """Move the running averages, unless the batch had no real element."""
+        seen = (count > 0).to(self.running_mean)
+        unbiased = var * (count / (count - 1).clamp(min=1))
+        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum * seen)
+        self.running_var.lerp_(unbiased.to(self.running_var), self.momentum * seen)
+        self.num_batches_tracked += seen.to(self.num_batches_tracked)
+
+
+def _divide_by_root_mean_square(x: Tensor, eps: float, weight: Tensor | None) -> Tensor:
+    y = x.to(at_least_float32(x.dtype))
+    y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + eps)
+    return (y if weight is None else y * weight).to(x.dtype)
