@@ -93,7 +93,13 @@ class TokenEmbedding(Embedding):
     """
 
     def __init__(
-        self, d_model: int, *, vocab_size: int, scale: bool = False, sinusoid: bool = False, dropout: float = 0.0
+        self,
+        d_model: int,
+        *,
+        vocab_size: int,
+        scale: bool = False,
+        sinusoid: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(d_model, sinusoid=sinusoid, dropout=dropout)
         self.weight = nn.Parameter(torch.randn(vocab_size, d_model) * d_model**-0.5)
@@ -127,9 +133,7 @@ class FeatureEmbedding(Embedding):
     def embed(self, inputs: Tensor) -> Tensor:
         """Features `(B, L, d_input)` -> `(B, L, D)`."""
         if inputs.dim() != 3 or inputs.shape[-1] != self.linear.in_features:
-            raise ValueError(
-                f"features must be (B, L, {self.linear.in_features}), got {tuple(inputs.shape)}"
-            )
+            raise ValueError(f"features must be (B, L, {self.linear.in_features}), got {tuple(inputs.shape)}")
         return self.linear(inputs)
 
 
@@ -173,7 +177,11 @@ class TokensSpec(EmbeddingSpec):
     def build(self, d_model: int) -> TokenEmbedding:
         """See `EmbeddingSpec.build`."""
         return TokenEmbedding(
-            d_model, vocab_size=self.vocab_size, scale=self.scale, sinusoid=self.sinusoid, dropout=self.dropout
+            d_model,
+            vocab_size=self.vocab_size,
+            scale=self.scale,
+            sinusoid=self.sinusoid,
+            dropout=self.dropout,
         )
 
 

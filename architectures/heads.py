@@ -61,7 +61,7 @@ class Classifier(nn.Module):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
-        mask: Tensor | None | tuple[Tensor | None, Tensor | None] = None,
+        mask: Tensor | tuple[Tensor | None, Tensor | None] | None = None,
     ) -> Tensor:
         """Score classes.
 

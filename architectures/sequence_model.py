@@ -13,7 +13,7 @@ from sma.modules.norms import Norm
 from sma.spec import walk
 
 Inputs = Tensor | tuple[Tensor, Tensor]
-Mask = Tensor | None | tuple[Tensor | None, Tensor | None]
+Mask = Tensor | tuple[Tensor | None, Tensor | None] | None
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,9 @@ class SparseModularActivation(SequenceModule):
             `(B, L, D)`; exactly 0 where nothing is active, padding included.
         """
         routing = self.router(x, mask)
-        batches = self._compress(x, routing)
+        batches = self._compress(x, routing, mask)
         results = [module(elements) for module, elements in zip(self.sub_modules, batches, strict=True)]
-        return self._combine(x, routing, batches, results, mask)
+        return self._combine(x, routing, batches, results)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -112,27 +112,21 @@ class SparseModularActivation(SequenceModule):
         position = (state.position[:, None] + real.cumsum(1) - 1).flatten()
         batches = [
             replace(e, position=torch.where(e.valid, position.index_select(0, e.index), 0))
-            for e in self._compress(x, routing)
+            for e in self._compress(x, routing, mask)
         ]
         results = [
             module.step(elements, part)
             for module, elements, part in zip(self.sub_modules, batches, state.sub_modules, strict=True)
         ]
         state.position.add_(real.sum(1))
-        return self._combine(x, routing, batches, results, mask)
+        return self._combine(x, routing, batches, results)
 
-    def _compress(self, x: Tensor, routing: Routing) -> list[Elements]:
-        return [self.compaction.compress(x, active) for active in routing.active.unbind(-1)]
-
-    def _combine(
-        self,
-        x: Tensor,
-        routing: Routing,
-        batches: list[Elements],
-        results: list[Tensor],
-        mask: Tensor | None,
-    ) -> Tensor:
+    def _compress(self, x: Tensor, routing: Routing, mask: Tensor | None) -> list[Elements]:
+        batches = [self.compaction.compress(x, active) for active in routing.active.unbind(-1)]
         record_layer(self, routing, batches, mask)
+        return batches
+
+    def _combine(self, x: Tensor, routing: Routing, batches: list[Elements], results: list[Tensor]) -> Tensor:
         output = torch.zeros_like(x)
         for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
             weight = routing.confidence[..., m].flatten().index_select(0, elements.index)

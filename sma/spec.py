@@ -2,9 +2,10 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
 
@@ -44,7 +45,9 @@ class Spec(BaseModel):
             for name in values:
                 if name not in cls.model_fields:
                     known = ", ".join(cls.model_fields)
-                    raise ValueError(f"unknown field {name!r}{_near(str(name), cls.model_fields)} fields: {known}")
+                    raise ValueError(
+                        f"unknown field {name!r}{_near(str(name), cls.model_fields)} fields: {known}"
+                    )
         return values
 
 
@@ -139,7 +142,58 @@ class OneOf:
     """
 
     def __class_getitem__(cls, family: type[SpecType]) -> Any:
-        return Annotated[SerializeAsAny[family], BeforeValidator(open_field(family))]  # type: ignore[valid-type]
+        validator = BeforeValidator(open_field(family))
+        return Annotated[SerializeAsAny[family], validator, _SchemaReference(family)]  # type: ignore[valid-type]
+
+
+@dataclass(frozen=True)
+class _SchemaReference:
+    """Makes a field's JSON Schema a reference to its family, whatever kinds that holds."""
+
+    family: type[Spec]
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"$ref": f"#/$defs/{self.family.__name__}"}
+
+
+def json_schema(family: type[Spec]) -> dict[str, Any]:
+    """The JSON Schema of a family: every kind that is installed, and every family that those refer to.
+
+    Editors complete and check YAML with it.
+    """
+    definitions: dict[str, Any] = {}
+    pending = [family]
+    while pending:
+        owner = pending.pop()
+        if owner.__name__ in definitions:
+            continue
+        members = kinds(owner)
+        definitions[owner.__name__] = {
+            "anyOf": [{"$ref": f"#/$defs/{spec.__name__}"} for spec in members.values()]
+            + [{"enum": sorted(members), "description": "short for {kind: ...}"}]
+        }
+        for spec in members.values():
+            schema = spec.model_json_schema()
+            definitions.update(schema.pop("$defs", {}))
+            schema["required"] = ["kind", *(name for name in schema.get("required", []) if name != "kind")]
+            definitions[spec.__name__] = schema
+            pending.extend(_families_in(spec))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$ref": f"#/$defs/{family.__name__}",
+        "$defs": definitions,
+    }
+
+
+def _families_in(spec: type[Spec]) -> Iterator[type[Spec]]:
+    for field in spec.model_fields.values():
+        yield from _families_of(field.annotation, field.metadata)
+
+
+def _families_of(annotation: Any, metadata: Iterable[Any] = ()) -> Iterator[type[Spec]]:
+    yield from (item.family for item in metadata if isinstance(item, _SchemaReference))
+    for argument in get_args(annotation):
+        yield from _families_of(argument, getattr(argument, "__metadata__", ()))
 
 
 @cache

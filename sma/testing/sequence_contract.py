@@ -1,0 +1,37 @@
+"""The contract suite of mixers, branches, blocks, and layers of sparse modular activation."""
+
+from typing import Any
+
+from torch import Tensor
+
+from sma.sequence import SequenceModule
+from sma.state import State
+from sma.testing.row_contract import RowContract
+
+
+class SequenceModuleContract(RowContract):
+    """The properties of everything that maps sequences to sequences; numbers refer to docs/design.md.
+
+    Derive a class in a test file, and say how to make the module. Where it contains a learned router, set
+    `jumps = True`.
+
+    Example:
+        >>> from sma import PerElement
+        >>> from torch import nn
+        >>> class TestLinear(SequenceModuleContract):
+        ...     def make(self):
+        ...         return PerElement(nn.Linear(8, 8))
+        >>> TestLinear().test_autocast()
+    """
+
+    def make(self) -> SequenceModule:
+        """Return a new module of sequences `(B, L, self.d_model)`."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
+
+    def run(self, module: Any, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Call the module."""
+        return module(x, mask)
+
+    def step(self, module: Any, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+        """Call the module's `step`."""
+        return module.step(x, state, mask)
