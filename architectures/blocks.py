@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sma import OneOf, SequenceModule, State, register
-from sma.architectures.families import BlockSpec, Dropout, LayerSpec, NormSpec
+from sma.architectures.families import Activation, BlockSpec, Dropout, LayerSpec, NormSpec
 from sma.architectures.norms import LayerNormSpec
 from sma.modules.activations import activation_function
 from sma.modules.norms import Norm, NoNorm
@@ -125,7 +125,7 @@ class ResidualSpec(BlockSpec):
     norm_position: Literal["pre", "post"] = "pre"
     mixer: OneOf[LayerSpec] | None = None
     branches: Annotated[tuple[OneOf[LayerSpec], ...], Field(min_length=1)]
-    activation: str = "silu"
+    activation: Activation = "silu"
     mixer_dropout: Dropout = 0.0
     dropout: Dropout = 0.0
 

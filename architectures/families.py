@@ -6,16 +6,27 @@ Each says what its kinds build. A package adds a kind by deriving from one of th
 from abc import abstractmethod
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import nn
 
 from sma import Compaction, Router, SequenceModule, Spec, SubModule
+from sma.modules.activations import activation_function
 from sma.modules.norms import Norm
 from sma.modules.positions import RelativePosition
 
 Size = Annotated[int, Field(ge=1, le=2**24)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+Coefficient = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _known_activation(name: str) -> str:
+    activation_function(name)
+    return name
+
+
+Activation = Annotated[str, AfterValidator(_known_activation)]
 
 
 class RouterSpec(Spec):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sma import OneOf, Router, register
-from sma.architectures.families import Probability, RouterSpec, Size
+from sma import OneOf, register
+from sma.architectures.families import Coefficient, Positive, Probability, RouterSpec, Size
 from sma.modules import (
     ActivationBudget,
     AlwaysActive,
@@ -17,9 +17,6 @@ from sma.modules import (
     SigmoidRouter,
     TopKRouter,
 )
-
-Coefficient = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
 
 
 @register
@@ -34,6 +31,106 @@ class LatentConfiguratorSpec(RouterSpec):
         return LatentConfigurator(
             d_model, n_modules=n_modules, init_temperature_scale=self.init_temperature_scale
         )
+
+
+@register
+class SigmoidSpec(RouterSpec):
+    """Builds `SigmoidRouter`."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    def build(self, d_model: int, n_modules: int) -> SigmoidRouter:
+        """See `RouterSpec.build`."""
+        return SigmoidRouter(d_model, n_modules=n_modules, threshold=self.threshold)
+
+
+@register
+class GumbelSpec(RouterSpec):
+    """Builds `GumbelRouter`."""
+
+    kind: Literal["gumbel"] = "gumbel"
+    temperature: Positive = 1.0
+
+    def build(self, d_model: int, n_modules: int) -> GumbelRouter:
+        """See `RouterSpec.build`."""
+        return GumbelRouter(d_model, n_modules=n_modules, temperature=self.temperature)
+
+
+@register
+class TopKSpec(RouterSpec):
+    """Builds `TopKRouter`.
+
+    Attributes:
+        top_k: sub-modules per element.
+        normalize: whether the confidences of an element sum to 1 (Mixtral), or not (Switch).
+        balance_coefficient: of the load-balance loss.
+        z_coefficient: of the z-loss.
+        jitter: multiplicative noise on the router's input in training.
+    """
+
+    kind: Literal["top_k"] = "top_k"
+    top_k: Size
+    normalize: bool = True
+    balance_coefficient: Coefficient = 0.01
+    z_coefficient: Coefficient = 0.001
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_normalize(self) -> "TopKSpec":
+        if self.normalize and self.top_k == 1:
+            raise ValueError("with top_k 1 a normalised confidence is always 1; set normalize to false")
+        return self
+
+    def build(self, d_model: int, n_modules: int) -> TopKRouter:
+        """See `RouterSpec.build`."""
+        return TopKRouter(d_model, n_modules=n_modules, **self.model_dump(exclude={"kind"}))
+
+
+@register
+class ExpertChoiceSpec(RouterSpec):
+    """Builds `ExpertChoiceRouter`.
+
+    Attributes:
+        capacity: share of a row's elements that each sub-module takes.
+        softmax: confidences over modules instead of independent sigmoids.
+        d_predictor: hidden width of the causal predictor that decides in decoding; None for none.
+    """
+
+    kind: Literal["expert_choice"] = "expert_choice"
+    capacity: Annotated[float, Field(gt=0, le=1)]
+    softmax: bool = False
+    d_predictor: Size | None = None
+
+    @property
+    def causal(self) -> bool:
+        """With a predictor it may stand in a language model, as in https://arxiv.org/abs/2404.02258."""
+        return self.d_predictor is not None
+
+    def build(self, d_model: int, n_modules: int) -> ExpertChoiceRouter:
+        """See `RouterSpec.build`."""
+        return ExpertChoiceRouter(d_model, n_modules=n_modules, **self.model_dump(exclude={"kind"}))
+
+
+@register
+class ActivationBudgetSpec(RouterSpec):
+    """Builds `ActivationBudget` around another router.
+
+    Attributes:
+        router: the router.
+        rate: the share of elements that each sub-module should be activated by.
+        coefficient: of the loss.
+    """
+
+    kind: Literal["activation_budget"] = "activation_budget"
+    router: OneOf[RouterSpec]
+    rate: Probability
+    coefficient: Coefficient
+
+    def build(self, d_model: int, n_modules: int) -> ActivationBudget:
+        """See `RouterSpec.build`."""
+        router = self.router.build(d_model, n_modules)
+        return ActivationBudget(router, rate=self.rate, coefficient=self.coefficient)
 
 
 @register

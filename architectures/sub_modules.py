@@ -84,6 +84,7 @@ class GAUSpec(SubModuleSpec):
         position: how attention sees positions.
         dropout: on the attention weights.
         hidden_dropout: on the values.
+        output_dropout: on the result.
     """
 
     kind: Literal["gau"] = "gau"
@@ -95,6 +96,7 @@ class GAUSpec(SubModuleSpec):
     position: OneOf[PositionSpec] = RotarySpec()
     dropout: Dropout = 0.0
     hidden_dropout: Dropout = 0.0
+    output_dropout: Dropout = 0.0
 
     @model_validator(mode="after")
     def _check_position(self) -> "GAUSpec":
@@ -116,4 +118,5 @@ class GAUSpec(SubModuleSpec):
             position=self.position.build(self.d_qk, window=self.window, bidirectional=self.bidirectional),
             dropout=self.dropout,
             hidden_dropout=self.hidden_dropout,
+            output_dropout=self.output_dropout,
         )

@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from sma.architectures import load_model, load_spec, save_model, seqboat
+from sma.architectures.files import SPEC_FILE, WEIGHTS_FILE
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return seqboat(vocab_size=11, d_model=8, n_layers=2, d_qk=4, d_state=2, window=3).build().eval()
+
+
+def test_save_and_load_give_the_same_function(model, tmp_path):
+    save_model(model, tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
+    again = load_model(tmp_path / "model")
+    tokens = torch.randint(11, (2, 9))
+    assert torch.equal(again(tokens), model(tokens))
+    assert again.head.weight is again.embedding.weight
+
+
+def test_saving_again_replaces(model, tmp_path):
+    save_model(model, tmp_path)
+    with torch.no_grad():
+        model.embedding.weight.zero_()
+    save_model(model, tmp_path)
+    assert not load_model(tmp_path).embedding.weight.any()
+
+
+def test_truncated_weights_are_named(model, tmp_path):
+    save_model(model, tmp_path)
+    path = tmp_path / WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.safetensors is truncated"):
+        load_model(tmp_path)
+
+
+def test_weights_of_another_spec_are_named(model, tmp_path):
+    save_model(model, tmp_path)
+    other = seqboat(vocab_size=12, d_model=8, n_layers=2, d_qk=4, d_state=2, window=3)
+    (tmp_path / SPEC_FILE).write_text(other.model_dump_json())
+    with pytest.raises(ValueError, match=r"another spec: embedding\.weight \(\(11, 8\) in the file, \(12, 8\)"):
+        load_model(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=SPEC_FILE):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "- 1\n- 2"])
+def test_what_is_no_spec_is_refused(tmp_path, text):
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"not valid YAML|a spec is a mapping"):
+        load_spec(path)

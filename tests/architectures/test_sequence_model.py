@@ -1,0 +1,132 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+import sma
+from sma.architectures import SequenceModelSpec, seqboat
+
+SMALL = {"d_model": 8, "n_layers": 2, "d_qk": 4, "d_state": 2, "window": 3}
+
+
+def language_model(**options):
+    torch.manual_seed(0)
+    return seqboat(vocab_size=11, **{**SMALL, **options}).build().double().eval()
+
+
+def classifier(**options):
+    torch.manual_seed(0)
+    return seqboat(vocab_size=11, n_classes=5, **{**SMALL, **options}).build().double().eval()
+
+
+def test_language_model_gives_scores_for_every_element():
+    tokens = torch.randint(11, (2, 9))
+    assert language_model()(tokens).shape == (2, 9, 11)
+
+
+def test_classifier_ignores_padding_and_batch_mates():
+    model = classifier()
+    tokens = torch.randint(11, (3, 9))
+    mask = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
+    together = model(tokens, mask)
+    for row, length in enumerate((9, 4, 1)):
+        alone = model(tokens[row : row + 1, :length])
+        torch.testing.assert_close(together[row], alone[0], rtol=0, atol=1e-12)
+
+
+def test_document_pairs():
+    spec = seqboat(vocab_size=11, n_classes=2, **SMALL)
+    values = spec.model_dump() | {"head": {"kind": "classifier", "n_classes": 2, "n_documents": 2, "d_hidden": 4}}
+    model = SequenceModelSpec.model_validate(values).build().eval()
+    first, second = torch.randint(11, (2, 9)), torch.randint(11, (2, 5))
+    masks = (torch.arange(9) < torch.tensor([[9], [3]]), None)
+    scores = model((first, second), masks)
+    assert scores.shape == (2, 2)
+    torch.testing.assert_close(model((first[1:, :3], second[1:])), scores[1:])
+
+
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+def test_prefill_in_chunks_and_steps_equal_forward(padding):
+    model = language_model(truncation=4)
+    lengths = torch.tensor([12, 7, 9])
+    tokens = torch.randint(11, (3, 12))
+    rows = [row[:n] for row, n in zip(tokens, lengths, strict=True)]
+    whole = [model(row[None])[0] for row in rows]
+    prompts = [5, 2, 4] if padding != "none" else [4, 4, 4]
+    width = max(prompts)
+    chunk = torch.zeros(3, width, dtype=torch.long)
+    mask = torch.zeros(3, width, dtype=torch.bool)
+    for i, (row, n) in enumerate(zip(rows, prompts, strict=True)):
+        place = slice(width - n, None) if padding == "left" else slice(n)
+        chunk[i, place], mask[i, place] = row[:n], True
+    with torch.no_grad():
+        logits, state = model.prefill(chunk, mask)
+        for i, n in enumerate(prompts):
+            torch.testing.assert_close(logits[i][mask[i]], whole[i][:n], rtol=0, atol=1e-10)
+        second = torch.stack([row[n : n + 2] for row, n in zip(rows, prompts, strict=True)])
+        logits, state = model.prefill(second, None, state)
+        for i, n in enumerate(prompts):
+            torch.testing.assert_close(logits[i], whole[i][n : n + 2], rtol=0, atol=1e-10)
+        for t in range(3):
+            token = torch.stack([row[n + 2 + t] for row, n in zip(rows, prompts, strict=True)])
+            logits = model.step(token, state)
+            for i, n in enumerate(prompts):
+                torch.testing.assert_close(logits[i], whole[i][n + 2 + t], rtol=0, atol=1e-10)
+
+
+def test_rows_leave_and_join_a_running_batch():
+    model = language_model()
+    tokens = torch.randint(11, (3, 10))
+    with torch.no_grad():
+        expected = model(tokens)
+        _, state = model.prefill(tokens[:2, :6])
+        _, other = model.prefill(tokens[2:, :6])
+        state.insert(torch.tensor([0]), other)  # row 2 takes the place of row 0
+        logits = model.step(tokens[[2, 1], 6], state)
+        torch.testing.assert_close(logits, expected[[2, 1], 6], rtol=0, atol=1e-10)
+        state = state.select(torch.tensor([1]))
+        torch.testing.assert_close(model.step(tokens[1:2, 7], state), expected[1:2, 7], rtol=0, atol=1e-10)
+
+
+def test_state_size_is_constant():
+    model = language_model(truncation=8)
+    with torch.no_grad():
+        _, early = model.prefill(torch.randint(11, (2, 3)))
+        _, late = model.prefill(torch.randint(11, (2, 200)))
+    sizes = [[tensor.shape for _, tensor in state.tensors()] for state in (early, late)]
+    assert sizes[0] == sizes[1]
+
+
+def test_record_names_layers_without_being_told_the_model():
+    model = language_model()
+    with sma.record() as recording:
+        model(torch.randint(11, (2, 9)))
+    assert [layer.name for layer in recording.layers] == ["blocks.0.branches.1", "blocks.1.branches.1"]
+    assert set(recording.activation_rates) == {"blocks.0.branches.1", "blocks.1.branches.1"}
+
+
+def test_a_classifier_does_not_decode():
+    with pytest.raises(NotImplementedError, match="bidirectional"):
+        classifier().init_state(2)
+
+
+def test_a_language_model_refuses_parts_that_look_ahead():
+    values = seqboat(vocab_size=11, **SMALL).model_dump()
+    values["blocks"][0]["mixer"]["bidirectional"] = True
+    with pytest.raises(ValidationError, match=r"blocks\.0\.mixer.*bidirectional to false"):
+        SequenceModelSpec.model_validate(values)
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    from torch.utils.checkpoint import checkpoint
+
+    model = language_model().train()
+    tokens = torch.randint(11, (2, 9))
+    model(tokens).sum().backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    x = model.embedding(tokens)
+    for block in model.blocks:
+        x = checkpoint(block, x, use_reentrant=False)
+    model.head(model._normalise(x, None)).sum().backward()
+    for gradient, parameter in zip(expected, model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
