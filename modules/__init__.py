@@ -6,14 +6,26 @@ if __name__ == "modules":
     )
 
 from sma.modules.activations import activation_function
+from sma.modules.fixed_routers import AlwaysActive, NeverActive, RandomRouter
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
+from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
+from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
 
 __all__ = [
+    "ActivationBudget",
+    "AlwaysActive",
     "BatchNorm",
+    "ExpertChoiceRouter",
+    "GumbelRouter",
+    "LatentConfigurator",
     "LayerNorm",
+    "NeverActive",
     "NoNorm",
     "Norm",
     "RMSNorm",
+    "RandomRouter",
     "ScaleNorm",
+    "SigmoidRouter",
+    "TopKRouter",
     "activation_function",
 ]
