@@ -10,7 +10,7 @@ from sma.compaction import Compaction, PackedCompaction
 from sma.elements import Elements
 from sma.recording import record_layer
 from sma.routing import Router, Routing
-from sma.sequence import SequenceModule
+from sma.sequence import SequenceModule, zero_padding
 from sma.state import State
 from sma.sub_module import SubModule
 
@@ -69,7 +69,7 @@ class SparseModularActivation(SequenceModule):
     @property
     def causal(self) -> bool:  # type: ignore[override]
         """Whether no output depends on a later element."""
-        return all(part.causal for part in (self.router, *self.sub_modules))
+        return all(part.causal for part in (self.router, *self._parts()))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Apply the activated sub-modules.
@@ -81,9 +81,10 @@ class SparseModularActivation(SequenceModule):
         Returns:
             `(B, L, D)`; exactly 0 where nothing is active, padding included.
         """
+        x = zero_padding(x, mask)
         routing = self.router(x, mask)
-        batches = self._compress(x, routing, mask)
-        results = [module(elements) for module, elements in zip(self.sub_modules, batches, strict=True)]
+        batches = self._compress(x, routing, mask, None if mask is None else mask.cumsum(1) - 1)
+        results = [module(elements) for module, elements in zip(self._parts(), batches, strict=True)]
         return self._combine(x, routing, batches, results)
 
     def init_state(
@@ -91,10 +92,10 @@ class SparseModularActivation(SequenceModule):
     ) -> SMAState:
         """Decoding state before the first element of `batch_size` rows."""
         router = self.router.init_state(batch_size, device=device, dtype=dtype)
-        states = (m.init_state(batch_size, device=device, dtype=dtype) for m in self.sub_modules)
+        states = (m.init_state(batch_size, device=device, dtype=dtype) for m in self._parts())
         return SMAState(torch.zeros(batch_size, dtype=torch.long, device=device), router, tuple(states))
 
-    def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Process the next elements of every row, advancing `state` in place.
 
         A sub-module's state advances only in the rows that activate it.
@@ -107,29 +108,36 @@ class SparseModularActivation(SequenceModule):
         Returns:
             `(B, L, D)`, equal to `forward` over all elements so far.
         """
+        x = zero_padding(x, mask)
         routing = self.router.step(x, state.router, mask)
         real = torch.ones_like(routing.active[..., 0]) if mask is None else mask
-        position = (state.position[:, None] + real.cumsum(1) - 1).flatten()
-        batches = [
-            replace(e, position=torch.where(e.valid, position.index_select(0, e.index), 0))
-            for e in self._compress(x, routing, mask)
-        ]
+        batches = self._compress(x, routing, mask, state.position[:, None] + real.cumsum(1) - 1)
         results = [
             module.step(elements, part)
-            for module, elements, part in zip(self.sub_modules, batches, state.sub_modules, strict=True)
+            for module, elements, part in zip(self._parts(), batches, state.sub_modules, strict=True)
         ]
         state.position.add_(real.sum(1))
         return self._combine(x, routing, batches, results)
 
-    def _compress(self, x: Tensor, routing: Routing, mask: Tensor | None) -> list[Elements]:
+    def _parts(self) -> list[SubModule]:
+        return list(self.sub_modules)  # type: ignore[arg-type]
+
+    def _compress(
+        self, x: Tensor, routing: Routing, mask: Tensor | None, position: Tensor | None
+    ) -> list[Elements]:
+        """The elements per sub-module, at `position (B, L)`; None: at their place in `x`."""
         batches = [self.compaction.compress(x, active) for active in routing.active.unbind(-1)]
         record_layer(self, routing, batches, mask)
-        return batches
+        if position is None:
+            return batches
+        flat = position.flatten()
+        return [replace(e, position=flat.index_select(0, e.index).masked_fill(~e.valid, 0)) for e in batches]
 
     def _combine(self, x: Tensor, routing: Routing, batches: list[Elements], results: list[Tensor]) -> Tensor:
         output = torch.zeros_like(x)
         for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
             weight = routing.confidence[..., m].flatten().index_select(0, elements.index)
+            weight = weight.masked_fill(~elements.valid, 0)  # what stands there belongs to another slot
             output = output + self.compaction.extract(
                 weight.unsqueeze(-1).to(result) * result, elements, x.shape
             ).to(output)

@@ -66,7 +66,7 @@ class PerElement(SequenceModule):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `SequenceModule.forward`."""
-        return self.module(x)
+        return self.module(zero_padding(x, mask))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -76,4 +76,9 @@ class PerElement(SequenceModule):
 
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
         """See `SequenceModule.step`."""
-        return self.module(x)
+        return self.module(zero_padding(x, mask))
+
+
+def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
+    """`x (B, L, D)` with 0 wherever `mask (B, L)` is False: padding may hold NaN."""
+    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)

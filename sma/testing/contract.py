@@ -29,7 +29,7 @@ def property_test(test: Callable[[C, Draw], None]) -> Callable[[C], None]:
         def check(data: st.DataObject) -> None:
             test(self, data.draw)
 
-        check.__name__ = f"{type(self).__qualname__}.{test.__name__}"  # the seed of a derandomized run
+        check.__name__ = f"{type(self).__name__}_{test.__name__}"  # the seed of a derandomized run
         lenient = settings(
             deadline=None,
             report_multiple_bugs=False,
@@ -97,7 +97,7 @@ def gradients(loss: Tensor, module: nn.Module) -> dict[str, Tensor]:
     """
     module.zero_grad(set_to_none=True)
     if loss.requires_grad:
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     found = {name: p.grad for name, p in module.named_parameters() if p.requires_grad}
     missing = [name for name, gradient in found.items() if gradient is None]
     assert not missing, f"every parameter must get a gradient tensor, zero at least; None in: {missing}"

@@ -93,18 +93,14 @@ def degenerate_layouts() -> st.SearchStrategy[Layout]:
     return st.builds(Layout, lengths, st.integers(0, 2), st.booleans(), st.integers(0, 99))
 
 
-def activities(layout: Layout, *, n_modules: int = 1) -> st.SearchStrategy[Tensor]:
+@st.composite
+def activities(draw: st.DrawFn, layout: Layout, *, n_modules: int = 1) -> Tensor:
     """`active (B, L, M)` bool: in every row none, all, one or any of the real elements; never padding."""
-    rows = [_activity(n) for n in layout.lengths for _ in range(n_modules)]
-
-    def place(drawn: tuple[list[bool], ...]) -> Tensor:
-        active = torch.zeros(*layout.shape, n_modules, dtype=torch.bool)
-        for i, row in enumerate(drawn):
-            b, m = divmod(i, n_modules)
-            active[b, layout.spans[b], m] = torch.tensor(row, dtype=torch.bool)
-        return active
-
-    return st.tuples(*rows).map(place)
+    active = torch.zeros(*layout.shape, n_modules, dtype=torch.bool)
+    for b, span in enumerate(layout.spans):
+        for m in range(n_modules):
+            active[b, span, m] = torch.tensor(draw(_activity(layout.lengths[b])), dtype=torch.bool)
+    return active
 
 
 @st.composite

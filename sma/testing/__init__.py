@@ -1,0 +1,46 @@
+"""Contract suites and Hypothesis strategies: give a factory, inherit every property.
+
+    class TestMyModule(SubModuleContract):
+        def make(self):
+            return MyModule(self.d_model)
+
+Needs pytest and hypothesis (`pip install sparse-modular-activation[test]`).
+"""
+
+from sma.testing.compaction_contract import CompactionContract
+from sma.testing.oracle import oracle
+from sma.testing.router_contract import RouterContract
+from sma.testing.sequence_contract import SequenceModuleContract
+from sma.testing.spec_contract import SpecContract
+from sma.testing.strategies import (
+    Chunk,
+    Layout,
+    activities,
+    compactions,
+    degenerate_layouts,
+    layouts,
+    routings,
+    schedules,
+)
+from sma.testing.sub_module_contract import SubModuleContract
+from sma.testing.toys import CausalMean, FixedRouter, InputRouter
+
+__all__ = [
+    "CausalMean",
+    "Chunk",
+    "CompactionContract",
+    "FixedRouter",
+    "InputRouter",
+    "Layout",
+    "RouterContract",
+    "SequenceModuleContract",
+    "SpecContract",
+    "SubModuleContract",
+    "activities",
+    "compactions",
+    "degenerate_layouts",
+    "layouts",
+    "oracle",
+    "routings",
+    "schedules",
+]
