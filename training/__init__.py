@@ -4,21 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if __name__ == "training":
-    raise ImportError("import sma.training instead of training: the bare name is only its folder in the repository")
+    raise ImportError(
+        "import sma.training instead of training: the bare name is only its folder in the repository"
+    )
 
 if TYPE_CHECKING:
     from sma.training.config import TrainSpec
     from sma.training.errors import RunError
     from sma.training.evaluation import Evaluation, evaluate
     from sma.training.optimizers import OptimizerSpec
+    from sma.training.run_training import resume, train
     from sma.training.runs import Run
     from sma.training.schedules import ScheduleSpec
     from sma.training.tasks import Batch, Task, TaskSpec
-    from sma.training.trainer import Trainer, train
+    from sma.training.trainer import Observer, Trainer
 
 _HOMES = {
     "Batch": "tasks",
     "Evaluation": "evaluation",
+    "Observer": "trainer",
     "OptimizerSpec": "optimizers",
     "Run": "runs",
     "RunError": "errors",
@@ -28,12 +32,14 @@ _HOMES = {
     "TrainSpec": "config",
     "Trainer": "trainer",
     "evaluate": "evaluation",
-    "train": "trainer",
+    "resume": "run_training",
+    "train": "run_training",
 }
 
 __all__ = [
     "Batch",
     "Evaluation",
+    "Observer",
     "OptimizerSpec",
     "Run",
     "RunError",
@@ -43,6 +49,7 @@ __all__ = [
     "TrainSpec",
     "Trainer",
     "evaluate",
+    "resume",
     "train",
 ]
 

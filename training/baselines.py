@@ -11,8 +11,8 @@ Bytes = NDArray[np.uint8]
 def order_k_bits(training: Bytes, test: Bytes, *, order: int) -> float:
     r"""Bits per byte of `test` under byte counts of the last `order` bytes, taken from `training` alone.
 
-    Contexts of all lengths up to `order` are interpolated as Witten and Bell proposed: with n occurrences of a
-    context followed by r different bytes,
+    Contexts of all lengths up to `order` are interpolated as Witten and Bell proposed: with n occurrences of
+    a context followed by r different bytes,
 
     $$ p_k(b) = \frac{c_k(b) + r\, p_{k-1}(b)}{n + r} $$
 

@@ -34,10 +34,11 @@ class Batch:
     targets: Tensor
     mask: Tensor | None = None
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
-        mask = None if self.mask is None else self.mask.to(device)
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device), mask=mask)
+    def to(self, like: Tensor) -> "Batch":
+        """The same batch on the device of `like`; features in its precision as well."""
+        inputs = self.inputs.to(like) if self.inputs.is_floating_point() else self.inputs.to(like.device)
+        mask = None if self.mask is None else self.mask.to(like.device)
+        return replace(self, inputs=inputs, targets=self.targets.to(like.device), mask=mask)
 
 
 class Task(ABC):

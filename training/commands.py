@@ -1,0 +1,154 @@
+"""What the `sma` command does, once its arguments are read."""
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from sma.architectures import SequenceModel, load_model, parse_spec
+from sma.training import results
+from sma.training.checkpoints import read_position
+from sma.training.config import TrainSpec, expand_preset, model_presets, near, read_yaml
+from sma.training.description import describe as parts_of
+from sma.training.display import Display, rates
+from sma.training.evaluation import evaluate as score
+from sma.training.generation import generate as generate_bytes
+from sma.training.overrides import apply_overrides, parse_assignment
+from sma.training.presets import run_names, run_values
+from sma.training.report import measure, write_report
+from sma.training.run_training import resume as resume_run
+from sma.training.run_training import train as train_run
+from sma.training.runs import Run
+from sma.training.tasks import Split
+from sma.training.trainer import Ending
+
+INTERRUPTED = 130
+
+
+def train(spec: TrainSpec, out: Path, name: str | None) -> int:
+    """Train in a new folder and show the result; the exit code."""
+    console = Console()
+    with Display(console) as display:
+        run, ending = train_run(spec, root=out, name=name, observer=display, command=results.this_command())
+    return _conclude(console, run, ending)
+
+
+def resume(run: Run, spec: TrainSpec) -> int:
+    """Go on with a run and show the result; the exit code."""
+    console = Console()
+    with Display(console) as display:
+        ending = resume_run(run, spec, observer=display, command=results.this_command())
+    return _conclude(console, run, ending)
+
+
+def evaluate(path: Path, *, split: str, weights: str, batch_size: int | None) -> None:
+    """Score the weights of a run and show the result."""
+    run = Run.open(path)
+    spec = TrainSpec.model_validate(run.values())
+    model = results.best_model(run) if weights == "best" else results.last_model(run, spec.model)
+    task = spec.task.build()
+    found = score(model, task, cast(Split, split), batch_size=batch_size or spec.batch_size)
+    table = Table(title=f"{run.path}: {weights} weights on the {split} split", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_row(f"bits per {task.unit}", f"{found.bits:.4f}")
+    table.add_row("accuracy", f"{100 * found.accuracy:.2f} %")
+    table.add_row(f"{task.unit}s", f"{found.n_targets:,}")
+    table.add_row("active per layer", rates(found.activation_rates))
+    table.add_row("seconds", f"{found.seconds:.1f}")
+    Console().print(table)
+
+
+def report(path: Path) -> None:
+    """Test a run's best weights and write its report anew."""
+    run = Run.open(path)
+    spec = TrainSpec.model_validate(run.values())
+    task = spec.task.build()
+    position = read_position(run)
+    before = run.read_json("results.json") or {"ending": "interrupted"}
+    model, test = results.write_results(run, spec, task, position, before["ending"])
+    print(write_report(run, task.sections(model, test)))
+
+
+def describe(target: str, changes: list[str]) -> None:
+    """Show what the model of a spec, a run or a preset consists of."""
+    model, title = _model_of(target, changes)
+    parts = parts_of(model)
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("part")
+    table.add_column("kind")
+    table.add_column("parameters", justify="right")
+    table.add_column("operations per element", justify="right")
+    for part in parts:
+        cost = "?" if part.flops is None else f"{part.flops:,.0f}"
+        table.add_row(
+            part.name, part.kind, f"{part.parameters:,}", f"{cost} if active" if part.routed else cost
+        )
+    total = sum(part.parameters for part in parts)
+    always = sum(part.flops or 0 for part in parts if not part.routed)
+    routed = sum(part.flops or 0 for part in parts if part.routed)
+    table.add_section()
+    table.add_row("all", "", f"{total:,}", f"{always:,.0f} to {always + routed:,.0f}")
+    table.caption = "Operations: matrix products and attention, forward, 2 per multiply-add."
+    Console().print(table)
+
+
+def generate(path: Path, prompt: str, **options: Any) -> None:
+    """Write a prompt and what a language model makes of it."""
+    model = results.best_model(Run.open(path)) if (path / "spec.yaml").exists() else load_model(path)
+    if getattr(model.spec, "head", None) is None or model.spec.head.kind != "language_model":  # type: ignore[union-attr]
+        raise ValueError(f"{path} holds no language model, so it cannot write; train one with: sma train")
+    out = sys.stdout.buffer
+    out.write(prompt.encode())
+    for byte in generate_bytes(cast(SequenceModel, model), prompt.encode(), **options):
+        out.write(bytes([byte]))
+        out.flush()
+    out.write(b"\n")
+    out.flush()
+
+
+def _conclude(console: Console, run: Run, ending: Ending) -> int:
+    found = run.read_json("results.json")
+    headline, unit = found["headline"], found["unit"]
+    ours = {"this model": found["test"][headline]}
+    table = Table(title=f"Test: {found['test']['n_targets']:,} held-out {unit}s", title_justify="left")
+    table.add_column("method")
+    table.add_column("result", justify="right")
+    values = {**found["baselines"], **ours}
+    for name in sorted(values, key=lambda name: values[name], reverse=headline == "accuracy"):
+        table.add_row(name, measure(values[name], headline, unit), style="bold" if name in ours else "")
+    console.print(table)
+    console.print(f"active per layer: {rates(found['test']['activation_rates'])}", highlight=False)
+    console.print(f"report: {run.path / 'report.html'}", highlight=False, soft_wrap=True)
+    if ending == "interrupted":
+        console.print(f"stopped; go on with: sma train --resume {run.path}", highlight=False, soft_wrap=True)
+        return INTERRUPTED
+    return 0
+
+
+def _model_of(target: str, changes: list[str]) -> tuple[nn.Module, str]:
+    path = Path(target)
+    if (path / "spec.yaml").is_file():
+        values: dict[str, Any] = read_yaml(path / "spec.yaml")
+    elif (path / "spec.json").is_file():
+        values = read_yaml(path / "spec.json")
+    elif path.is_file():
+        values = read_yaml(path)
+    elif target in run_names():
+        values = run_values(target)
+    elif target in model_presets():
+        values = {"preset": target}
+    else:
+        known = [*run_names(), *model_presets()]
+        raise ValueError(f"{target!r} is no file, no run's folder and no preset{near(target, known)}")
+    model = values.get("model", values)
+    wrapped = {"model": model, "task": "digits"}  # the task plays no part
+    assignments = [parse_assignment(change) for change in changes]
+    if "model" not in values:
+        assignments = [(("model", *key), value) for key, value in assignments]
+    spec = expand_preset(apply_overrides(wrapped, assignments)["model"])
+    spec = spec if not isinstance(spec, dict) else parse_spec(spec)
+    return spec.build(), target

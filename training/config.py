@@ -1,0 +1,163 @@
+"""`TrainSpec`: everything that determines a run."""
+
+import difflib
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import yaml
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+import sma.architectures
+from sma import OneOf, Spec, register
+from sma.architectures.families import ModelSpec
+from sma.training import digits, text  # noqa: F401  (their tasks join the family)
+from sma.training.optimizers import AdamWSpec, OptimizerSpec
+from sma.training.schedules import LinearSchedule, ScheduleSpec
+from sma.training.tasks import TaskSpec
+
+Count = Annotated[int, Field(ge=1)]
+
+WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads"}
+"""Fields that a resumed run may change: they do not alter what a step computes, up to rounding."""
+
+
+def model_presets() -> dict[str, Callable[..., ModelSpec]]:
+    """The functions in `sma.architectures` that return a model's spec, by name."""
+    found = {}
+    for name in sma.architectures.__all__:
+        function = getattr(sma.architectures, name)
+        if inspect.isfunction(function):
+            result = get_type_hints(function).get("return")
+            if inspect.isclass(result) and issubclass(result, ModelSpec) and name != "load_spec":
+                found[name] = function
+    return found
+
+
+def preset_options(name: str) -> list[str]:
+    """The names of a preset's arguments."""
+    options: list[str] = []
+    function = model_presets()[name]
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            options += [key for hint in get_args(parameter.annotation) for key in get_type_hints(hint)]
+        else:
+            options.append(parameter.name)
+    return options
+
+
+def expand_preset(value: Any) -> Any:
+    """A mapping `{preset: NAME, ...}` as the spec that the preset gives; anything else as it is."""
+    if not (isinstance(value, dict) and "preset" in value):
+        return value
+    options = {key: option for key, option in value.items() if key != "preset"}
+    known = model_presets()
+    if value["preset"] not in known:
+        raise ValueError(f"there is no preset {value['preset']!r}{near(str(value['preset']), known)}")
+    names = preset_options(value["preset"])
+    for name in options:
+        if name not in names:
+            raise ValueError(f"preset {value['preset']} has no option {name!r}{near(name, names)}")
+    try:
+        return known[value["preset"]](**options)
+    except TypeError as error:
+        raise ValueError(f"preset {value['preset']}: {error}") from error
+
+
+def near(name: str, known: Any) -> str:
+    """A hint for a name that does not exist: the closest ones that do, or all of them."""
+    close = difflib.get_close_matches(name, list(known), 3)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; there are: {', '.join(known)}"
+
+
+@register
+class TrainSpec(Spec):
+    """A run: a model, a task, and how one learns the other.
+
+    Attributes:
+        task: the data.
+        model: a model's spec, or `{preset: seqboat, d_model: 128, ...}` with the arguments of a preset.
+        seed: of weights, data order and dropout.
+        steps: how many; None to go on until `time_limit`.
+        time_limit: seconds of training, validations included; the run ends at whichever comes first.
+        batch_size: rows per micro-batch.
+        accumulation: micro-batches per step.
+        learning_rate: the highest.
+        schedule: how it rises and falls; over `steps`, or over `time_limit` where there are none.
+        optimizer: what uses it.
+        clip: the highest norm of the gradient; None for no limit.
+        precision: of the computation; `bfloat16` keeps the weights in float32 (autocast).
+        validation_interval: steps between validations, and between checkpoints.
+        log_interval: steps between lines of metrics.jsonl.
+        device: `auto` (a GPU if there is one), or a torch device.
+        threads: of the CPU; None for torch's choice. Another number may change the last bits of results.
+    """
+
+    kind: Literal["training"] = "training"
+    task: OneOf[TaskSpec]
+    model: Annotated[OneOf[ModelSpec], BeforeValidator(expand_preset)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    steps: Count | None = 1000
+    time_limit: Annotated[float, Field(gt=0)] | None = None
+    batch_size: Count = 16
+    accumulation: Count = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    schedule: OneOf[ScheduleSpec] = LinearSchedule()
+    optimizer: OneOf[OptimizerSpec] = AdamWSpec()
+    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    validation_interval: Count = 100
+    log_interval: Count = 10
+    device: Annotated[str, Field(min_length=1)] = "auto"
+    threads: Count | None = None
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        import torch
+
+        if value != "auto":
+            try:
+                torch.device(value)
+            except RuntimeError as error:
+                raise ValueError("use auto, cpu, cuda or cuda:0") from error
+        return value
+
+    @model_validator(mode="after")
+    def _check_end(self) -> "TrainSpec":
+        if self.steps is None and self.time_limit is None:
+            raise ValueError(
+                "steps and time_limit are both null, so the run would never end; set one of them"
+            )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """A hash of all fields that influence what a step computes."""
+        return hashlib.sha256(json.dumps(self.influential(), sort_keys=True).encode()).hexdigest()
+
+    def influential(self) -> dict[str, Any]:
+        """The fields that influence what a step computes, as JSON values."""
+        return self.model_dump(mode="json", exclude=WITHOUT_INFLUENCE)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file.
+
+    Raises:
+        ValueError: if there is no such file, or it holds something else.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path} ({error.strerror}); name a YAML or JSON file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds {type(values).__name__} instead of a mapping of fields")
+    return values

@@ -1,0 +1,74 @@
+"""The runs that `sma train` knows by the name of their task. Values as a user would write them in YAML."""
+
+import copy
+from typing import Any
+
+from sma.training.config import near
+
+_TEXT_RUN: dict[str, Any] = {
+    "task": {"kind": "python_source", "length": 512},
+    "model": {
+        "preset": "seqboat",
+        "vocab_size": 256,
+        "d_model": 128,
+        "n_layers": 4,
+        "d_qk": 32,
+        "d_hidden": 128,
+        "window": 64,
+        "d_state": 8,
+    },
+    "steps": 1000,
+    "batch_size": 16,
+    "learning_rate": 5e-3,
+    "schedule": {"kind": "linear", "warmup": 50},
+    "optimizer": {"kind": "adamw", "weight_decay": 0.01},
+}
+
+_DIGITS_RUN: dict[str, Any] = {
+    "task": {"kind": "digits"},
+    "model": {
+        "preset": "seqboat",
+        "d_input": 1,
+        "n_classes": 10,
+        "d_model": 64,
+        "n_layers": 4,
+        "d_qk": 16,
+        "d_hidden": 64,
+        "window": 16,
+        "d_state": 8,
+    },
+    "steps": 1000,
+    "batch_size": 32,
+    "learning_rate": 5e-3,
+    "schedule": {"kind": "linear", "warmup": 100},
+    "optimizer": {"kind": "adamw", "weight_decay": 0.01},
+}
+
+_RUNS = {
+    "python_source": _TEXT_RUN,
+    "text_files": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "text_files"}},
+    "digits": _DIGITS_RUN,
+}
+
+
+def run_names() -> list[str]:
+    """The tasks that have a ready run."""
+    return list(_RUNS)
+
+
+def run_values(task: str) -> dict[str, Any]:
+    """The fields of the ready run of a task, for `TrainSpec.model_validate`.
+
+    Raises:
+        ValueError: if the task has none.
+
+    Example:
+        >>> run_values("digits")["task"]
+        {'kind': 'digits'}
+    """
+    if task not in _RUNS:
+        raise ValueError(
+            f"task {task!r} has no ready run{near(task, _RUNS)}; a task of another package needs a whole run "
+            "in a file, given by --spec"
+        )
+    return copy.deepcopy(_RUNS[task])

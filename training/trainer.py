@@ -1,0 +1,219 @@
+"""The training loop."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+import sma
+from sma.training.checkpoints import Position, load_checkpoint, save_best, save_checkpoint
+from sma.training.config import TrainSpec
+from sma.training.errors import RunError
+from sma.training.evaluation import cross_entropy, evaluate, run_batch
+from sma.training.interrupts import Interrupt, interruptible
+from sma.training.prepare import check_fit, data_generator, find_device, seed_everything
+from sma.training.runs import Run
+from sma.training.tasks import Task
+
+Ending = Literal["finished", "time limit", "interrupted"]
+
+
+class Observer:
+    """What is told about a run as it goes on. This one ignores everything; the command shows it."""
+
+    def on_start(self, trainer: "Trainer") -> None:
+        """Before the first step, or the first after resuming."""
+
+    def on_step(self, trainer: "Trainer", loss: float) -> None:
+        """After a step."""
+
+    def on_row(self, trainer: "Trainer", row: dict[str, Any]) -> None:
+        """After a line of metrics.jsonl."""
+
+
+class Trainer:
+    """Trains the model of a spec on a task.
+
+    The same spec gives the same run: weights come from the seed, and the data of a step from the seed and the
+    step. A resumed run continues the interrupted one bit for bit.
+
+    Args:
+        spec: what to do.
+        task: the data; as a rule `spec.task.build()`.
+        observer: told about progress.
+
+    Raises:
+        ValueError: if the model does not fit the task, or the device does not exist.
+    """
+
+    def __init__(self, spec: TrainSpec, task: Task, *, observer: Observer | None = None) -> None:
+        if spec.threads is not None:
+            torch.set_num_threads(spec.threads)
+        self.spec = spec
+        self.task = task
+        self.observer = observer if observer is not None else Observer()
+        self.device = find_device(spec.device)
+        seed_everything(spec.seed)
+        self.model = spec.model.build()
+        check_fit(self.model, task)
+        self.model.to(self.device, torch.float64 if spec.precision == "float64" else torch.float32)
+        self.optimizer = spec.optimizer.build(self.model.parameters(), spec.learning_rate)
+        self.position = Position()
+        self._clock = perf_counter()
+        self._logged = (0, 0.0)  # elements and seconds since the last line
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def resume(self, run: Run) -> None:
+        """Go back to the newest checkpoint of a run.
+
+        Raises:
+            RunError: if the checkpoint is missing or damaged.
+            ValueError: if it belongs to another spec.
+        """
+        self.position = load_checkpoint(run, self.spec, self.model, self.optimizer)
+        run.rewind_metrics(self.position.step)
+
+    def fit(self, run: Run) -> Ending:
+        """Train until the steps or the time are used up, or Ctrl-C; leave a checkpoint in any case.
+
+        Raises:
+            RunError: if the loss is no number, or something cannot be written; what was saved stays.
+        """
+        self.model.train()
+        self._clock = perf_counter() - self.position.elapsed
+        if self.position.step == 0:
+            self._save(run)  # what cannot be written fails now
+        self.observer.on_start(self)
+        with interruptible() as interrupt:
+            while (ending := self._ending(interrupt)) is None:
+                self._step(run)
+                if self._validation_is_due():
+                    self._validate(run)
+                    self._save(run)
+        self._save(run)
+        if self.position.best_step is None or ending == "time limit":
+            self._validate(run)
+            self._save(run)
+        return ending
+
+    def _ending(self, interrupt: Interrupt) -> Ending | None:
+        if self.spec.steps is not None and self.position.step >= self.spec.steps:
+            return "finished"
+        if self.spec.time_limit is not None and self.position.elapsed >= self.spec.time_limit:
+            return "time limit"
+        return "interrupted" if interrupt.requested else None
+
+    def _step(self, run: Run) -> None:
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        total = entropy = 0.0
+        for micro in range(self.spec.accumulation):
+            loss, cross, recording, n = self._loss(micro)
+            (loss / self.spec.accumulation).backward()
+            total += float(loss) / self.spec.accumulation
+            entropy += float(cross) / self.spec.accumulation
+            self._logged = (self._logged[0] + n, self._logged[1])
+        limit = self.spec.clip if self.spec.clip is not None else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        self._check_finite(run, total, norm, rate)
+        self.optimizer.step()
+        done = self.position.step + 1
+        pending = (*self.position.pending, (total, entropy))
+        self.position = self.position.at(step=done, pending=pending, elapsed=perf_counter() - self._clock)
+        self.observer.on_step(self, total)
+        if done % self.spec.log_interval == 0:
+            self._log_training(run, norm, rate, recording)
+
+    def _loss(self, micro: int) -> tuple[Tensor, Tensor, sma.Recording, int]:
+        """The loss with the routers' losses, the cross-entropy in it, and the number of elements."""
+        generator = data_generator(self.spec.seed, self.position.step, micro)
+        batch = self.task.training_batch(self.spec.batch_size, generator).to(next(self.model.parameters()))
+        with self._autocast():
+            logits, recording = run_batch(self.model, batch)
+        cross = cross_entropy(logits, batch.targets)
+        total = cross + sum(recording.losses.values(), torch.zeros_like(cross))
+        rows, length = batch.inputs.shape[:2]
+        return total, cross.detach(), recording, rows * length
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.spec.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _learning_rate(self) -> float:
+        step, elapsed = self.position.step, self.position.elapsed
+        if self.spec.steps is not None:
+            progress = step / self.spec.steps
+        else:
+            assert self.spec.time_limit is not None  # the spec checks it
+            progress = elapsed / self.spec.time_limit
+        return self.spec.learning_rate * self.spec.schedule.factor(step, progress)
+
+    def _check_finite(self, run: Run, loss: float, norm: float, rate: float) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        best = self.position.best_step
+        kept = "" if best is None else f", the best ones (step {best}) in {run.best}"
+        raise RunError(
+            f"{what} in step {self.position.step + 1} (learning rate {rate:.3g}); the last good weights are "
+            f"kept in {run.last}{kept}; start again with a lower learning_rate or clip: sma train --spec "
+            f"{run.path / 'spec.yaml'} --set learning_rate={self.spec.learning_rate / 3:.2g}"
+        )
+
+    def _log_training(self, run: Run, norm: float, rate: float, recording: sma.Recording) -> None:
+        n_elements, since = self._logged
+        losses = torch.tensor(self.position.pending, dtype=torch.float64).mean(0)
+        row = {
+            "step": self.position.step,
+            "split": "training",
+            "loss": float(losses[0]),
+            "bits": float(losses[1]) / math.log(2),
+            "auxiliary": {name: float(loss) for name, loss in recording.losses.items()},
+            "gradient_norm": norm,
+            "learning_rate": rate,
+            "activation": recording.activation_rates,
+            "elements_per_second": n_elements / max(self.position.elapsed - since, 1e-9),
+            "seconds": self.position.elapsed,
+        }
+        self._logged = (0, self.position.elapsed)
+        self.position = self.position.at(pending=())
+        run.log(row)
+        self.observer.on_row(self, row)
+
+    def _validation_is_due(self) -> bool:
+        step = self.position.step
+        return step % self.spec.validation_interval == 0 or step == self.spec.steps
+
+    def _validate(self, run: Run) -> None:
+        result = evaluate(self.model, self.task, "validation", batch_size=self.spec.batch_size)
+        step, best = self.position.step, self.position.best_loss
+        if best is None or result.loss < best:
+            save_best(run, self.model)
+            self.position = self.position.at(best_step=step, best_loss=result.loss)
+        before = self.position.elapsed
+        self.position = self.position.at(elapsed=perf_counter() - self._clock)
+        self._logged = (self._logged[0], self._logged[1] + self.position.elapsed - before)
+        row = {
+            "step": step,
+            "split": "validation",
+            "loss": result.loss,
+            "bits": result.bits,
+            "accuracy": result.accuracy,
+            "activation": result.activation_rates,
+            "seconds": self.position.elapsed,
+        }
+        run.log(row)
+        self.observer.on_row(self, row)
+
+    def _save(self, run: Run) -> None:
+        save_checkpoint(run, self.spec, self.position, self.model, self.optimizer)
