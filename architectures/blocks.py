@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sma import OneOf, SequenceModule, State, register
+from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.families import Activation, BlockSpec, Dropout, LayerSpec, NormSpec
 from sma.architectures.norms import LayerNormSpec
 from sma.modules.activations import activation_function
@@ -72,9 +72,16 @@ class Residual(SequenceModule):
         """Whether no part looks at later elements."""
         return all(part.causal for part in self._parts())
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`; 0 at padding."""
-        return self._run(x, mask, lambda part, i, h: part(h, mask))
+    @property
+    def uses_edges(self) -> bool:  # type: ignore[override]
+        """Whether a part reads the edges between elements."""
+        return any(part.uses_edges for part in self._parts())
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+        """See `SequenceModule.forward`; 0 at padding. `edges` goes to the parts that use it."""
+        return self._run(
+            x, mask, lambda part, i, h: part(h, mask, edges) if part.uses_edges else part(h, mask)
+        )
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

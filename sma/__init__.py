@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sma.activation import SMA, SMAState, SparseModularActivation
     from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, PaddedCompaction
+    from sma.edges import Edges
     from sma.elements import Elements
     from sma.recording import LayerRecord, Recording, naming, record
     from sma.routing import Router, Routing, mask_padding
@@ -20,6 +21,7 @@ __all__ = [
     "SMA",
     "CapacityCompaction",
     "Compaction",
+    "Edges",
     "Elements",
     "LayerRecord",
     "NoState",
@@ -46,6 +48,7 @@ __all__ = [
 _PARTS = (
     "activation",
     "compaction",
+    "edges",
     "elements",
     "recording",
     "routing",

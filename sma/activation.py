@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sma.compaction import Compaction, PackedCompaction
+from sma.edges import Edges
 from sma.elements import Elements
 from sma.recording import record_layer
 from sma.routing import Router, Routing
@@ -71,12 +72,19 @@ class SparseModularActivation(SequenceModule):
         """Whether no output depends on a later element."""
         return all(part.causal for part in (self.router, *self._parts()))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    @property
+    def uses_edges(self) -> bool:  # type: ignore[override]
+        """Whether a sub-module reads the edges between elements."""
+        return any(part.uses_edges for part in self._parts())
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Apply the activated sub-modules.
 
         Args:
             x: `(B, L, D)`.
             mask: `(B, L)` bool, True = a real element. None: all are real.
+            edges: between elements of the same row, numbered as in the flattened `(B * L)` input. A
+                sub-module sees those between the elements that activate it.
 
         Returns:
             `(B, L, D)`; exactly 0 where nothing is active, padding included.
@@ -84,6 +92,12 @@ class SparseModularActivation(SequenceModule):
         x = zero_padding(x, mask)
         routing = self.router(x, mask)
         batches = self._compress(x, routing, mask, None if mask is None else mask.cumsum(1) - 1)
+        if edges is not None:
+            n_places = x.shape[0] * x.shape[1]
+            batches = [
+                elements.with_edges(edges, n_places) if part.uses_edges else elements
+                for part, elements in zip(self._parts(), batches, strict=True)
+            ]
         results = [module(elements) for module, elements in zip(self._parts(), batches, strict=True)]
         return self._combine(x, routing, batches, results)
 

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
+
+from sma.edges import Edges
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Elements:
         position: `(T,)` long; the element's place in that row, 0 in a padding slot.
         index: `(T,)` long; the element's place in the flattened `(B * L)` input, 0 in a padding slot.
         ptr: `(B + 1,)` long; row b owns the slots `ptr[b]:ptr[b + 1]`, its padding slots included.
+        edges: those between the slots, for a sub-module with `uses_edges`; None for any other.
     """
 
     x: Tensor
@@ -26,6 +30,7 @@ class Elements:
     position: Tensor
     index: Tensor
     ptr: Tensor
+    edges: Edges | None = None
 
     @property
     def valid(self) -> Tensor:
@@ -40,3 +45,15 @@ class Elements:
     def with_x(self, x: Tensor) -> "Elements":
         """The same slots holding `x (T, D')`."""
         return replace(self, x=x)
+
+    def with_edges(self, edges: Edges, n_places: int) -> "Elements":
+        """The same slots, and those of `edges` that start and end in one.
+
+        Args:
+            edges: between the places of the flattened input.
+            n_places: how many places there are, B * L.
+        """
+        number = torch.full((n_places + 1,), -1, dtype=torch.long, device=self.index.device)
+        place = torch.where(self.valid, self.index, n_places)  # the extra one takes the padding slots
+        number = number.index_copy(0, place, torch.arange(len(place), device=place.device))
+        return replace(self, edges=edges.relabel(number[:n_places]))

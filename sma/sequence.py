@@ -12,10 +12,12 @@ class SequenceModule(nn.Module, ABC):
     """A map `(B, L, D) -> (B, L, D)`: a mixer, a branch, a block, an SMA layer.
 
     A row's result does not depend on its batch-mates or on what padding holds. `causal` says whether a
-    result depends on nothing after it; only then `init_state` and `step` exist.
+    result depends on nothing after it; only then `init_state` and `step` exist. `uses_edges` says whether
+    elements are nodes of graphs to it; `forward` then takes a third argument, the `Edges` between them.
     """
 
     causal: bool = True
+    uses_edges: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

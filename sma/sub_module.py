@@ -16,12 +16,14 @@ class SubModule(nn.Module, ABC):
     is returned in a padding slot is dropped, but must be finite. All parameters must take part for any
     number of elements, zero included, so that every gradient is a tensor.
 
-    `causal` says whether an element's result depends on nothing after it.
+    `causal` says whether an element's result depends on nothing after it, and `uses_edges` whether it reads
+    `elements.edges`.
 
     Decoding is optional: a sub-module that supports it implements `init_state` and `step`.
     """
 
     causal: bool = True
+    uses_edges: bool = False
 
     @abstractmethod
     def forward(self, elements: Elements) -> Tensor:
