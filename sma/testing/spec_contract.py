@@ -1,6 +1,7 @@
 """The contract suite of specs."""
 
 import json
+from collections.abc import Hashable
 from typing import Any
 
 import pytest
@@ -89,6 +90,8 @@ class SpecContract(Contract):
         spec = self.make()
         with pytest.raises(ValidationError):
             spec.kind = "other"  # type: ignore[misc]
+        fields = {name: type(value).__name__ for name, value in spec if not isinstance(value, Hashable)}
+        assert not fields, f"these fields can change in place: {fields}; take tuples instead of lists"
         assert hash(spec) == hash(self.make())
 
     def test_build_is_repeatable(self) -> None:
