@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sma import register
-from sma.architectures.families import Dropout, EmbeddingSpec, Size
+from sma import OneOf, register
+from sma.architectures.families import Dropout, EmbeddingSpec, NormSpec, Size
 from sma.modules.linear import linear
+from sma.modules.norms import Norm
 
 
 class ScaledSinusoid(nn.Module):
@@ -40,17 +41,19 @@ class ScaledSinusoid(nn.Module):
 
 
 class Embedding(nn.Module, ABC):
-    """Base of embeddings: subclasses embed elements one by one, this adds positions and dropout.
+    """Base of embeddings: subclasses embed elements one by one, this adds positions, a norm and dropout.
 
     Args:
         d_model: D.
         sinusoid: add `ScaledSinusoid` positions.
+        norm: applied then, or None.
         dropout: probability.
     """
 
-    def __init__(self, d_model: int, *, sinusoid: bool, dropout: float) -> None:
+    def __init__(self, d_model: int, *, sinusoid: bool, norm: Norm | None, dropout: float) -> None:
         super().__init__()
         self.sinusoid = ScaledSinusoid(d_model) if sinusoid else None
+        self.norm = norm
         self.dropout = nn.Dropout(dropout)
 
     @abstractmethod
@@ -73,6 +76,8 @@ class Embedding(nn.Module, ABC):
             real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
             position = (real.cumsum(1) - 1).clamp(min=0)
             x = x + self.sinusoid(position if offset is None else position + offset[:, None])
+        if self.norm is not None:
+            x = self.norm(x, mask)
         x = self.dropout(x)
         return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
 
@@ -85,6 +90,7 @@ class TokenEmbedding(Embedding):
         vocab_size: number of tokens.
         scale: multiply by \(\sqrt{D}\).
         sinusoid: see `Embedding`.
+        norm: see `Embedding`.
         dropout: see `Embedding`.
 
     Example:
@@ -99,9 +105,10 @@ class TokenEmbedding(Embedding):
         vocab_size: int,
         scale: bool = False,
         sinusoid: bool = False,
+        norm: Norm | None = None,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(d_model, sinusoid=sinusoid, dropout=dropout)
+        super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
         self.weight = nn.Parameter(torch.randn(vocab_size, d_model) * d_model**-0.5)
         self.factor = math.sqrt(d_model) if scale else 1.0
 
@@ -119,6 +126,7 @@ class FeatureEmbedding(Embedding):
         d_model: D.
         d_input: features per element.
         sinusoid: see `Embedding`.
+        norm: see `Embedding`.
         dropout: see `Embedding`.
 
     Example:
@@ -126,8 +134,16 @@ class FeatureEmbedding(Embedding):
         torch.Size([2, 5, 8])
     """
 
-    def __init__(self, d_model: int, *, d_input: int, sinusoid: bool = False, dropout: float = 0.0) -> None:
-        super().__init__(d_model, sinusoid=sinusoid, dropout=dropout)
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_input: int,
+        sinusoid: bool = False,
+        norm: Norm | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
         self.linear = linear(d_input, d_model)
 
     def embed(self, inputs: Tensor) -> Tensor:
@@ -145,6 +161,7 @@ class ScalarEmbedding(Embedding):
     Args:
         d_model: D.
         sinusoid: see `Embedding`.
+        norm: see `Embedding`.
         dropout: see `Embedding`.
 
     Example:
@@ -152,8 +169,10 @@ class ScalarEmbedding(Embedding):
         torch.Size([2, 5, 8])
     """
 
-    def __init__(self, d_model: int, *, sinusoid: bool = False, dropout: float = 0.0) -> None:
-        super().__init__(d_model, sinusoid=sinusoid, dropout=dropout)
+    def __init__(
+        self, d_model: int, *, sinusoid: bool = False, norm: Norm | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
         self.weight = nn.Parameter(torch.randn(d_model))
         self.bias = nn.Parameter(torch.randn(d_model) * 0.1)
 
@@ -172,6 +191,7 @@ class TokensSpec(EmbeddingSpec):
     vocab_size: Size
     scale: bool = False
     sinusoid: bool = False
+    norm: OneOf[NormSpec] | None = None
     dropout: Dropout = 0.0
 
     def build(self, d_model: int) -> TokenEmbedding:
@@ -181,6 +201,7 @@ class TokensSpec(EmbeddingSpec):
             vocab_size=self.vocab_size,
             scale=self.scale,
             sinusoid=self.sinusoid,
+            norm=self.norm and self.norm.build(d_model),
             dropout=self.dropout,
         )
 
@@ -192,11 +213,18 @@ class FeaturesSpec(EmbeddingSpec):
     kind: Literal["features"] = "features"
     d_input: Size
     sinusoid: bool = False
+    norm: OneOf[NormSpec] | None = None
     dropout: Dropout = 0.0
 
     def build(self, d_model: int) -> FeatureEmbedding:
         """See `EmbeddingSpec.build`."""
-        return FeatureEmbedding(d_model, d_input=self.d_input, sinusoid=self.sinusoid, dropout=self.dropout)
+        return FeatureEmbedding(
+            d_model,
+            d_input=self.d_input,
+            sinusoid=self.sinusoid,
+            norm=self.norm and self.norm.build(d_model),
+            dropout=self.dropout,
+        )
 
 
 @register
@@ -205,8 +233,14 @@ class ScalarsSpec(EmbeddingSpec):
 
     kind: Literal["scalars"] = "scalars"
     sinusoid: bool = False
+    norm: OneOf[NormSpec] | None = None
     dropout: Dropout = 0.0
 
     def build(self, d_model: int) -> ScalarEmbedding:
         """See `EmbeddingSpec.build`."""
-        return ScalarEmbedding(d_model, sinusoid=self.sinusoid, dropout=self.dropout)
+        return ScalarEmbedding(
+            d_model,
+            sinusoid=self.sinusoid,
+            norm=self.norm and self.norm.build(d_model),
+            dropout=self.dropout,
+        )

@@ -1,5 +1,6 @@
 """Heads: `(B, L, D)` to class scores or next-token scores, and their specs."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -7,7 +8,8 @@ from torch import Tensor, nn
 
 from sma import register
 from sma.architectures.embeddings import TokenEmbedding
-from sma.architectures.families import Dropout, HeadSpec, Size
+from sma.architectures.families import Activation, Dropout, HeadSpec, Size
+from sma.modules.activations import activation_function
 from sma.modules.linear import linear
 
 
@@ -18,17 +20,31 @@ def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
     return x.masked_fill(~mask.unsqueeze(-1), 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
+def first(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Each row's first real element, `(B, L, D) -> (B, D)`; for a row without any, the first of all."""
+    if mask is None:
+        return x[:, 0]
+    at = mask.long().argmax(1)[:, None, None].expand(-1, 1, x.shape[2])
+    return x.gather(1, at).squeeze(1)
+
+
+_POOLINGS = {"mean": mean_pool, "first": first}
+
+
 class Classifier(nn.Module):
-    """Mean pooling over real elements, then one or two linear layers.
+    """Pooling over real elements, then one or two linear layers.
 
     Args:
         d_model: D.
         n_classes: C.
         n_documents: 1, or 2 to classify pairs: their pooled rows u, v enter as [v, u, u * v, u - v], as in
             the published retrieval model.
-        d_hidden: width of a hidden layer with GELU; None for no hidden layer.
+        interactions: of pairs; without, u and v enter as [v, u].
+        pooling: mean, or first for each row's first element.
+        d_hidden: width of a hidden layer; None for no hidden layer.
+        activation: of the hidden layer.
         bias: of the last layer.
-        dropout: on the hidden layer, before GELU as published.
+        dropout: on the hidden layer, before the activation as published.
 
     Example:
         >>> Classifier(8, n_classes=10, d_hidden=16)(torch.zeros(2, 5, 8)).shape
@@ -41,17 +57,23 @@ class Classifier(nn.Module):
         *,
         n_classes: int,
         n_documents: int = 1,
+        interactions: bool = True,
+        pooling: str = "mean",
         d_hidden: int | None = None,
+        activation: Callable[[Tensor], Tensor] = nn.functional.gelu,
         bias: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        d_pooled = d_model if n_documents == 1 else 4 * d_model
+        self.pool = _POOLINGS[pooling]
+        self.interactions = interactions
+        self.activation = activation
+        d_pooled = d_model * (1 if n_documents == 1 else 4 if interactions else 2)
         if d_hidden is None:
             self.hidden = None
             self.output = linear(d_pooled, n_classes, bias=bias)
             return
-        self.hidden = nn.Sequential(nn.Linear(d_pooled, d_hidden), nn.Dropout(dropout), nn.GELU())
+        self.hidden = nn.Sequential(nn.Linear(d_pooled, d_hidden), nn.Dropout(dropout))
         self.output = nn.Linear(d_hidden, n_classes, bias=bias)
         for layer in (self.hidden[0], self.output):
             nn.init.xavier_uniform_(layer.weight)
@@ -74,11 +96,11 @@ class Classifier(nn.Module):
         """
         if isinstance(x, tuple):
             masks = mask if isinstance(mask, tuple) else (None, None)
-            first, second = (mean_pool(*document) for document in zip(x, masks, strict=True))
-            pooled = torch.cat((second, first, first * second, first - second), -1)
+            u, v = (self.pool(*document) for document in zip(x, masks, strict=True))
+            pooled = torch.cat((v, u, u * v, u - v) if self.interactions else (v, u), -1)
         else:
-            pooled = mean_pool(x, mask)  # type: ignore[arg-type]
-        return self.output(pooled if self.hidden is None else self.hidden(pooled))
+            pooled = self.pool(x, mask)  # type: ignore[arg-type]
+        return self.output(pooled if self.hidden is None else self.activation(self.hidden(pooled)))
 
 
 class LanguageModelHead(nn.Module):
@@ -120,13 +142,17 @@ class ClassifierSpec(HeadSpec):
     kind: Literal["classifier"] = "classifier"
     n_classes: Size
     n_documents: Literal[1, 2] = 1
+    interactions: bool = True
+    pooling: Literal["mean", "first"] = "mean"
     d_hidden: Size | None = None
+    activation: Activation = "gelu"
     bias: bool = True
     dropout: Dropout = 0.0
 
     def build(self, d_model: int, embedding: nn.Module) -> Classifier:
         """See `HeadSpec.build`."""
-        return Classifier(d_model, **self.model_dump(exclude={"kind"}))
+        options = self.model_dump(exclude={"kind", "activation"})
+        return Classifier(d_model, activation=activation_function(self.activation), **options)
 
 
 @register

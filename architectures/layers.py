@@ -7,7 +7,8 @@ from pydantic import Field
 from sma import CapacityCompaction, OneOf, PackedCompaction, PaddedCompaction, PerElement, SequenceModule
 from sma import SparseModularActivation, register
 from sma.architectures.families import CompactionSpec, LayerSpec, RouterSpec, Size, SubModuleSpec
-from sma.modules import AlwaysActive, MultiHeadEMA
+from sma.modules.ema import MultiHeadEMA
+from sma.modules.fixed_routers import AlwaysActive
 from sma.modules.linear import linear
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from sma.architectures import reference_parts as parts
 from sma.architectures.embeddings import FeaturesSpec, ScalarsSpec, TokensSpec
 from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec
@@ -88,12 +91,13 @@ def classifier(values: Mapping[str, Any], *, audio: bool, vocab_size: int | None
         spec = TokensSpec(vocab_size=vocab_size, **options)
         rules = (Rule("embed_tokens.embed.weight", "weight"),)
     if options["sinusoid"]:
-        rules += (Rule("pos_emb.scale", "sinusoid.scale"),)
+        rules += (Rule("pos_emb.scale", "sinusoid.scale"), Rule("pos_emb.inv_freq", "", _check_frequencies))
     embedding = Part(spec, (*rules, *_embed_norm(embed_norm)))
     return _model(
         d_model,
         embedding=Part(spec, embedding.under("encoder.encoder.", "")),
-        layers=[("encoder.encoder.layers.{}.", _layer(values, unit, "mega_layer."))] * values["encoder_layers"],
+        layers=[("encoder.encoder.layers.{}.", _layer(values, unit, "mega_layer."))]
+        * values["encoder_layers"],
         norm=("encoder.encoder.final_norm.", parts.norm(norm_type)) if prenorm else None,
         head=_classifier_head(values),
     )
@@ -123,7 +127,7 @@ def language_model(values: Mapping[str, Any], *, vocab_size: int) -> Model:
         dropout=values["dropout"],
         norm=None if embed_norm is None else embed_norm.spec,
     )
-    head = () if tied else (Rule("decoder.output_projection.weight", "weight"),)
+    output = "embedding.weight" if tied else "head.weight"
     affine = not values["no_affine_final_norm"]
     return _model(
         d_model,
@@ -136,7 +140,8 @@ def language_model(values: Mapping[str, Any], *, vocab_size: int) -> Model:
         ),
         layers=[("decoder.layers.{}.", _layer(values, unit, "slag_layer."))] * values["decoder_layers"],
         norm=("decoder.final_norm.", parts.norm(norm_type, affine=affine)) if prenorm else None,
-        head=Part(LanguageModelSpec(tie_embedding=tied), head),
+        head=Part(LanguageModelSpec(tie_embedding=tied), ()),
+        more=(Rule("decoder.output_projection.weight", output), Rule("decoder.version", "")),
     )
 
 
@@ -173,6 +178,7 @@ def _model(
     layers: list[tuple[str, list[tuple[str, Part[BlockSpec]]]]],
     norm: tuple[str, Part[NormSpec]] | None,
     head: Part[HeadSpec],
+    more: tuple[Rule, ...] = (),
 ) -> Model:
     blocks = [
         (pattern.format(i) + name, block)
@@ -194,8 +200,18 @@ def _model(
         *(rule for i, (name, block) in enumerate(blocks) for rule in block.under(name, f"blocks.{i}.")),
         *(() if norm is None else norm[1].under(norm[0], "norm.")),
         *head.under("", "head."),
+        *more,
     )
     return Part(spec, rules)
+
+
+def _check_frequencies(published: Tensor) -> Tensor:
+    """The published model stores the frequencies of its sinusoids; here they are computed."""
+    n = len(published)
+    expected = 10000.0 ** (-torch.arange(n, dtype=torch.float64, device=published.device) / n)
+    if not torch.allclose(published.double(), expected, rtol=1e-3 if published.dtype.itemsize < 4 else 1e-5):
+        raise ValueError(f"holds frequencies other than 10000^(-i/{n}), which are the only ones here")
+    return published
 
 
 def _embed_norm(norm: Part[NormSpec] | None) -> Iterator[Rule]:
@@ -231,11 +247,15 @@ def _classifier_head(values: Mapping[str, Any]) -> Part[HeadSpec]:
 
 def _check_classifier(values: Mapping[str, Any], audio: bool) -> None:
     if values["layer_type"] != "slag":
-        raise ValueError(f"layer_type {values['layer_type']!r} is not SeqBoat's, which is published as 'slag'")
+        raise ValueError(
+            f"layer_type {values['layer_type']!r} is not SeqBoat's, which is published as 'slag'"
+        )
     if values.get("use_p"):
         raise ValueError("use_p averages the features of the second row of the batch; that is not a model")
     if values["classifier_layers"] > 1:
-        raise ValueError(f"classifier_layers {values['classifier_layers']}: only 0 and 1 hidden layers exist here")
+        raise ValueError(
+            f"classifier_layers {values['classifier_layers']}: only 0 and 1 hidden layers exist here"
+        )
     if values["sen_rep_type"] not in ("mp", "cls"):
         raise ValueError(f"unknown sen_rep_type {values['sen_rep_type']!r}; known: mp, cls")
     if audio and values["sen_rep_type"] != "mp":
@@ -244,7 +264,9 @@ def _check_classifier(values: Mapping[str, Any], audio: bool) -> None:
 
 def _check_language_model(values: Mapping[str, Any]) -> None:
     if values["adaptive_input"] or values["adaptive_softmax_cutoff"] is not None:
-        raise ValueError("adaptive_input and adaptive_softmax_cutoff (clustered vocabularies) do not exist here")
+        raise ValueError(
+            "adaptive_input and adaptive_softmax_cutoff (clustered vocabularies) do not exist here"
+        )
     if values["decoder_input_dim"] != values["decoder_embed_dim"]:
         raise ValueError(
             f"decoder_input_dim {values['decoder_input_dim']} differs from decoder_embed_dim "

@@ -27,8 +27,8 @@ class Rule:
 
     Attributes:
         source: the published name.
-        target: the name here.
-        pick: the part of the published tensor, in the shape that it has here.
+        target: the name here; empty for a tensor that is only checked.
+        pick: the part of the published tensor, in the shape that it has here; ValueError if it has none.
     """
 
     source: str
@@ -37,7 +37,7 @@ class Rule:
 
     def under(self, source: str, target: str) -> "Rule":
         """The same rule inside modules that are called `source` there and `target` here."""
-        return replace(self, source=source + self.source, target=target + self.target)
+        return replace(self, source=source + self.source, target=self.target and target + self.target)
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,27 @@ class Part(Generic[S]):
         """See `Rule.under`."""
         return tuple(rule.under(source, target) for rule in self.rules)
 
+
+UNIT: dict[str, Any] = {
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "hidden_dropout": 0.0,
+    "activation": "silu",
+    "attention_activation": "relu2",
+    "bidirectional": False,
+    "chunk_size": -1,
+    "truncation": None,
+    "norm_type": "layernorm",
+    "prenorm": True,
+    "norm_affine": True,
+    "feature_dropout": False,
+    "rel_pos_bias": "simple",
+    "max_positions": 1024,
+    "init_temp_scale": 0.3,
+    "local_pos": False,
+    "always_act": False,
+}
+"""The optional arguments of the published `SeqBoatUnit` that change its function, with their defaults."""
 
 _ACTIVATIONS = {
     "silu": "silu",
@@ -94,7 +115,9 @@ def ema(options: Mapping[str, Any]) -> Part[EMASpec]:
         d_state=options["ndim"], bidirectional=options["bidirectional"], truncation=options["truncation"]
     )
     shape = (2 if spec.bidirectional else 1, options["embed_dim"], spec.d_state)
-    rules = (Rule(name, name, lambda tensor: tensor.reshape(shape)) for name in ("delta", "alpha", "beta", "gamma"))
+    rules = (
+        Rule(name, name, lambda tensor: tensor.reshape(shape)) for name in ("delta", "alpha", "beta", "gamma")
+    )
     return Part(spec, (*rules, Rule("omega", "omega")))
 
 
@@ -104,7 +127,9 @@ def position(options: Mapping[str, Any], window: int | None) -> Part[PositionSpe
     if kind == "rotary":
         return Part(RotarySpec(), ())
     if kind == "t5":
-        return Part(T5BiasSpec(), (Rule("relative_attention_bias", "weight", lambda tensor: tensor.flatten()),))
+        return Part(
+            T5BiasSpec(), (Rule("relative_attention_bias", "weight", lambda tensor: tensor.flatten()),)
+        )
     if kind != "simple":
         raise ValueError(f"unknown rel_pos_bias {kind!r}; known: simple, rotary, t5")
     if options["local_pos"] and window is not None:
@@ -118,7 +143,9 @@ def _rank_entries(window: int, bidirectional: bool) -> Pick:
 
     def pick(table: Tensor) -> Tensor:
         if table.shape != (6 * window - 1,):
-            raise ValueError(f"has shape {tuple(table.shape)}, but a window of {window} makes {(6 * window - 1,)}")
+            raise ValueError(
+                f"has shape {tuple(table.shape)}, but a window of {window} makes {(6 * window - 1,)}"
+            )
         return table[3 * window - 1 : (5 if bidirectional else 4) * window]
 
     return pick

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from sma import OneOf, register
-from sma.architectures.families import Dropout, PositionSpec, Size, SubModuleSpec
+from sma.architectures.families import Activation, Dropout, PositionSpec, Size, SubModuleSpec
+from sma.modules.convolution import CausalConvolution
+from sma.modules.feed_forward import FeedForward, GatedFeedForward
 from sma.modules.gau import GAU
 from sma.modules.positions import LearnedBias, NoPosition, RankBias, Rotary, T5Bias
 
@@ -120,3 +122,47 @@ class GAUSpec(SubModuleSpec):
             hidden_dropout=self.hidden_dropout,
             output_dropout=self.output_dropout,
         )
+
+
+@register
+class FeedForwardSpec(SubModuleSpec):
+    """Builds `FeedForward`."""
+
+    kind: Literal["feed_forward"] = "feed_forward"
+    d_hidden: Size
+    activation: Activation = "gelu"
+    dropout: Dropout = 0.0
+    bias: bool = True
+
+    def build(self, d_model: int) -> FeedForward:
+        """See `SubModuleSpec.build`."""
+        return FeedForward(d_model, **self.model_dump(exclude={"kind"}))
+
+
+@register
+class GatedFeedForwardSpec(SubModuleSpec):
+    """Builds `GatedFeedForward`."""
+
+    kind: Literal["gated_feed_forward"] = "gated_feed_forward"
+    d_hidden: Size
+    activation: Activation = "silu"
+    dropout: Dropout = 0.0
+    bias: bool = False
+
+    def build(self, d_model: int) -> GatedFeedForward:
+        """See `SubModuleSpec.build`."""
+        return GatedFeedForward(d_model, **self.model_dump(exclude={"kind"}))
+
+
+@register
+class ConvolutionSpec(SubModuleSpec):
+    """Builds `CausalConvolution` over activated elements."""
+
+    kind: Literal["convolution"] = "convolution"
+    kernel_size: Size
+    activation: Activation = "identity"
+    bias: bool = True
+
+    def build(self, d_model: int) -> CausalConvolution:
+        """See `SubModuleSpec.build`."""
+        return CausalConvolution(d_model, **self.model_dump(exclude={"kind"}))

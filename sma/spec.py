@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
 
 ENTRY_POINT_GROUP = "sma.specs"
+_FAMILY_KEY = "x-family"
 
 
 class Spec(BaseModel):
@@ -148,12 +149,12 @@ class OneOf:
 
 @dataclass(frozen=True)
 class _SchemaReference:
-    """Makes a field's JSON Schema a reference to its family, whatever kinds that holds."""
+    """Makes a field's JSON Schema name its family, whatever kinds that holds; `_resolve` makes it a reference."""
 
     family: type[Spec]
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
-        return {"$ref": f"#/$defs/{self.family.__name__}"}
+        return {_FAMILY_KEY: self.family.__name__}
 
 
 def json_schema(family: type[Spec]) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def json_schema(family: type[Spec]) -> dict[str, Any]:
             + [{"enum": sorted(members), "description": "short for {kind: ...}"}]
         }
         for spec in members.values():
-            schema = spec.model_json_schema()
+            schema = _resolve(spec.model_json_schema())
             definitions.update(schema.pop("$defs", {}))
             schema["required"] = ["kind", *(name for name in schema.get("required", []) if name != "kind")]
             definitions[spec.__name__] = schema
@@ -183,6 +184,15 @@ def json_schema(family: type[Spec]) -> dict[str, Any]:
         "$ref": f"#/$defs/{family.__name__}",
         "$defs": definitions,
     }
+
+
+def _resolve(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_resolve(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    references = {"$ref": f"#/$defs/{schema[_FAMILY_KEY]}"} if _FAMILY_KEY in schema else {}
+    return references | {key: _resolve(value) for key, value in schema.items() if key != _FAMILY_KEY}
 
 
 def _families_in(spec: type[Spec]) -> Iterator[type[Spec]]:

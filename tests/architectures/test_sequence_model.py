@@ -47,7 +47,7 @@ def test_document_pairs():
 @pytest.mark.parametrize("padding", ["none", "left", "right"])
 def test_prefill_in_chunks_and_steps_equal_forward(padding):
     model = language_model(truncation=4)
-    lengths = torch.tensor([12, 7, 9])
+    lengths = [12, 9, 9]
     tokens = torch.randint(11, (3, 12))
     rows = [row[:n] for row, n in zip(tokens, lengths, strict=True)]
     whole = [model(row[None])[0] for row in rows]
