@@ -2,8 +2,30 @@ import pytest
 import torch
 
 from sma.modules.fixed_routers import AlwaysActive, NeverActive, RandomRouter
+from sma.testing import RouterContract
 
 D = 4
+
+
+class TestAlwaysActive(RouterContract):
+    def make(self):
+        return AlwaysActive(2)
+
+    def reachable(self, n_modules):
+        return {(True, True)}
+
+
+class TestNeverActive(RouterContract):
+    def make(self):
+        return NeverActive(2)
+
+    def reachable(self, n_modules):
+        return {(False, False)}
+
+
+class TestRandomRouter(RouterContract):
+    def make(self):
+        return RandomRouter(2, rate=0.4)
 
 
 def mask_of(lengths, length, left=False):

@@ -8,9 +8,32 @@ from sma import Pointwise, SparseModularActivation
 from sma.modules.fixed_routers import AlwaysActive
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.top_k import ExpertChoiceRouter
+from sma.testing import RouterContract
 
 D, M = 6, 3
 INDEPENDENT = [LatentConfigurator, SigmoidRouter, GumbelRouter]
+
+
+class TestLatentConfigurator(RouterContract):
+    def make(self):
+        return LatentConfigurator(self.d_model, n_modules=2)
+
+
+class TestSigmoidRouter(RouterContract):
+    def make(self):
+        return SigmoidRouter(self.d_model, n_modules=2)
+
+
+class TestGumbelRouter(RouterContract):
+    smooth = False
+
+    def make(self):
+        return GumbelRouter(self.d_model, n_modules=2)
+
+
+class TestActivationBudget(RouterContract):
+    def make(self):
+        return ActivationBudget(LatentConfigurator(self.d_model), rate=0.3, coefficient=1.0)
 
 
 def make(kind, **arguments):

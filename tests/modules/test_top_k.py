@@ -5,8 +5,29 @@ import pytest
 import torch
 
 from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
+from sma.testing import RouterContract
 
 D, M = 6, 4
+
+
+class TestTopKRouter(RouterContract):
+    def make(self):
+        return TopKRouter(self.d_model, n_modules=3, top_k=2)
+
+    def reachable(self, n_modules):
+        return {subset for subset in super().reachable(n_modules) if sum(subset) == 2}
+
+
+class TestExpertChoiceRouter(RouterContract):
+    def make(self):
+        return ExpertChoiceRouter(self.d_model, n_modules=2, capacity=0.4)
+
+
+class TestExpertChoiceRouterWithPredictor(RouterContract):
+    test_steps = None  # steps approximate: see test_a_trained_predictor_decodes_nearly_as_forward_decides
+
+    def make(self):
+        return ExpertChoiceRouter(self.d_model, n_modules=2, capacity=0.4, d_predictor=3)
 
 
 def make(kind, **arguments):

@@ -1,0 +1,120 @@
+"""A short causal convolution over the active elements of each row."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sma.elements import Elements
+from sma.modules.activations import activation_function
+from sma.state import State
+from sma.sub_module import SubModule
+
+
+@dataclass(frozen=True)
+class ConvolutionState(State):
+    """What a causal convolution remembers.
+
+    Attributes:
+        context: `(B, kernel_size - 1, D)`; the last active elements of every row, zeros before the first.
+    """
+
+    context: Tensor
+
+
+class CausalConvolution(SubModule):
+    r"""A depthwise convolution over each row's active elements, past ones only.
+
+    $$ f(h)_i = \phi\Big(b + \sum_{j=0}^{k-1} w_{k-1-j} \odot h_{i-j}\Big) $$
+
+    where i counts the active elements of a row, and h is 0 before the first. `weight` and `bias` are those of
+    a depthwise `nn.Conv1d`.
+
+    Args:
+        d_model: D.
+        kernel_size: k: itself and the k - 1 active elements before it.
+        activation: \(\phi\), a name that `activation_function` knows.
+        bias: whether b exists.
+
+    Raises:
+        ValueError: if `kernel_size` is less than 1.
+
+    Example:
+        >>> from sma import PackedCompaction
+        >>> f = CausalConvolution(1, kernel_size=2, bias=False)
+        >>> _ = nn.init.ones_(f.weight)
+        >>> x = torch.tensor([[[1.0], [10.0], [100.0]]])
+        >>> f(PackedCompaction().compress(x, torch.tensor([[True, False, True]]))).squeeze(-1).tolist()
+        [1.0, 101.0]
+    """
+
+    def __init__(
+        self, d_model: int, *, kernel_size: int, activation: str = "identity", bias: bool = True
+    ) -> None:
+        super().__init__()
+        if kernel_size < 1:
+            raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
+        self.kernel_size = kernel_size
+        bound = kernel_size**-0.5
+        self.weight = nn.Parameter(torch.empty(d_model, 1, kernel_size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(d_model).uniform_(-bound, bound)) if bias else None
+        self.activation = activation_function(activation)
+
+    def forward(self, elements: Elements) -> Tensor:
+        """See `SubModule.forward`."""
+        return self._convolve(elements, self._joined(elements, None))
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> ConvolutionState:
+        """See `SubModule.init_state`."""
+        shape = (batch_size, self.kernel_size - 1, len(self.weight))
+        return ConvolutionState(
+            torch.zeros(shape, device=device or self.weight.device, dtype=dtype or self.weight.dtype)
+        )
+
+    def step(self, elements: Elements, state: ConvolutionState) -> Tensor:  # type: ignore[override]
+        """See `SubModule.step`."""
+        joined = self._joined(elements, state.context)
+        y = self._convolve(elements, joined)
+        n_elements = torch.zeros_like(elements.ptr[1:]).index_add(
+            0, elements.row.clamp(min=0), elements.valid.to(elements.ptr)
+        )
+        newest = self._context_places(elements) + n_elements[:, None]
+        state.context.copy_(joined.detach()[newest])
+        return y
+
+    def flops(self, n: int) -> int:
+        """See `SubModule.flops`."""
+        return 2 * n * self.weight.numel()
+
+    def _joined(self, elements: Elements, context: Tensor | None) -> Tensor:
+        """`(T + B (k - 1), D)`: every row's k - 1 preceding elements, or zeros, and then its slots."""
+        n_slots, d_model = elements.x.shape
+        joined = elements.x.new_zeros(n_slots + elements.n_rows * (self.kernel_size - 1), d_model)
+        joined = joined.index_copy(0, self._results(elements) + self.kernel_size - 1, elements.x)
+        if context is None:
+            return joined
+        places = self._context_places(elements).flatten()
+        return joined.index_copy(0, places, context.flatten(0, 1).to(joined))
+
+    def _convolve(self, elements: Elements, joined: Tensor) -> Tensor:
+        n_windows = max(len(joined) - self.kernel_size + 1, 0)
+        first, *others = self.weight.squeeze(1).unbind(-1)
+        y = joined[:n_windows] * first
+        for j, tap in enumerate(others, 1):
+            y = torch.addcmul(y, joined[j : j + n_windows], tap)
+        y = y.index_select(0, self._results(elements))
+        return self.activation(y if self.bias is None else y + self.bias)
+
+    def _results(self, elements: Elements) -> Tensor:
+        """`(T,)`: for every slot, the window of the joined elements that ends with it."""
+        slots = torch.arange(len(elements.x), device=elements.ptr.device)
+        owners = torch.searchsorted(elements.ptr[1:].contiguous(), slots, right=True)
+        return slots + owners * (self.kernel_size - 1)
+
+    def _context_places(self, elements: Elements) -> Tensor:
+        """`(B, k - 1)`: where each row's preceding elements stand among the joined."""
+        rows = torch.arange(elements.n_rows, device=elements.ptr.device)
+        preceding = torch.arange(self.kernel_size - 1, device=elements.ptr.device)
+        return (elements.ptr[:-1] + rows * (self.kernel_size - 1))[:, None] + preceding

@@ -1,0 +1,113 @@
+"""Feed-forward sub-modules: each active element by itself."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from sma.elements import Elements
+from sma.modules.activations import activation_function
+from sma.modules.linear import linear
+from sma.state import NoState, State
+from sma.sub_module import SubModule
+
+
+class _Stateless(SubModule):
+    """A sub-module whose elements do not see each other."""
+
+    @abstractmethod
+    def forward(self, elements: Elements) -> Tensor:
+        """See `SubModule.forward`."""
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """See `SubModule.init_state`; nothing to remember."""
+        return NoState()
+
+    def step(self, elements: Elements, state: State) -> Tensor:
+        """See `SubModule.step`."""
+        return self(elements)
+
+
+class FeedForward(_Stateless):
+    r"""Two linear maps with an activation between them: $ f(x) = W_2\, \phi(W_1 x + b_1) + b_2 $.
+
+    Args:
+        d_model: D.
+        d_hidden: width between the maps.
+        activation: \(\phi\), a name that `activation_function` knows.
+        dropout: on the hidden units.
+        bias: whether b_1 and b_2 exist.
+
+    Example:
+        >>> from sma.modules import LatentConfigurator
+        >>> from sma import SMA
+        >>> SMA(LatentConfigurator(8), [FeedForward(8, d_hidden=32)])(torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_hidden: int,
+        activation: str = "gelu",
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.hidden = linear(d_model, d_hidden, bias=bias)
+        self.out = linear(d_hidden, d_model, bias=bias)
+        self.activation = activation_function(activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, elements: Elements) -> Tensor:
+        """See `SubModule.forward`."""
+        return self.out(self.dropout(self.activation(self.hidden(elements.x))))
+
+    def flops(self, n: int) -> int:
+        """See `SubModule.flops`."""
+        return 4 * n * self.hidden.weight.numel()
+
+
+class GatedFeedForward(_Stateless):
+    r"""A feed-forward with a gate: $ f(x) = W_2\, (\phi(W_g x) \odot W_1 x) $, SwiGLU by default.
+
+    https://arxiv.org/abs/2002.05202
+
+    Args:
+        d_model: D.
+        d_hidden: width of the gate and of what it multiplies.
+        activation: \(\phi\), a name that `activation_function` knows.
+        dropout: on the hidden units.
+        bias: whether the maps have biases.
+
+    Example:
+        >>> GatedFeedForward(8, d_hidden=16).flops(10)
+        7680
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_hidden: int,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.gate_and_hidden = linear(d_model, 2 * d_hidden, bias=bias)
+        self.out = linear(d_hidden, d_model, bias=bias)
+        self.activation = activation_function(activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, elements: Elements) -> Tensor:
+        """See `SubModule.forward`."""
+        gate, hidden = self.gate_and_hidden(elements.x).chunk(2, -1)
+        return self.out(self.dropout(self.activation(gate) * hidden))
+
+    def flops(self, n: int) -> int:
+        """See `SubModule.flops`."""
+        return 2 * n * (self.gate_and_hidden.weight.numel() + self.out.weight.numel())
