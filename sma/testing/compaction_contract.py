@@ -13,6 +13,7 @@ from sma.testing.contract import (
     assert_close,
     assert_finite,
     assert_gradcheck,
+    assert_same,
     assert_zero,
     prepare,
     probe,
@@ -55,13 +56,13 @@ class CompactionContract(SequenceModuleContract):
         elements = self.make().compress(x, active)
         rows, positions = active.nonzero(as_tuple=True)
         valid = elements.valid
-        assert elements.n_rows == len(layout.lengths)
-        assert torch.equal(elements.row[valid], rows)
-        assert torch.equal(elements.position[valid], positions)
-        assert torch.equal(elements.index[valid], rows * layout.shape[1] + positions)
-        assert torch.equal(elements.x[valid], x[active])
+        assert_same(elements.n_rows, len(layout.lengths), "n_rows")
+        assert_same(elements.row[valid], rows, "row")
+        assert_same(elements.position[valid], positions, "position")
+        assert_same(elements.index[valid], rows * layout.shape[1] + positions, "index")
+        assert_same(elements.x[valid], x[active], "x")
         assert_zero(elements.x[~valid], "x in a padding slot")
-        assert bool((elements.row[~valid] == -1).all()), "row must be -1 in a padding slot"
+        assert_zero(elements.row[~valid] + 1, "row + 1 in a padding slot")
         assert_zero(elements.position[~valid], "position in a padding slot")
         assert_zero(elements.index[~valid], "index in a padding slot")
         _check_ptr(elements)
@@ -75,11 +76,11 @@ class CompactionContract(SequenceModuleContract):
         compaction = self.make()
         elements = compaction.compress(x, active.squeeze(-1))
         y = compaction.extract(elements.x, elements, x.shape)
-        assert torch.equal(y, torch.where(active, x, 0)), "extract(compress(x)) is not x where active"
+        assert_same(y, torch.where(active, x, 0), "extract(compress(x))")
         weight = torch.ones_like(y).cumsum(1)
         (y * weight).sum().backward()  # type: ignore[no-untyped-call]
         assert x.grad is not None
-        assert torch.equal(x.grad, torch.where(active, weight, 0)), "the gradient of extract(compress(x))"
+        assert_same(x.grad, torch.where(active, weight, 0), "the gradient of extract(compress(x))")
 
     @property_test
     def test_extract_drops_padding_slots(self, draw: Draw) -> None:
@@ -136,9 +137,8 @@ class CompactionContract(SequenceModuleContract):
 def _check_ptr(elements: Elements) -> None:
     """Row b owns the slots ptr[b]:ptr[b + 1], its elements first and then its padding slots."""
     ptr = elements.ptr.tolist()
-    assert ptr[0] == 0
-    assert ptr[-1] == len(elements.x)
+    assert_same((ptr[0], ptr[-1]), (0, len(elements.x)), "ptr at the ends")
     for b, (start, stop) in enumerate(pairwise(ptr)):
         rows = elements.row[start:stop].tolist()
         n = rows.count(b)
-        assert rows == [b] * n + [-1] * (len(rows) - n), f"row {b} must own the slots {start}:{stop}"
+        assert_same(rows, [b] * n + [-1] * (len(rows) - n), f"owners of the slots {start}:{stop}")

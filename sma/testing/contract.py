@@ -73,6 +73,12 @@ def assert_close(actual: Tensor, expected: Tensor, what: str, *, tolerance: floa
     )
 
 
+def assert_same(actual: Any, expected: Any, what: str) -> None:
+    """Two values are equal; tensors in every entry."""
+    same = torch.equal(actual, expected) if isinstance(expected, Tensor) else actual == expected
+    assert same, f"{what}: expected {expected}, got {actual}"
+
+
 def assert_finite(tensor: Tensor, what: str) -> None:
     """There is no NaN and no infinity."""
     assert bool(torch.isfinite(tensor).all()), f"{what} must be finite, got {tensor}"

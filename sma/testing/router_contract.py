@@ -10,7 +10,7 @@ from sma.activation import SparseModularActivation
 from sma.routing import Router, Routing
 from sma.state import State
 from sma.sub_module import Pointwise
-from sma.testing.contract import assert_close, assert_finite, gradients, probe, property_test
+from sma.testing.contract import assert_close, assert_finite, assert_same, gradients, probe, property_test
 from sma.testing.row_contract import RowContract
 from sma.testing.strategies import Draw, Layout, layouts
 
@@ -55,7 +55,7 @@ class RouterContract(RowContract):
         layout = draw(layouts())
         router = self.build(layout.seed)
         routing = router(self.inputs(draw, layout), layout.mask)
-        assert routing.active.shape == (*layout.shape, router.n_modules)
+        assert_same(routing.active.shape, (*layout.shape, router.n_modules), "shape")
         assert not routing.active[~layout.real].any(), "a router must not activate padding"
         confidence = routing.confidence[layout.real]
         assert bool(((confidence >= 0) & (confidence <= 1)).all()), "confidences must lie in [0, 1]"
@@ -83,7 +83,7 @@ class RouterContract(RowContract):
             router = self.build(seed)
             x = 4 * Layout((16,), seed=seed).x(self.d_model)
             reached |= {tuple(row) for row in router(x).active.flatten(0, 1).tolist()}
-        assert reached == self.reachable(router.n_modules)
+        assert_same(reached, self.reachable(router.n_modules), "subsets that elements activate")
 
 
 def _observe(routing: Routing, x: Tensor) -> Tensor:

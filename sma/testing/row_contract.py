@@ -18,6 +18,7 @@ from sma.testing.contract import (
     assert_close,
     assert_finite,
     assert_gradcheck,
+    assert_same,
     assert_zero,
     gradients,
     prepare,
@@ -67,8 +68,7 @@ class RowContract(Contract):
         layout = draw(layouts(max_padding=0))
         module, x = self.build(layout.seed), self.inputs(draw, layout)
         y = self.run(module, x, layout.mask)
-        assert y.shape[:2] == layout.shape
-        assert y.dtype == x.dtype
+        assert_same((*y.shape[:2], y.dtype), (*layout.shape, x.dtype), "shape and type")
         assert_finite(y[layout.real], "the result at real elements")
         if layout.mask is None:
             assert_close(self.run(module, x, layout.real), y, "a mask without padding")
@@ -102,7 +102,7 @@ class RowContract(Contract):
         layout = draw(degenerate_layouts())
         module, x = self.build(layout.seed), self.inputs(draw, layout, fill=self.junk).requires_grad_()
         y = self.run(module, x, layout.mask)
-        assert y.shape[:2] == layout.shape
+        assert_same(y.shape[:2], layout.shape, "shape")
         for name, gradient in gradients(probe(y[layout.real]), module).items():
             assert_finite(gradient, f"the gradient of {name}")
 
@@ -194,7 +194,7 @@ class RowContract(Contract):
         """The result has the input's type, is finite, and is near that of float64; so are steps."""
         module, layout = self.build(0, dtype), Layout((7, 4, 0), padding=1)
         x = layout.x(self.d_model, fill=self.junk, dtype=dtype)
-        assert self.run(module, x, layout.mask).dtype == dtype
+        assert_same(self.run(module, x, layout.mask).dtype, dtype, "type of the result")
         tolerance = {torch.float64: CLOSE, torch.float32: self.tolerances[0]}.get(dtype, self.tolerances[1])
         self._check_precision(module, x, layout, tolerance)
 
@@ -207,7 +207,6 @@ class RowContract(Contract):
 
     def _check_precision(self, module: Any, x: Tensor, layout: Layout, tolerance: float) -> None:
         y = self.run(module, x, layout.mask)[layout.real]
-        assert y.is_floating_point()
         for name, gradient in gradients(probe(y), module).items():
             assert_finite(gradient, f"the gradient of {name}")
         results = [y]

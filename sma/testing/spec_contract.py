@@ -14,7 +14,7 @@ from sma.routing import Router
 from sma.sequence import SequenceModule
 from sma.spec import OneOf, Spec, find
 from sma.sub_module import SubModule
-from sma.testing.contract import Contract, assert_close
+from sma.testing.contract import Contract, assert_close, assert_same
 from sma.testing.strategies import Layout
 
 
@@ -71,13 +71,12 @@ class SpecContract(Contract):
         spec = self.make()
         text = spec.model_dump_json()
         field = TypeAdapter(OneOf[spec.family()])  # type: ignore[misc]
-        assert json.loads(text)["kind"] == spec.kind
-        assert type(spec).model_validate_json(text) == spec
-        assert find(spec.family(), spec.kind).model_validate_json(text) == spec
+        assert_same(json.loads(text)["kind"], spec.kind, "kind in JSON")
+        assert_same(type(spec).model_validate_json(text), spec, "read by its class")
+        assert_same(find(spec.family(), spec.kind).model_validate_json(text), spec, "read by its kind")
         for read in (field.validate_json(text), field.validate_python(json.loads(text))):
-            assert type(read) is type(spec)
-            assert read == spec
-        assert field.dump_json(spec) == text.encode()
+            assert_same((type(read), read), (type(spec), spec), "read by its family")
+        assert_same(field.dump_json(spec), text.encode(), "written by its family")
 
     def test_refuses_unknown_fields(self) -> None:
         """A misspelt field is an error, not ignored."""
@@ -92,7 +91,7 @@ class SpecContract(Contract):
             spec.kind = "other"  # type: ignore[misc]
         fields = {name: type(value).__name__ for name, value in spec if not isinstance(value, Hashable)}
         assert not fields, f"these fields can change in place: {fields}; take tuples instead of lists"
-        assert hash(spec) == hash(self.make())
+        assert_same(hash(spec), hash(self.make()), "hash")
 
     def test_build_is_repeatable(self) -> None:
         """Property 10: what a spec read from JSON builds computes the same, given the same weights."""
@@ -100,7 +99,7 @@ class SpecContract(Contract):
         torch.manual_seed(0)
         module = self.build(spec)
         if not isinstance(module, nn.Module):
-            assert type(self.build(self._read(spec))) is type(module)
+            assert_same(type(self.build(self._read(spec))), type(module), "type")
             return
         torch.manual_seed(1)
         copy = self.build(self._read(spec))

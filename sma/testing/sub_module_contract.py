@@ -13,6 +13,7 @@ from sma.testing.contract import (
     EXACT,
     assert_close,
     assert_finite,
+    assert_same,
     assert_zero,
     gradients,
     prepare,
@@ -104,7 +105,7 @@ class SubModuleContract(SequenceModuleContract):
         )
         x = junk.x.requires_grad_()
         y, want = module(junk), module(elements)
-        assert y.shape == elements.x.shape
+        assert_same(y.shape, elements.x.shape, "shape")
         assert_close(y[~padding], want[~padding], "a padding slot changed a result", tolerance=EXACT)
         assert_finite(torch.cat([y, want]), "the result in padding slots")
         gradients(probe(y[~padding]), module)
@@ -124,6 +125,6 @@ class SubModuleContract(SequenceModuleContract):
         """Operations are counted in whole numbers; none for no elements, and never fewer for more."""
         module = self.make()
         counts = [module.flops(n) for n in (0, 1, 2, 5, 100)]
-        assert all(isinstance(count, int) for count in counts)
-        assert counts[0] == 0
-        assert counts == sorted(counts)
+        assert all(isinstance(count, int) for count in counts), f"flops must be ints, got {counts}"
+        assert_same(counts[0], 0, "flops of no elements")
+        assert_same(counts, sorted(counts), "flops of 0, 1, 2, 5 and 100 elements")
