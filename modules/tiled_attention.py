@@ -1,0 +1,260 @@
+"""Attention in tiles: batched products of blocks of a flat list, in a workspace of bounded size.
+
+The list is cut into blocks of queries, and the keys of a block are one stretch of the list around it. A tile
+is a group of blocks whose scores one batched product computes. The backward pass computes them again instead
+of keeping them, so that memory is linear in the length of the list, whatever the window.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sma.elements import Elements
+from sma.modules.positions import OffsetBias
+
+_BLOCK = 64  # queries per block; the fastest of 32, 64 and 128 on CPU
+_WORKSPACE = {"cpu": 2**19}  # scores of a tile, by device: 2 MB, a core's second-level cache
+_WORKSPACE_ELSEWHERE = 2**25
+_FAR = -1e30  # no activation function tells it from -inf, and it stays finite times a squared row number
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A group of blocks that are computed together.
+
+    Block i holds the `block` queries from slot `start + i * block` on, and sees the `n_keys` keys from slot
+    `first_key + i * block` on. Slots may lie outside the list; they are padding then.
+    """
+
+    start: int
+    n_blocks: int
+    block: int
+    first_key: int
+    n_keys: int
+
+    @property
+    def stop(self) -> int:
+        """The slot behind the last query."""
+        return self.start + self.n_blocks * self.block
+
+    @property
+    def last_key(self) -> int:
+        """The slot behind the last key."""
+        return self.first_key + (self.n_blocks - 1) * self.block + self.n_keys
+
+    def queries(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """(T, d) -> (n_blocks, block, d)."""
+        return _slots(x, self.start, self.stop, 0).to(dtype).view(self.n_blocks, self.block, -1)
+
+    def keys(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """(T, d) -> (n_blocks, n_keys, d), blocks overlapping in memory."""
+        inside = _slots(x, self.first_key, self.last_key, 0).to(dtype)
+        down, across = inside.stride()
+        return inside.as_strided((self.n_blocks, self.n_keys, x.shape[1]), (self.block * down, down, across))
+
+    def offsets(self, x: Tensor) -> Tensor:
+        """x of the key minus x of the query: (T,) -> (n_blocks, block, n_keys)."""
+        query = _slots(x, self.start, self.stop, -1).view(self.n_blocks, -1, 1)
+        key = _slots(x, self.first_key, self.last_key, -1)
+        return key.as_strided((self.n_blocks, 1, self.n_keys), (self.block, 0, 1)) - query
+
+    def rank_offsets(self, device: torch.device) -> Tensor:
+        """The same for ranks, equal in all blocks: (block, n_keys)."""
+        query = torch.arange(self.start, self.start + self.block, dtype=torch.int32, device=device)
+        key = torch.arange(self.first_key, self.first_key + self.n_keys, dtype=torch.int32, device=device)
+        return key - query.unsqueeze(1)
+
+
+def window_tiles(n_slots: int, window: int, *, bidirectional: bool, device: torch.device) -> list[Tile]:
+    """Blocks over the whole list, each with a window's width of keys before it, and after."""
+    window = min(window, max(n_slots - 1, 1))
+    n_halo = -(-window // _BLOCK)
+    block = 16 * -(-window // (16 * n_halo))  # so that n_halo whole blocks are hardly more than a window
+    halo = n_halo * block
+    n_keys = block + halo * (2 if bidirectional else 1)
+    n_blocks = -(-n_slots // block)
+    group = max(1, _workspace(device) // (block * n_keys))
+    return [
+        Tile(b * block, min(group, n_blocks - b), block, b * block - halo, n_keys)
+        for b in range(0, n_blocks, group)
+    ]
+
+
+def row_tiles(elements: Elements, *, bidirectional: bool) -> list[Tile]:
+    """Row by row, some queries at a time against all keys that they may see."""
+    tiles = []
+    for start, stop in pairwise(elements.ptr.tolist()):
+        block = max(_BLOCK, _workspace(elements.ptr.device) // max(stop - start, 1))
+        for first in range(start, stop, block):
+            last = min(first + block, stop)
+            tiles.append(Tile(first, 1, last - first, start, (stop if bidirectional else last) - start))
+    return tiles
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of attention but q, k and v.
+
+    Attributes:
+        tiles: every slot is a query in exactly one of them.
+        row: `(T,)` of the dtype to compute in; -1 in padding slots, which see each other only.
+        position: `(T,)` int32.
+        back: by how many ranks a key may come before its query.
+        ahead: and after it.
+        function: from scores to weights.
+        bias: added to scores.
+        dropout: of weights.
+        seed: of the dropout.
+    """
+
+    tiles: list[Tile]
+    row: Tensor
+    position: Tensor
+    back: int
+    ahead: int
+    function: Callable[[Tensor], Tensor]
+    bias: OffsetBias | None
+    dropout: float
+    seed: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What everything is computed in."""
+        return self.row.dtype
+
+    @property
+    def before(self) -> int:
+        """How far tiles reach beyond the start of the list."""
+        return -min((tile.first_key for tile in self.tiles), default=0)
+
+    def buffer(self, width: int, *, filled: bool) -> Tensor:
+        """A row of `width` for every slot that tiles reach; 0 or undefined."""
+        n_slots = self.before + max((tile.last_key for tile in self.tiles), default=0)
+        make = torch.zeros if filled else torch.empty
+        return make(n_slots, width, dtype=self.dtype, device=self.row.device)
+
+    def bias_index(self, tile: Tile) -> Tensor | None:
+        """The entries of the bias table: (block, n_keys) by rank, (n_blocks, block, n_keys) by position."""
+        if self.bias is None:
+            return None
+        offset = tile.rank_offsets(self.row.device) if self.bias.by_rank else tile.offsets(self.position)
+        return self.bias.index(offset)
+
+    def scores(
+        self, tile: Tile, queries: Tensor, keys: Tensor, table: Tensor | None, index: Tensor | None
+    ) -> Tensor:
+        """Scores (n_blocks, block, n_keys), so low that weights are exactly 0 where there is no key."""
+        rank = tile.rank_offsets(self.row.device)
+        band = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
+        band.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
+        between = tile.offsets(self.row)  # 0 within a row: one multiply-add masks all other rows
+        scores = torch.addcmul(band, between, between, value=_FAR, out=between)
+        scores.baddbmm_(queries, keys.transpose(1, 2))
+        if table is not None and index is not None:
+            scores += table.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
+        return scores
+
+    def weights(self, tile: Tile, scores: Tensor) -> Tensor:
+        """Attention weights, the same at every call for the same tile."""
+        weights = self.function(scores)
+        if not self.dropout:
+            return weights
+        generator = torch.Generator(scores.device).manual_seed(self.seed + tile.start)
+        kept = torch.empty_like(scores).bernoulli_(1 - self.dropout, generator=generator)
+        return weights * kept.div_(1 - self.dropout)
+
+
+def tiled_attention(q: Tensor, k: Tensor, v: Tensor, plan: Plan) -> Tensor:
+    """weights(q k^T + bias) v by the tiles of a plan. The bias gets its gradient, too.
+
+    Args:
+        q: `(T, d_qk)`, scaled.
+        k: `(T, d_qk)`.
+        v: `(T, d_v)`.
+        plan: everything else.
+
+    Returns:
+        `(T, d_v)` in the dtype of `v`.
+    """
+    table = None if plan.bias is None else plan.bias.values
+    with torch.autocast(q.device.type, enabled=False):
+        y: Tensor = _TiledAttention.apply(q, k, v, table, plan)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _TiledAttention(torch.autograd.Function):
+    """The bias table is an argument of its own, as only arguments get gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, plan: Plan) -> Tensor:
+        """Attend, tile by tile."""
+        ctx.save_for_backward(q, k, v, table)
+        ctx.plan = plan
+        y = plan.buffer(v.shape[1], filled=False)[plan.before :]
+        for tile in plan.tiles:
+            queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
+            scores = plan.scores(tile, queries, keys, table, plan.bias_index(tile))
+            values, into = tile.keys(v, plan.dtype), tile.queries(y, plan.dtype)
+            torch.bmm(plan.weights(tile, scores), values, out=into)
+        return y[: len(q)].to(v.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None, None]:
+        """The gradients, tile by tile, from weights computed again."""
+        q, k, v, table = ctx.saved_tensors
+        plan: Plan = ctx.plan
+        grad_q = plan.buffer(q.shape[1], filled=False)[plan.before :]
+        grad_k, grad_v = (plan.buffer(x.shape[1], filled=True) for x in (k, v))
+        grad_table = torch.zeros(0 if table is None else len(table), dtype=plan.dtype, device=q.device)
+        with torch.autocast(q.device.type, enabled=False):
+            for tile in plan.tiles:
+                queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
+                values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
+                index = plan.bias_index(tile)
+                scores = plan.scores(tile, queries, keys, table, index)
+                with torch.enable_grad():
+                    weights = plan.weights(tile, scores.requires_grad_())
+                grad_weights = torch.bmm(grads, values.transpose(1, 2))
+                (grad_scores,) = torch.autograd.grad(weights, scores, grad_weights)
+                torch.bmm(grad_scores, keys, out=tile.queries(grad_q, plan.dtype))
+                _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries)
+                _accumulate(grad_v[plan.before + tile.first_key :], tile, weights.detach(), grads)
+                if index is not None:
+                    per_entry = grad_scores.sum(0) if index.dim() == 2 else grad_scores
+                    grad_table.scatter_add_(0, index.flatten().long(), per_entry.flatten())
+        return (
+            grad_q[: len(q)].to(q.dtype),
+            grad_k[plan.before :][: len(k)].to(k.dtype),
+            grad_v[plan.before :][: len(v)].to(v.dtype),
+            None if table is None else grad_table.to(table.dtype),
+            None,
+        )
+
+
+def _accumulate(total: Tensor, tile: Tile, left: Tensor, right: Tensor) -> None:
+    """total[the keys of block i] += left[i]^T right[i], in strips in which blocks do not overlap."""
+    step = tile.block if tile.n_blocks > 1 else tile.n_keys
+    for j in range(0, tile.n_keys, step):
+        strip = total[j : j + tile.n_blocks * step].view(tile.n_blocks, step, -1)
+        strip.baddbmm_(left[..., j : j + step].transpose(1, 2), right)
+
+
+def _slots(x: Tensor, start: int, stop: int, fill: int) -> Tensor:
+    """x[start:stop] of a list that goes on with `fill` beyond both ends."""
+    inside = x[max(start, 0) : max(stop, 0)]
+    if len(inside) == stop - start:
+        return inside
+    padded = x.new_full((stop - start, *x.shape[1:]), fill)
+    padded[max(-start, 0) :][: len(inside)] = inside
+    return padded
+
+
+def _workspace(device: torch.device) -> int:
+    return _WORKSPACE.get(device.type, _WORKSPACE_ELSEWHERE)
