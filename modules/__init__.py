@@ -6,6 +6,7 @@ if __name__ == "modules":
     )
 
 from sma.modules.activations import activation_function
+from sma.modules.ema import MultiHeadEMA
 from sma.modules.fixed_routers import AlwaysActive, NeverActive, RandomRouter
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
@@ -19,6 +20,7 @@ __all__ = [
     "GumbelRouter",
     "LatentConfigurator",
     "LayerNorm",
+    "MultiHeadEMA",
     "NeverActive",
     "NoNorm",
     "Norm",
