@@ -13,7 +13,7 @@ class ScheduleSpec(Spec):
     """Family of learning-rate schedules.
 
     Attributes:
-        warmup: steps over which the rate rises linearly from 0, before the decay.
+        warmup: steps over which the rate rises.
         final: the factor that the decay ends at.
     """
 
@@ -21,9 +21,6 @@ class ScheduleSpec(Spec):
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @abstractmethod
-    def decay(self, progress: float) -> float:
-        """The share of the decay that is still to come, from 1 at progress 0 to 0 at progress 1."""
-
     def factor(self, step: int, progress: float) -> float:
         """What the learning rate is multiplied by in a step.
 
@@ -35,12 +32,48 @@ class ScheduleSpec(Spec):
             >>> ConstantSchedule(warmup=10).factor(0, 0.0)
             0.1
         """
+
+
+@register
+class PublishedSchedule(ScheduleSpec):
+    r"""The schedule of the published runs: after the warm-up, a straight line from 1 to `final`.
+
+    In the warm-up of w steps the factor of step t is
+    \(\text{start} + (1 - \text{start}) (t / w)^\text{warmup\_power}\).
+
+    Attributes:
+        start: the factor of the first step.
+        warmup_power: 1 for a linear rise.
+    """
+
+    kind: Literal["published"] = "published"
+    start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup_power: Annotated[float, Field(gt=0)] = 1.0
+
+    def factor(self, step: int, progress: float) -> float:
+        """See `ScheduleSpec.factor`."""
+        if step < self.warmup:
+            return self.start + (1 - self.start) * (step / self.warmup) ** self.warmup_power
+        progress = min(max(progress, 0.0), 1.0)
+        risen = self.warmup * progress / step if step else 0.0  # the share of the run that was warm-up
+        return self.final + (1 - self.final) * ((1 - progress) / (1 - risen) if risen < 1 else 0.0)
+
+
+class Decay(ScheduleSpec):
+    """A schedule that rises linearly over the warm-up, and decays from the first step on."""
+
+    @abstractmethod
+    def decay(self, progress: float) -> float:
+        """The share of the decay that is still to come, from 1 at progress 0 to 0 at progress 1."""
+
+    def factor(self, step: int, progress: float) -> float:
+        """See `ScheduleSpec.factor`."""
         rise = min((step + 1) / self.warmup, 1.0) if self.warmup else 1.0
         return rise * (self.final + (1 - self.final) * self.decay(min(max(progress, 0.0), 1.0)))
 
 
 @register
-class LinearSchedule(ScheduleSpec):
+class LinearSchedule(Decay):
     """Decay by `(1 - progress) ** power`; power 1 is a straight line.
 
     Attributes:
@@ -51,27 +84,27 @@ class LinearSchedule(ScheduleSpec):
     power: Annotated[float, Field(gt=0)] = 1.0
 
     def decay(self, progress: float) -> float:
-        """See `ScheduleSpec.decay`."""
+        """See `Decay.decay`."""
         return (1 - progress) ** self.power
 
 
 @register
-class CosineSchedule(ScheduleSpec):
+class CosineSchedule(Decay):
     """Decay along half a cosine."""
 
     kind: Literal["cosine"] = "cosine"
 
     def decay(self, progress: float) -> float:
-        """See `ScheduleSpec.decay`."""
+        """See `Decay.decay`."""
         return (1 + math.cos(math.pi * progress)) / 2
 
 
 @register
-class ConstantSchedule(ScheduleSpec):
+class ConstantSchedule(Decay):
     """No decay."""
 
     kind: Literal["constant"] = "constant"
 
     def decay(self, progress: float) -> float:
-        """See `ScheduleSpec.decay`."""
+        """See `Decay.decay`."""
         return 1.0

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sma.training.schedules import ConstantSchedule, CosineSchedule, LinearSchedule
+from sma.training.schedules import ConstantSchedule, CosineSchedule, LinearSchedule, PublishedSchedule
 
 
 def test_warm_up_is_linear_and_ends_at_one() -> None:
@@ -34,3 +34,17 @@ def test_decay_from_one_to_final(schedule: LinearSchedule, half: float) -> None:
 
 def test_cosine_is_a_cosine() -> None:
     assert CosineSchedule(warmup=0).factor(0, 0.25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_published_rise_and_straight_line(power: int) -> None:
+    schedule = PublishedSchedule(warmup=20, start=0.1, warmup_power=power, final=0.05)
+    for step in range(101):
+        expected = 0.1 + 0.9 * (step / 20) ** power if step < 20 else 0.05 + 0.95 * (100 - step) / 80
+        assert schedule.factor(step, step / 100) == pytest.approx(expected)
+
+
+def test_published_schedule_without_warm_up_or_decay() -> None:
+    assert PublishedSchedule(warmup=0).factor(0, 0.0) == 1
+    assert PublishedSchedule(warmup=0).factor(5, 0.5) == 0.5
+    assert PublishedSchedule(warmup=10).factor(10, 1.0) == 0  # all of it was warm-up
