@@ -8,6 +8,8 @@ if __name__ == "modules":
 from sma.modules.activations import activation_function
 from sma.modules.ema import MultiHeadEMA
 from sma.modules.fixed_routers import AlwaysActive, NeverActive, RandomRouter
+from sma.modules.graph import GraphConvolution, NodeRows
+from sma.modules.graph_convolutions import check_convolution, named_convolution
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
@@ -17,12 +19,14 @@ __all__ = [
     "AlwaysActive",
     "BatchNorm",
     "ExpertChoiceRouter",
+    "GraphConvolution",
     "GumbelRouter",
     "LatentConfigurator",
     "LayerNorm",
     "MultiHeadEMA",
     "NeverActive",
     "NoNorm",
+    "NodeRows",
     "Norm",
     "RMSNorm",
     "RandomRouter",
@@ -30,4 +34,6 @@ __all__ = [
     "SigmoidRouter",
     "TopKRouter",
     "activation_function",
+    "check_convolution",
+    "named_convolution",
 ]
