@@ -189,7 +189,8 @@ def _lm(d_model: int, d_hidden: int, n_layers: int, **more: Any) -> dict[str, An
     }
 
 
-_ADAPTIVE = {"adaptive_input": True, "adaptive_softmax_cutoff": "20000,60000"}
+# refused by the importer, so that nothing else matters
+_ADAPTIVE: dict[str, Any] = {"adaptive_input": True, "adaptive_softmax_cutoff": "20000,60000"}
 _BATCH = {"norm_type": "batchnorm"}
 _SCALE = {"norm_type": "scalenorm"}
 
@@ -221,9 +222,9 @@ _ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "slag_lm": ("fairseq_lm", {}),
     "slag_lm_big": ("fairseq_lm", _lm(1024, 2048, 16, decoder_z_dim=256)),
-    "slag_lm_wiki103": ("fairseq_lm", _lm(1024, 2048, 26, decoder_z_dim=256, **_ADAPTIVE)),
-    "slag_lm_adaptive_big": ("fairseq_lm", _lm(1024, 2048, 26, decoder_z_dim=256, **_ADAPTIVE)),
-    "slag_lm_adaptive_base": ("fairseq_lm", _lm(768, 1536, 16, **_ADAPTIVE)),
+    "slag_lm_wiki103": ("fairseq_lm", _ADAPTIVE),
+    "slag_lm_adaptive_big": ("fairseq_lm", _ADAPTIVE),
+    "slag_lm_adaptive_base": ("fairseq_lm", _ADAPTIVE),
     "slag_lm_enwik8_base": ("fairseq_lm", _lm(512, 1024, 12)),
     "slag_lm_enwik8_base_v2": ("fairseq_lm", _lm(616, 1232, 14)),
     "slag_lm_enwik8_large": ("fairseq_lm", _lm(512, 1024, 20)),

@@ -3,10 +3,20 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from torch import nn
 
 from sma import CapacityCompaction, OneOf, PackedCompaction, PaddedCompaction, PerElement, SequenceModule
 from sma import SparseModularActivation, register
-from sma.architectures.families import CompactionSpec, LayerSpec, RouterSpec, Size, SubModuleSpec
+from sma.architectures.families import (
+    Activation,
+    CompactionSpec,
+    Dropout,
+    LayerSpec,
+    RouterSpec,
+    Size,
+    SubModuleSpec,
+)
+from sma.modules.activations import ActivationFunction
 from sma.modules.ema import MultiHeadEMA
 from sma.modules.fixed_routers import AlwaysActive
 from sma.modules.linear import linear
@@ -36,6 +46,29 @@ class LinearSpec(LayerSpec):
     def build(self, d_model: int) -> PerElement:
         """See `LayerSpec.build`."""
         return PerElement(linear(d_model, d_model, bias=self.bias))
+
+
+@register
+class FeedForwardLayerSpec(LayerSpec):
+    """Builds two linear maps of every element with an activation between them.
+
+    Attributes:
+        d_hidden: width between the maps.
+        activation: the element-wise function between them.
+        dropout: on the hidden units.
+    """
+
+    kind: Literal["feed_forward"] = "feed_forward"
+    d_hidden: Size
+    activation: Activation = "gelu"
+    dropout: Dropout = 0.0
+
+    def build(self, d_model: int) -> PerElement:
+        """See `LayerSpec.build`."""
+        hidden, out = linear(d_model, self.d_hidden), linear(self.d_hidden, d_model)
+        return PerElement(
+            nn.Sequential(hidden, ActivationFunction(self.activation), nn.Dropout(self.dropout), out)
+        )
 
 
 @register

@@ -17,7 +17,7 @@ from sma.architectures import fairseq_arguments, reference_models, reference_par
 from sma.architectures.families import BlockSpec, LayerSpec
 from sma.architectures.reference_parts import Part, Rule
 from sma.architectures.sequence_model import SequenceModel, SequenceModelSpec
-from sma.modules import RankBias
+from sma.modules.positions import RankBias
 
 Tensors = Mapping[str, Tensor]
 

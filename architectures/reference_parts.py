@@ -12,7 +12,7 @@ from torch import Tensor
 from sma import Spec
 from sma.architectures.blocks import ResidualSpec
 from sma.architectures.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
-from sma.architectures.layers import DenseSpec, EMASpec, LinearSpec, SMASpec
+from sma.architectures.layers import DenseSpec, EMASpec, FeedForwardLayerSpec, LinearSpec, SMASpec
 from sma.architectures.norms import BatchNormSpec, LayerNormSpec, RMSNormSpec, ScaleNormSpec
 from sma.architectures.routers import LatentConfiguratorSpec
 from sma.architectures.sub_modules import GAUSpec, LearnedBiasSpec, RankBiasSpec, RotarySpec, T5BiasSpec
@@ -197,6 +197,27 @@ def seqboat(options: Mapping[str, Any], *, ssm: str) -> Part[BlockSpec]:
             *(rule.under("", "branches.1.sub_modules.0.") for rule in _GAU),
         ),
     )
+
+
+def feed_forward(options: Mapping[str, Any], d_hidden: int, hidden_dropout: float) -> Part[BlockSpec]:
+    """A published `NormalizedFeedForwardNetwork` with the norm, activation and dropout of `options`."""
+    norm_part = norm(options["norm_type"])
+    position = "pre" if options["prenorm"] else "post"
+    activation = activation_name(options["activation"])
+    spec = ResidualSpec(
+        norm=norm_part.spec,
+        norm_position=position,
+        branches=(FeedForwardLayerSpec(d_hidden=d_hidden, activation=activation, dropout=hidden_dropout),),
+        activation="identity",
+        dropout=options["dropout"],
+    )
+    layers = (("fc1", "0"), ("fc2", "3"))
+    maps = (
+        Rule(f"{there}.{name}", f"branches.0.module.{here}.{name}")
+        for there, here in layers
+        for name in ("weight", "bias")
+    )
+    return Part(spec, (*norm_part.under("norm.", f"{position}_norm."), *maps))
 
 
 _GAU = (

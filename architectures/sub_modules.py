@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from sma import OneOf, register
 from sma.architectures.families import Activation, Dropout, PositionSpec, Size, SubModuleSpec
+from sma.modules.activations import activation_function
 from sma.modules.convolution import CausalConvolution
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
 from sma.modules.gau import GAU
@@ -84,6 +85,7 @@ class GAUSpec(SubModuleSpec):
         bidirectional: whether it may look ahead.
         attention: the function of the scores.
         position: how attention sees positions.
+        activation: the element-wise function of queries, keys, values and gates.
         dropout: on the attention weights.
         hidden_dropout: on the values.
         output_dropout: on the result.
@@ -96,6 +98,7 @@ class GAUSpec(SubModuleSpec):
     bidirectional: bool = False
     attention: Literal["softmax", "relu2", "laplace"] = "softmax"
     position: OneOf[PositionSpec] = RotarySpec()
+    activation: Activation = "silu"
     dropout: Dropout = 0.0
     hidden_dropout: Dropout = 0.0
     output_dropout: Dropout = 0.0
@@ -118,6 +121,7 @@ class GAUSpec(SubModuleSpec):
             bidirectional=self.bidirectional,
             attention=self.attention,
             position=self.position.build(self.d_qk, window=self.window, bidirectional=self.bidirectional),
+            activation=activation_function(self.activation),
             dropout=self.dropout,
             hidden_dropout=self.hidden_dropout,
             output_dropout=self.output_dropout,

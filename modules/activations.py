@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -11,7 +11,8 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     """The element-wise function that a name stands for.
 
     Args:
-        name: gelu, identity, relu, relu2 (the square of relu), sigmoid, silu or tanh.
+        name: gelu, gelu_tanh (its older approximation), identity, relu, relu2 (the square of relu), sigmoid,
+            silu or tanh.
 
     Raises:
         ValueError: if no function has that name.
@@ -28,6 +29,36 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     return _FUNCTIONS[name]
 
 
+class ActivationFunction(nn.Module):
+    """An activation function as a module.
+
+    Args:
+        name: as `activation_function` takes it.
+
+    Example:
+        >>> import torch
+        >>> ActivationFunction("relu")(torch.tensor([-1.0, 1.0]))
+        tensor([0., 1.])
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.function = activation_function(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Element by element."""
+        return self.function(x)
+
+    def extra_repr(self) -> str:
+        """The name."""
+        return self.name
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
 def _identity(x: Tensor) -> Tensor:
     return x
 
@@ -38,6 +69,7 @@ def _relu2(x: Tensor) -> Tensor:
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
     "identity": _identity,
     "relu": F.relu,
     "relu2": _relu2,

@@ -1,5 +1,7 @@
 """The gated attention unit, over the activated elements."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,20 +34,20 @@ class GAU(SubModule):
         bidirectional: whether an element also sees those after it.
         attention: softmax, relu2 or laplace, or an `AttentionFunction`.
         position: relative positions; None: `NoPosition()`.
+        activation: in place of SiLU.
         dropout: of attention weights.
         hidden_dropout: of values.
         output_dropout: of the result.
 
     Raises:
-        ValueError: if a size is not positive, a dropout not in [0, 1), `attention` unknown, or `position` built
-            for another width or direction.
+        ValueError: if a size is not positive, a dropout not in [0, 1), `attention` unknown, or `position`
+            built for another width or direction.
 
     Example:
         >>> from sma import PackedCompaction
-        >>> x, active = torch.randn(2, 6, 8), torch.rand(2, 6) < 0.5
-        >>> gau = GAU(8, d_qk=4, window=2)
-        >>> PackedCompaction().extract(gau(elements := PackedCompaction().compress(x, active)), elements, x.shape).shape
-        torch.Size([2, 6, 8])
+        >>> elements = PackedCompaction().compress(torch.randn(2, 6, 8), torch.rand(2, 6) < 0.5)
+        >>> GAU(8, d_qk=4, window=2)(elements).shape == elements.x.shape
+        True
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class GAU(SubModule):
         bidirectional: bool = False,
         attention: str | AttentionFunction = "softmax",
         position: RelativePosition | None = None,
+        activation: Callable[[Tensor], Tensor] = F.silu,
         dropout: float = 0.0,
         hidden_dropout: float = 0.0,
         output_dropout: float = 0.0,
@@ -76,6 +79,7 @@ class GAU(SubModule):
         self.position = NoPosition() if position is None else position
         self.position.check(d_qk=d_qk, bidirectional=bidirectional)
         self.attention = attention_function(attention)
+        self.activation = activation
         self.d_model, self.d_qk, self.d_hidden = d_model, d_qk, d_hidden
         self.window = window
         self.bidirectional = bidirectional
@@ -114,13 +118,13 @@ class GAU(SubModule):
         """
         if self.bidirectional:
             raise NotImplementedError(
-                "GAU with bidirectional=True needs later elements and cannot decode step by step; build it with "
-                "bidirectional=False"
+                "GAU with bidirectional=True needs later elements and cannot decode step by step; build it "
+                "with bidirectional=False"
             )
         if self.window is None:
             raise NotImplementedError(
-                "GAU with window=None would need a memory that grows with the sequence; build it with a window "
-                "to decode step by step"
+                "GAU with window=None would need a memory that grows with the sequence; to decode step by "
+                "step, build it with a window"
             )
         weight = self.input.weight
         device, dtype = device or weight.device, dtype or weight.dtype
@@ -147,8 +151,8 @@ class GAU(SubModule):
 
     def _project(self, elements: Elements) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys, values and gates."""
-        mixed = F.silu(self.input(elements.x))
-        z, gate, v = mixed.split([self.d_qk, self.d_hidden, self.d_hidden], dim=1)
+        mixed = self.activation(self.input(elements.x))
+        z, gate, v = torch.split(mixed, [self.d_qk, self.d_hidden, self.d_hidden], dim=1)
         both = self.position.rotate(z.unsqueeze(1) * self.gamma + self.beta, elements.position)
         q, k = both.unbind(1)
         return q, k, v, gate
