@@ -6,6 +6,7 @@ if __name__ == "architectures":
 from sma.architectures.blocks import Residual, ResidualSpec
 from sma.architectures.files import dump_spec, load_model, load_spec, parse_spec, save_model
 from sma.architectures.presets import SeqBoatOptions, seqboat, seqboat_block
+from sma.architectures.routed_blocks import BlocksSpec, RoutedLayerSpec, Stack
 from sma.architectures.seqboat_layer import SeqBoat
 from sma.architectures.sequence_model import SequenceModel, SequenceModelSpec
 

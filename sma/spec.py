@@ -99,23 +99,24 @@ def find(family: type[SpecType], kind: str) -> type[SpecType]:
         ValueError: if there is none, if two packages claim it, or if its package fails to import; the
             message names the package, or the kinds that exist.
     """
-    candidates: dict[str, type[Spec]] = {}
+    candidates: dict[type[Spec], str] = {}
     if (family, kind) in _registered:
         spec = _registered[family, kind]
-        candidates[_origin(spec)] = spec
+        candidates[spec] = _origin(spec)
     for point in _entry_points():
         if point.name == kind:
             spec = _load(point)
             if spec.family() is family:
-                candidates[_origin(spec)] = spec
+                candidates[spec] = f"{_origin(spec)} of the package {_package(point)!r}"
     if len(candidates) > 1:
-        raise ValueError(f"kind {kind!r} is claimed by {' and by '.join(sorted(candidates))}; uninstall one")
+        claims = " and by ".join(sorted(candidates.values()))
+        raise ValueError(f"kind {kind!r} is claimed by {claims}; uninstall or rename one")
     if not candidates:
         known = sorted(kinds(family))
         raise ValueError(
             f"unknown kind {kind!r} of {family.__name__}{_near(kind, known)} known kinds: {', '.join(known)}"
         )
-    return next(iter(candidates.values()))  # type: ignore[return-value]
+    return next(iter(candidates))  # type: ignore[return-value]
 
 
 def open_field(family: type[Spec]) -> Callable[[Any], Any]:
@@ -212,7 +213,7 @@ def _entry_points() -> tuple[EntryPoint, ...]:
 
 
 def _load(point: EntryPoint) -> type[Spec]:
-    package = point.dist.name if point.dist is not None else point.value
+    package = _package(point)
     try:
         spec = point.load()
     except Exception as error:
@@ -223,6 +224,10 @@ def _load(point: EntryPoint) -> type[Spec]:
     if not (isinstance(spec, type) and issubclass(spec, Spec)):
         raise ValueError(f"the entry point {point.name!r} of {package!r} is {spec!r}, not a Spec class")
     return spec
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
 
 
 def walk(spec: Spec, path: str = "") -> Iterator[tuple[str, Spec]]:

@@ -1,10 +1,10 @@
 """What a model consists of: parameters per part, and what an element costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
-from sma import SMA, SubModule
+from sma import SMA, PerElement, Pointwise, SubModule
 
 N = 1024
 """Elements that the cost of attention is averaged over."""
@@ -15,11 +15,12 @@ class Part:
     """A row of the description.
 
     Attributes:
-        name: dotted path in the model.
+        name: dotted path in the model; `blocks.0-3.mixer` for the same part of several equal blocks.
         kind: its class.
-        parameters: how many numbers it holds.
+        parameters: how many numbers one such part holds, those of earlier parts not counted again.
         flops: forward operations per element that reaches it; None where they are not counted.
         routed: whether only elements that activate it reach it.
+        count: how many such parts there are.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Part:
     parameters: int
     flops: float | None
     routed: bool = False
+    count: int = 1
 
 
 def describe(model: nn.Module) -> list[Part]:
@@ -34,38 +36,48 @@ def describe(model: nn.Module) -> list[Part]:
 
     Matrix products and attention are counted, 2 operations per multiply-add, as `SubModule.flops` does.
     """
-    parts: list[Part] = []
     seen: set[int] = set()
+    parts: list[Part] = []
     for name, child in model.named_children():
-        parts += _walk(name, child, seen)
+        if isinstance(child, nn.ModuleList):
+            items = [_walk("", item, seen) for item in child]
+            for (first, last), item in _runs(items):
+                label = f"{name}.{first}" if first == last else f"{name}.{first}-{last}"
+                parts += [replace(p, name=f"{label}{p.name}", count=last - first + 1) for p in item]
+        else:
+            parts += _walk(name, child, seen)
     return parts
 
 
 def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
-    if isinstance(module, nn.ModuleList):
-        return [
-            part for key, child in module.named_children() for part in _walk(f"{name}.{key}", child, seen)
-        ]
     if isinstance(module, SMA):
         parts = _walk(f"{name}.router", module.router, seen)
         for i, sub_module in enumerate(module.sub_modules):
             parts.append(_part(f"{name}.sub_modules.{i}", sub_module, seen, routed=True))
         return parts
-    children = [child for _, child in module.named_children()]
-    if any(isinstance(inner, SMA) for inner in module.modules()) or any(
-        isinstance(child, nn.ModuleList) for child in children
-    ):
-        return [
-            part for key, child in module.named_children() for part in _walk(f"{name}.{key}", child, seen)
-        ]
+    if any(isinstance(inner, SMA | nn.ModuleList) for inner in module.modules()):
+        children = module.named_children()
+        return [part for key, child in children for part in _walk(f"{name}.{key}", child, seen)]
     part = _part(name, module, seen)
-    return [part] if part.parameters or part.flops else []
+    return [part] if part.parameters else []
+
+
+def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
+    """Equal neighbours as one item, each with its first and last place."""
+    runs: list[tuple[tuple[int, int], list[Part]]] = []
+    for place, item in enumerate(items):
+        if runs and runs[-1][1] == item:
+            runs[-1] = ((runs[-1][0][0], place), item)
+        else:
+            runs.append(((place, place), item))
+    return runs
 
 
 def _part(name: str, module: nn.Module, seen: set[int], *, routed: bool = False) -> Part:
     own = [p for p in module.parameters() if id(p) not in seen]
     seen.update(id(p) for p in own)
-    return Part(name, type(module).__name__, sum(p.numel() for p in own), _flops(module), routed)
+    inner = module.module if isinstance(module, PerElement | Pointwise) else module
+    return Part(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module), routed)
 
 
 def _flops(module: nn.Module) -> float | None:
@@ -75,4 +87,4 @@ def _flops(module: nn.Module) -> float | None:
         except NotImplementedError:
             return None
     linears = [inner for inner in module.modules() if isinstance(inner, nn.Linear)]
-    return float(sum(2 * linear.weight.numel() for linear in linears))
+    return float(sum(2 * linear.weight.numel() for linear in linears)) or None
