@@ -191,8 +191,8 @@ def _lm(d_model: int, d_hidden: int, n_layers: int, **more: Any) -> dict[str, An
 
 # refused by the importer, so that nothing else matters
 _ADAPTIVE: dict[str, Any] = {"adaptive_input": True, "adaptive_softmax_cutoff": "20000,60000"}
-_BATCH = {"norm_type": "batchnorm"}
-_SCALE = {"norm_type": "scalenorm"}
+_BATCH: dict[str, Any] = {"norm_type": "batchnorm"}
+_SCALE: dict[str, Any] = {"norm_type": "scalenorm"}
 
 _ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "slag_lra_listop": ("fairseq_lra", _lra(80, 6, 2002, sentence_class_num=10, **_SCALE)),

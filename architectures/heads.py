@@ -73,9 +73,10 @@ class Classifier(nn.Module):
             self.hidden = None
             self.output = linear(d_pooled, n_classes, bias=bias)
             return
-        self.hidden = nn.Sequential(nn.Linear(d_pooled, d_hidden), nn.Dropout(dropout))
+        hidden = nn.Linear(d_pooled, d_hidden)
+        self.hidden = nn.Sequential(hidden, nn.Dropout(dropout))
         self.output = nn.Linear(d_hidden, n_classes, bias=bias)
-        for layer in (self.hidden[0], self.output):
+        for layer in (hidden, self.output):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

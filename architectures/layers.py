@@ -5,8 +5,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from sma import CapacityCompaction, OneOf, PackedCompaction, PaddedCompaction, PerElement, SequenceModule
-from sma import SparseModularActivation, register
+from sma import (
+    CapacityCompaction,
+    OneOf,
+    PackedCompaction,
+    PaddedCompaction,
+    PerElement,
+    SequenceModule,
+    SparseModularActivation,
+    register,
+)
 from sma.architectures.families import (
     Activation,
     CompactionSpec,

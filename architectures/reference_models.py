@@ -227,7 +227,8 @@ def _classifier_head(values: Mapping[str, Any]) -> Part[HeadSpec]:
     n_features, rest = divmod(values["classifier_in_dim"], d_model)
     if rest or n_features not in (1, 2, 4):
         raise ValueError(
-            f"classifier_in_dim {values['classifier_in_dim']} is not 1, 2 or 4 times encoder_embed_dim {d_model}"
+            f"classifier_in_dim {values['classifier_in_dim']} is not 1, 2 or 4 times encoder_embed_dim "
+            f"{d_model}"
         )
     spec = ClassifierSpec(
         n_classes=values["sentence_class_num"],

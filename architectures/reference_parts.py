@@ -233,10 +233,12 @@ _GAU = (
 def _linear_and_router(always: bool) -> Iterable[Rule]:
     """One published projection holds the router's two rows first, then the linear branch."""
     for name in ("weight", "bias"):
-        first = 0 if always else 2
-        yield Rule(f"hx_proj.{name}", f"branches.0.module.{name}", lambda tensor: tensor[first:])
-        if not always:
-            yield Rule(f"hx_proj.{name}", f"branches.1.router.projection.{name}", lambda tensor: tensor[:2])
+        linear = Rule(f"hx_proj.{name}", f"branches.0.module.{name}")
+        if always:
+            yield linear
+        else:
+            yield replace(linear, pick=lambda tensor: tensor[2:])
+            yield Rule(linear.source, f"branches.1.router.projection.{name}", lambda tensor: tensor[:2])
     if not always:
         yield Rule("q_router.temp", "branches.1.router.log_temperature")
 
