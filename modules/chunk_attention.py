@@ -156,9 +156,9 @@ class ChunkAttention(nn.Module):
         if self.chunk is None and (state.count + real.sum(1) > places).any():
             raise ValueError(f"a row becomes longer than max_positions={places}; build with a larger one")
         q, k, v = (zero_padding(z, mask) for z in (q, k, v))
-        pieces = (slice(start, start + places) for start in range(0, max(q.shape[1], 1), places))
-        y = [self._step(q[:, at], k[:, at], v[:, at], real[:, at], state) for at in pieces]
-        return zero_padding(torch.cat(y, 1), mask)
+        pieces = (slice(start, start + places) for start in range(0, q.shape[1], places))
+        y = (self._step(q[:, at], k[:, at], v[:, at], real[:, at], state) for at in pieces)
+        return zero_padding(torch.cat([v[:, :0], *y], 1), mask)
 
     def _step(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor, state: ChunkAttentionState) -> Tensor:
         """The same for at most as many elements as the state has places."""

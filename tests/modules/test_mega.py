@@ -8,6 +8,7 @@ from sma.modules.ema import MultiHeadEMA
 from sma.modules.mega import MegaAttention, RotaryBias
 from sma.modules.norms import LayerNorm, NoNorm, ScaleNorm
 from sma.modules.positions import LearnedBias, Rotary
+from sma.testing import SequenceModuleContract
 
 D, D_QK, D_HIDDEN, D_STATE = 6, 4, 10, 3
 
@@ -46,6 +47,34 @@ def build(
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+def make(d_model, chunk, bidirectional, function, position, **options):
+    attention = ChunkAttention(
+        D_QK,
+        chunk=chunk,
+        max_positions=40,
+        bidirectional=bidirectional,
+        attention=function,
+        position=position,
+    )
+    mixer = MultiHeadEMA(d_model, d_state=D_STATE, bidirectional=bidirectional)
+    return MegaAttention(d_model, mixer=mixer, attention=attention, norm=LayerNorm(d_model), **options)
+
+
+class TestChunks(SequenceModuleContract):
+    def make(self):
+        return make(self.d_model, 4, False, "softmax", LearnedBias(4))
+
+
+class TestWholeRows(SequenceModuleContract):
+    def make(self):
+        return make(self.d_model, None, False, "laplace", RotaryBias(D_QK, max_positions=9), pre_norm=False)
+
+
+class TestBidirectionalChunks(SequenceModuleContract):
+    def make(self):
+        return make(self.d_model, 4, True, "relu2", Rotary(D_QK))
 
 
 def silu(x):
