@@ -6,34 +6,58 @@ if __name__ == "modules":
     )
 
 from sma.modules.activations import activation_function
+from sma.modules.attention import AttentionFunction, attention_function, windowed_attention
 from sma.modules.ema import MultiHeadEMA
 from sma.modules.fixed_routers import AlwaysActive, NeverActive, RandomRouter
+from sma.modules.gau import GAU
 from sma.modules.graph import GraphConvolution, NodeRows
 from sma.modules.graph_convolutions import check_convolution, named_convolution
+from sma.modules.memory import WorkingMemory
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
+from sma.modules.positions import (
+    LearnedBias,
+    NoPosition,
+    OffsetBias,
+    RankBias,
+    RelativePosition,
+    Rotary,
+    T5Bias,
+)
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
 
 __all__ = [
+    "GAU",
     "ActivationBudget",
     "AlwaysActive",
+    "AttentionFunction",
     "BatchNorm",
     "ExpertChoiceRouter",
     "GraphConvolution",
     "GumbelRouter",
     "LatentConfigurator",
     "LayerNorm",
+    "LearnedBias",
     "MultiHeadEMA",
     "NeverActive",
     "NoNorm",
+    "NoPosition",
     "NodeRows",
     "Norm",
+    "OffsetBias",
     "RMSNorm",
     "RandomRouter",
+    "RankBias",
+    "RelativePosition",
+    "Rotary",
     "ScaleNorm",
     "SigmoidRouter",
+    "T5Bias",
     "TopKRouter",
+    "WorkingMemory",
     "activation_function",
+    "attention_function",
     "check_convolution",
     "named_convolution",
+    "windowed_attention",
 ]

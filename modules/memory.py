@@ -1,0 +1,174 @@
+"""The working memory: what windowed attention remembers between decoding steps."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sma.elements import Elements
+from sma.modules.attention import AttentionFunction, query_divisor, windowed_attention
+from sma.modules.numerics import at_least_float32
+from sma.modules.positions import OffsetBias
+from sma.state import State
+
+
+@dataclass(frozen=True)
+class WorkingMemory(State):
+    """The last W + 1 activated elements of every row, in ring buffers.
+
+    The element of rank r (the r-th that activated in its row) is in slot `r % (W + 1)`.
+
+    Attributes:
+        keys: `(B, W + 1, d_qk)`, rotated; `(B, W + 1, H, d_qk)` for H heads.
+        values: `(B, W + 1, d_v)` or `(B, W + 1, H, d_v)`.
+        position: `(B, W + 1)` long; original positions.
+        count: `(B,)` long; how many elements each row has activated so far.
+    """
+
+    keys: Tensor
+    values: Tensor
+    position: Tensor
+    count: Tensor
+
+    @classmethod
+    def empty(
+        cls,
+        batch_size: int,
+        window: int,
+        key_shape: tuple[int, ...],
+        value_shape: tuple[int, ...],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> "WorkingMemory":
+        """The memory of rows that have not activated yet."""
+        size = (batch_size, window + 1)
+        return cls(
+            torch.zeros(*size, *key_shape, device=device, dtype=dtype),
+            torch.zeros(*size, *value_shape, device=device, dtype=dtype),
+            torch.zeros(size, device=device, dtype=torch.long),
+            torch.zeros(batch_size, device=device, dtype=torch.long),
+        )
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        elements: Elements,
+        *,
+        function: AttentionFunction,
+        bias: OffsetBias | None,
+    ) -> Tensor:
+        """Attention of new elements to themselves and to the W before them, which are then remembered.
+
+        Equals `windowed_attention` in one direction over everything so far; arguments and result as there.
+        Only rows with new elements advance.
+        """
+        if not len(q):
+            return v
+        one_each = bool((elements.ptr.diff() <= 1).all())
+        run = self._attend_one_each if one_each else self._attend_many
+        return run(q, k, v, elements, function, bias)
+
+    def _attend_one_each(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        elements: Elements,
+        function: AttentionFunction,
+        bias: OffsetBias | None,
+    ) -> Tensor:
+        """A decoding step: no row has more than one slot."""
+        n_rows, size = self.position.shape
+        owner = _owner(elements)
+        count = self.count[owner]
+        for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
+            old = buffer[owner, count % size]
+            keep = elements.valid.view(-1, *[1] * (new.dim() - 1))
+            buffer[owner, count % size] = torch.where(keep, new.to(old), old)
+        keys, values, position = (
+            buffer if len(owner) == n_rows else buffer[owner]  # one slot for every row: nothing to gather
+            for buffer in (self.keys, self.values, self.position)
+        )
+        age = (count.unsqueeze(1) - torch.arange(size, device=count.device)) % size
+        divisor = query_divisor(elements, q.shape[-1], size - 1, bidirectional=False, function=function)
+        dtype = at_least_float32(q.dtype)
+        scores = (_heads_first(keys).to(dtype) @ (q / divisor).to(dtype).unsqueeze(-1)).squeeze(-1)
+        added = torch.zeros(age.shape, dtype=dtype, device=age.device)
+        if bias is not None:
+            added = bias(-age if bias.by_rank else position - elements.position.unsqueeze(1)).to(dtype)
+        added = added.masked_fill(age > count.unsqueeze(1), -torch.inf)
+        weights = function.weights(scores + added.view(len(age), *[1] * (scores.dim() - 2), size))
+        self.count.index_add_(0, owner, elements.valid.long())
+        return (weights.unsqueeze(-2) @ _heads_first(values).to(dtype)).squeeze(-2).to(v.dtype)
+
+    def _attend_many(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        elements: Elements,
+        function: AttentionFunction,
+        bias: OffsetBias | None,
+    ) -> Tensor:
+        """A chunk of a prompt: windowed attention over a list with each row's memory before its elements."""
+        n_rows, size = self.position.shape
+        window = size - 1
+        rows = torch.arange(n_rows, device=q.device).unsqueeze(1)
+        rank = self.count.unsqueeze(1) - window + torch.arange(window, device=q.device)
+        old_slots = (
+            elements.ptr[:-1].unsqueeze(1) + rows * window + torch.arange(window, device=q.device)
+        ).flatten()
+        new_slots = torch.arange(len(q), device=q.device) + (_owner(elements) + 1) * window
+
+        def join(old: Tensor, new: Tensor) -> Tensor:
+            joined = new.new_empty(len(old_slots) + len(new_slots), *new.shape[1:])
+            return joined.index_copy_(0, old_slots, old.to(new.dtype)).index_copy_(0, new_slots, new)
+
+        def recall(buffer: Tensor, new: Tensor) -> Tensor:
+            return join(buffer[rows, rank % size].flatten(0, 1), new)
+
+        joined = replace(
+            elements,
+            row=join(torch.where(rank >= 0, rows, -1).flatten(), elements.row),
+            position=recall(self.position, elements.position),
+            ptr=elements.ptr + torch.arange(n_rows + 1, device=q.device) * window,
+        )
+        y = windowed_attention(
+            join(q.new_zeros(len(old_slots), *q.shape[1:]), q),
+            recall(self.keys, k),
+            recall(self.values, v),
+            joined,
+            window=window,
+            function=function,
+            bias=bias,
+        )
+        self._remember(k, v, elements)
+        return y[new_slots]
+
+    def _remember(self, k: Tensor, v: Tensor, elements: Elements) -> None:
+        """Store the last W + 1 elements of every row, and count them all."""
+        size = self.position.shape[1]
+        row = elements.row.clamp(min=0)
+        count = self.count.index_add(0, row, elements.valid.long()).unsqueeze(1)
+        newest = count - 1 - (count - 1 - torch.arange(size, device=k.device)) % size  # the rank in each slot
+        is_new = newest >= self.count.unsqueeze(1)
+        source = elements.ptr[:-1, None] + newest - self.count.unsqueeze(1)
+        source = source.clamp(0, len(k) - 1)
+        for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
+            chosen = is_new.view(*is_new.shape, *[1] * (new.dim() - 1))
+            buffer.copy_(torch.where(chosen, new[source].to(buffer), buffer))
+        self.count.copy_(count.squeeze(1))
+
+
+def _owner(elements: Elements) -> Tensor:
+    """`(T,)`; the row that every slot belongs to, a padding slot too."""
+    slots = torch.arange(len(elements.row), device=elements.row.device)
+    return torch.searchsorted(elements.ptr, slots, right=True) - 1
+
+
+def _heads_first(buffer: Tensor) -> Tensor:
+    """(T, W + 1, d) as it is, (T, W + 1, H, d) -> (T, H, W + 1, d)."""
+    return buffer.movedim(1, -2)
