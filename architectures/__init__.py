@@ -6,22 +6,61 @@ if __name__ == "architectures":
 from sma.architectures.blocks import Residual, ResidualSpec
 from sma.architectures.files import dump_spec, load_model, load_spec, parse_spec, save_model
 from sma.architectures.presets import SeqBoatOptions, seqboat, seqboat_block
-from sma.architectures.routed_blocks import BlocksSpec, RoutedLayerSpec, Stack
+from sma.architectures.published import (
+    PUBLISHED_PARAMETERS,
+    seqboat_enwik8,
+    seqboat_lra_image,
+    seqboat_lra_listops,
+    seqboat_lra_path_x,
+    seqboat_lra_pathfinder,
+    seqboat_lra_retrieval,
+    seqboat_lra_text,
+    seqboat_speech_commands,
+)
+from sma.architectures.relatives import (
+    MegaOptions,
+    gau_always,
+    mega,
+    mega_chunk,
+    seqboat_full,
+    ssm_only,
+)
+from sma.architectures.routed_blocks import BlocksSpec, RoutedLayerSpec
 from sma.architectures.seqboat_layer import SeqBoat
 from sma.architectures.sequence_model import SequenceModel, SequenceModelSpec
+from sma.architectures.stacks import Stack, StackSpec
 
 __all__ = [
+    "PUBLISHED_PARAMETERS",
+    "BlocksSpec",
+    "MegaOptions",
     "Residual",
     "ResidualSpec",
+    "RoutedLayerSpec",
     "SeqBoat",
     "SeqBoatOptions",
     "SequenceModel",
     "SequenceModelSpec",
+    "Stack",
+    "StackSpec",
     "dump_spec",
+    "gau_always",
     "load_model",
     "load_spec",
+    "mega",
+    "mega_chunk",
     "parse_spec",
     "save_model",
     "seqboat",
     "seqboat_block",
+    "seqboat_enwik8",
+    "seqboat_full",
+    "seqboat_lra_image",
+    "seqboat_lra_listops",
+    "seqboat_lra_path_x",
+    "seqboat_lra_pathfinder",
+    "seqboat_lra_retrieval",
+    "seqboat_lra_text",
+    "seqboat_speech_commands",
+    "ssm_only",
 ]

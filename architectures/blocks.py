@@ -94,6 +94,10 @@ class Residual(SequenceModule):
         """See `SequenceModule.step`."""
         return self._run(x, mask, lambda part, i, h: part.step(h, state.parts[i], mask))
 
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`."""
+        return sum(part.flops(n) for part in self._parts())
+
     def _parts(self) -> list[SequenceModule]:
         return [*([] if self.mixer is None else [self.mixer]), *self.branches]  # type: ignore[list-item]
 

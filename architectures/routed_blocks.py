@@ -1,65 +1,13 @@
 """Blocks and layers as sub-modules: Mixture-of-Depths, nested SMA, SSMs over activated elements."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from sma import OneOf, SequenceModule, State, register
+from sma import OneOf, register
 from sma.architectures.families import BlockSpec, LayerSpec, SubModuleSpec
+from sma.architectures.stacks import StackSpec
 from sma.modules.sequence_sub_module import SequenceSubModule
-
-
-@dataclass(frozen=True)
-class StackState(State):
-    """Decoding state of a stack: one per block."""
-
-    blocks: tuple[State, ...]
-
-
-class Stack(SequenceModule):
-    """Blocks one after another, as one `SequenceModule`.
-
-    Args:
-        blocks: applied in order.
-
-    Example:
-        >>> from sma.modules import MultiHeadEMA
-        >>> Stack([MultiHeadEMA(8), MultiHeadEMA(8)])(torch.zeros(2, 5, 8)).shape
-        torch.Size([2, 5, 8])
-    """
-
-    def __init__(self, blocks: Sequence[SequenceModule]) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-    @property
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether no block looks ahead."""
-        return all(block.causal for block in self.blocks)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`."""
-        for block in self.blocks:
-            x = block(x, mask)
-        return x
-
-    def init_state(
-        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> StackState:
-        """See `SequenceModule.init_state`."""
-        states = (block.init_state(batch_size, device=device, dtype=dtype) for block in self.blocks)  # type: ignore[operator]
-        return StackState(tuple(states))
-
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.step`."""
-        assert isinstance(state, StackState)
-        for block, part in zip(self.blocks, state.blocks, strict=True):
-            x = block.step(x, part, mask)  # type: ignore[operator]
-        return x
 
 
 @register
@@ -78,8 +26,7 @@ class BlocksSpec(SubModuleSpec):
 
     def build(self, d_model: int) -> SequenceSubModule:
         """See `SubModuleSpec.build`."""
-        blocks = [block.build(d_model) for block in self.blocks for _ in range(block.repeat)]
-        return SequenceSubModule(Stack(blocks), change_only=self.change_only)
+        return SequenceSubModule(StackSpec(blocks=self.blocks).build(d_model), change_only=self.change_only)
 
 
 @register

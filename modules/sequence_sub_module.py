@@ -16,7 +16,6 @@ class SequenceSubModule(SubModule):
     Args:
         module: the map; must keep D.
         change_only: return `module(x) - x`: what a residual block adds to its input.
-        flops_per_element: for `flops`; None if it is not known.
 
     Example:
         >>> from sma.modules import MultiHeadEMA
@@ -24,13 +23,10 @@ class SequenceSubModule(SubModule):
         True
     """
 
-    def __init__(
-        self, module: SequenceModule, *, change_only: bool = False, flops_per_element: int | None = None
-    ) -> None:
+    def __init__(self, module: SequenceModule, *, change_only: bool = False) -> None:
         super().__init__()
         self.module = module
         self.change_only = change_only
-        self.flops_per_element = flops_per_element
 
     @property
     def causal(self) -> bool:  # type: ignore[override]
@@ -59,9 +55,7 @@ class SequenceSubModule(SubModule):
 
     def flops(self, n: int) -> int:
         """See `SubModule.flops`."""
-        if self.flops_per_element is None:
-            return super().flops(n)
-        return n * self.flops_per_element
+        return self.module.flops(n)
 
     def _change(self, elements: Elements, rows: Tensor, slot: Tensor) -> Tensor:
         y = torch.cat((rows.flatten(0, 1), rows.new_zeros(1, rows.shape[-1]))).index_select(0, slot)

@@ -11,7 +11,7 @@ from sma.edges import Edges
 from sma.elements import Elements
 from sma.recording import record_layer
 from sma.routing import Router, Routing
-from sma.sequence import SequenceModule, zero_padding
+from sma.sequence import SequenceModule, matrix_flops, zero_padding
 from sma.state import State
 from sma.sub_module import SubModule
 
@@ -132,6 +132,10 @@ class SparseModularActivation(SequenceModule):
         ]
         state.position.add_(real.sum(1))
         return self._combine(x, routing, batches, results)
+
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`: the router's."""
+        return n * matrix_flops(self.router)
 
     def _parts(self) -> list[SubModule]:
         return list(self.sub_modules)  # type: ignore[arg-type]

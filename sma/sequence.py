@@ -50,6 +50,14 @@ class SequenceModule(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
 
+    def flops(self, n: int) -> int:
+        """Floating-point operations of a forward pass over `n` elements of one row; a multiply-add counts as 2.
+
+        Matrix products, recurrences and attention are counted, element-wise functions are not. What a router
+        activates is not counted here but where it is known, in a recording: this is the cost when nothing is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not count its operations")
+
 
 class PerElement(SequenceModule):
     """Any module that treats elements independently, as a `SequenceModule` without state.
@@ -84,3 +92,12 @@ class PerElement(SequenceModule):
 def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
     """`x (B, L, D)` with 0 wherever `mask (B, L)` is False: padding may hold NaN."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`."""
+        return n * matrix_flops(self.module)
+
+
+def matrix_flops(module: nn.Module) -> int:
+    """Operations per element of all matrices in a module, each applied once: two per weight."""
+    return sum(2 * parameter.numel() for parameter in module.parameters() if parameter.dim() == 2)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sma.elements import Elements
+from sma.sequence import matrix_flops
 from sma.state import NoState, State
 
 
@@ -101,4 +102,4 @@ class Pointwise(SubModule):
         """See `SubModule.flops`."""
         if self.flops_per_element is not None:
             return n * self.flops_per_element
-        return n * sum(2 * p.numel() for p in self.module.parameters() if p.dim() == 2)
+        return n * matrix_flops(self.module)
