@@ -122,5 +122,15 @@ class ModelSpec(Spec):
     format_version: Annotated[int, Field(ge=1, le=1)] = 1
 
     @abstractmethod
-    def build(self) -> nn.Module:
+    def build(self) -> "Model":
         """The model."""
+
+
+class Model(nn.Module):
+    """Base of whole models.
+
+    Attributes:
+        spec: what the model was built from; saved with its weights.
+    """
+
+    spec: ModelSpec

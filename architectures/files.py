@@ -11,8 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sma.architectures.families import ModelSpec
-from sma.architectures.sequence_model import SequenceModel
+from sma.architectures.families import Model, ModelSpec
 from sma.spec import find
 
 SPEC_FILE = "spec.json"
@@ -51,7 +50,7 @@ def dump_spec(spec: ModelSpec) -> str:
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
 
 
-def save_model(model: SequenceModel, folder: str | Path) -> None:
+def save_model(model: Model, folder: str | Path) -> None:
     """Write `spec.json` and `model.safetensors`; shared weights are written once.
 
     Each file appears whole or not at all, replacing an older one.
@@ -64,7 +63,7 @@ def save_model(model: SequenceModel, folder: str | Path) -> None:
     _write(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
 
 
-def load_model(folder: str | Path) -> SequenceModel:
+def load_model(folder: str | Path) -> Model:
     """Build the model that a folder describes, with its weights, in evaluation mode.
 
     Raises:
@@ -74,7 +73,7 @@ def load_model(folder: str | Path) -> SequenceModel:
     folder = Path(folder)
     model = load_spec(folder / SPEC_FILE).build()
     load_weights(model, folder / WEIGHTS_FILE)
-    return model.eval()  # type: ignore[return-value]
+    return model.eval()
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:

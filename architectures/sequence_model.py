@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sma import OneOf, SequenceModule, State, naming, register
-from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, ModelSpec, NormSpec, Size
+from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, Model, ModelSpec, NormSpec, Size
 from sma.modules.norms import Norm
 from sma.spec import walk
 
@@ -29,7 +29,7 @@ class SequenceModelState(State):
     blocks: tuple[State, ...]
 
 
-class SequenceModel(nn.Module):
+class SequenceModel(Model):
     """Embedding -> blocks -> norm -> head.
 
     Args:
@@ -45,6 +45,8 @@ class SequenceModel(nn.Module):
         >>> model(torch.zeros(1, 9, dtype=torch.long)).shape
         torch.Size([1, 9, 256])
     """
+
+    spec: "SequenceModelSpec"
 
     def __init__(
         self,

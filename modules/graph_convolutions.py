@@ -14,7 +14,12 @@ _INHERITED = ("aggr", "aggr_kwargs", "flow")
 _NETWORK_INPUTS = {"GINConv": 1, "GINEConv": 1, "EdgeConv": 2}
 
 
-def named_convolution(d_model: int, name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+def named_convolution(
+    d_model: int,
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    edge_inputs: Collection[str] = (),
+) -> nn.Module:
     """Make a convolution of torch_geometric that keeps the width.
 
     Widths are filled in: `in_channels`, `out_channels` and `channels`, and heads that are concatenated share
@@ -24,6 +29,7 @@ def named_convolution(d_model: int, name: str, arguments: Mapping[str, Any] | No
         d_model: D.
         name: of a class in `torch_geometric.nn`, such as `GATv2Conv`.
         arguments: of its constructor, as JSON values.
+        edge_inputs: what it will read of every edge, as in `GraphConvolution`.
 
     Raises:
         ValueError: see `check_convolution`; also if heads do not divide `d_model`.
@@ -33,7 +39,7 @@ def named_convolution(d_model: int, name: str, arguments: Mapping[str, Any] | No
         GATv2Conv(8, 4, heads=2)
     """
     arguments = {} if arguments is None else dict(arguments)
-    convolution = check_convolution(name, arguments)
+    convolution = check_convolution(name, arguments, edge_inputs)
     parameters = _parameters(convolution.__init__)
     widths = {width: d_model for width in _WIDTHS if width in parameters}
     options = {key: p.default for key, p in parameters.items()} | arguments

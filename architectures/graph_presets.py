@@ -1,0 +1,67 @@
+"""Presets of graph models: functions that return specs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sma.architectures.blocks import ResidualSpec
+from sma.architectures.embeddings import FeaturesSpec
+from sma.architectures.families import EmbeddingSpec, RouterSpec, SubModuleSpec
+from sma.architectures.graph_convolution import GraphConvolutionSpec
+from sma.architectures.graph_model import GraphModelSpec, NodeClassifierSpec
+from sma.architectures.heads import ClassifierSpec
+from sma.architectures.layers import LinearSpec, SMASpec
+from sma.architectures.norms import LayerNormSpec
+
+
+def graph_network(
+    *,
+    d_model: int,
+    n_layers: int,
+    n_classes: int,
+    d_input: int | None = None,
+    embedding: EmbeddingSpec | Mapping[str, Any] | None = None,
+    convolution: SubModuleSpec | Mapping[str, Any] | None = None,
+    router: RouterSpec | Mapping[str, Any] | str = "latent_configurator",
+    dropout: float = 0.0,
+    pool: bool = False,
+) -> GraphModelSpec:
+    r"""Residual layers in which every node decides whether it takes part in a graph convolution.
+
+    $$ h = \text{norm}(x), \qquad y = \text{SiLU}(x + \text{Linear}(h) + \text{SMA}(h; \text{convolution})) $$
+
+    Args:
+        d_model: D.
+        n_layers: depth.
+        n_classes: what is scored.
+        d_input: width of `data.x`, where it holds features.
+        embedding: what reads `data.x`, where that is not enough.
+        convolution: a sub-module, `GATv2Conv` with 4 heads by default.
+        router: a router for one sub-module; "always" for the same model without routing.
+        dropout: on the embedding and on the sum of the branches.
+        pool: score whole graphs instead of nodes.
+
+    Returns:
+        A spec; `.build()` makes the model.
+
+    Raises:
+        ValueError: unless exactly one of `d_input` and `embedding` is given.
+
+    Example:
+        >>> graph_network(d_model=16, n_layers=2, d_input=3, n_classes=5).blocks[0].branches[1].kind
+        'sma'
+    """
+    if (d_input is None) == (embedding is None):
+        raise ValueError(f"give either d_input or embedding, got d_input={d_input} and {embedding=}")
+    if embedding is None:
+        embedding = FeaturesSpec(d_input=d_input, dropout=dropout)
+    if convolution is None:
+        convolution = GraphConvolutionSpec(name="GATv2Conv", arguments={"heads": 4})
+    block = ResidualSpec(
+        repeat=n_layers,
+        branches=(LinearSpec(), SMASpec(router=router, modules=(convolution,))),
+        dropout=dropout,
+    )
+    head = ClassifierSpec(n_classes=n_classes) if pool else NodeClassifierSpec(n_classes=n_classes)
+    return GraphModelSpec(
+        d_model=d_model, embedding=embedding, blocks=(block,), norm=LayerNormSpec(), head=head
+    )
