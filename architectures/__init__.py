@@ -3,8 +3,12 @@
 if __name__ == "architectures":
     raise ImportError("import sma.architectures, not architectures: the bare name is only its folder")
 
+from sma.architectures.bag_embedding import BagEmbedding, BagSpec
 from sma.architectures.blocks import Residual, ResidualSpec
 from sma.architectures.files import dump_spec, load_model, load_spec, parse_spec, save_model
+from sma.architectures.graph_convolution import GraphConvolutionSpec
+from sma.architectures.graph_model import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
+from sma.architectures.graph_presets import graph_network
 from sma.architectures.presets import SeqBoatOptions, seqboat, seqboat_block
 from sma.architectures.published import (
     PUBLISHED_PARAMETERS,
@@ -32,8 +36,15 @@ from sma.architectures.stacks import Stack, StackSpec
 
 __all__ = [
     "PUBLISHED_PARAMETERS",
+    "BagEmbedding",
+    "BagSpec",
     "BlocksSpec",
+    "GraphConvolutionSpec",
+    "GraphModel",
+    "GraphModelSpec",
     "MegaOptions",
+    "NodeClassifier",
+    "NodeClassifierSpec",
     "Residual",
     "ResidualSpec",
     "RoutedLayerSpec",
@@ -45,6 +56,7 @@ __all__ = [
     "StackSpec",
     "dump_spec",
     "gau_always",
+    "graph_network",
     "load_model",
     "load_spec",
     "mega",
