@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,17 @@ def _read(path: Path) -> Mapping[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace, *_numpy_numbers()]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
         raise ValueError(
-            f"{path} cannot be read without running code from it, or is damaged; save its 'args' and 'model' "
-            f"alone where it was made ({_first_line(error)})"
+            f"{path} {f'asks for {asked[1]}, which could run code' if asked else 'is damaged'}; save its 'args' "
+            "and 'model' alone where it was made"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or not a checkpoint ({_first_line(error)})") from error
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file makes torch raise almost anything
+        raise ValueError(
+            f"{path} is damaged or no checkpoint ({type(error).__name__}); copy it again"
+        ) from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint of fairseq")
     return checkpoint
@@ -78,7 +84,3 @@ def _numpy_numbers() -> list[Any]:
     kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
     names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
     return [*((scalar, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -162,6 +162,27 @@ def generate(
         )
 
 
+@app.command("import")
+def import_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="Such as checkpoint_best.pt.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to make.", show_default=False)],
+) -> None:
+    """Make a model folder from a checkpoint of the published SeqBoat code.
+
+    Code in the checkpoint is refused, never run.
+    """
+    with short_errors():
+        from sma.architectures import save_model
+        from sma.architectures.fairseq_checkpoint import model_from_checkpoint
+
+        if out.exists():
+            raise ValueError(f"{out} exists already; name a new folder, or remove it")
+        model = model_from_checkpoint(checkpoint)
+        save_model(model, out)
+        n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        typer.echo(f"{out}: {n_parameters:,} parameters; see what they are with: sma describe {out}")
+
+
 @contextmanager
 def short_errors() -> Iterator[None]:
     """Say an error that a user can do something about in one line, and leave with its exit code."""
