@@ -88,14 +88,14 @@ class PerElement(SequenceModule):
         """See `SequenceModule.step`."""
         return self.module(zero_padding(x, mask))
 
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`."""
+        return n * matrix_flops(self.module)
+
 
 def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
     """`x (B, L, D)` with 0 wherever `mask (B, L)` is False: padding may hold NaN."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
-
-    def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`."""
-        return n * matrix_flops(self.module)
 
 
 def matrix_flops(module: nn.Module) -> int:
