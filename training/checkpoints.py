@@ -2,13 +2,11 @@
 
 import json
 import os
-import random
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -48,7 +46,9 @@ class Position:
 def save_checkpoint(
     run: Run, spec: TrainSpec, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write `last.safetensors`: weights, optimizer state, random number generators and position.
+    """Write `last.safetensors`: weights, optimizer state and position.
+
+    Random number generators need no saving: every step seeds them, see `Trainer`.
 
     Raises:
         RunError: if it cannot be written; the older checkpoint is untouched then.
@@ -62,13 +62,11 @@ def save_checkpoint(
                 tensors[f"optimizer/{names[index]}/{key}"] = value
             else:
                 scalars.setdefault(names[index], {})[key] = value
-    tensors |= {f"random/{name}": state for name, state in _random_tensors().items()}
     metadata = {
         "format": FORMAT,
         "spec": json.dumps(spec.influential()),
         "position": json.dumps(asdict(position)),
         "optimizer": json.dumps(scalars),
-        "random": json.dumps(_random_numbers()),
     }
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     run.write(run.last.name, save(contiguous, metadata))
@@ -93,7 +91,7 @@ def save_best(run: Run, model: nn.Module) -> None:
 def load_checkpoint(
     run: Run, spec: TrainSpec, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Position:
-    """Put weights, optimizer state and random number generators back as they were.
+    """Put weights and optimizer state back as they were, and say where that was.
 
     Raises:
         RunError: if the file is missing or damaged.
@@ -103,7 +101,6 @@ def load_checkpoint(
     _check_spec(run, spec, json.loads(metadata["spec"]))
     model.load_state_dict(_below(tensors, "model/"))
     _load_optimizer(optimizer, model, _below(tensors, "optimizer/"), json.loads(metadata["optimizer"]))
-    _restore_random(_below(tensors, "random/"), json.loads(metadata["random"]))
     return _position(metadata)
 
 
@@ -209,27 +206,3 @@ def _load_optimizer(
     for name, values in scalars.items():
         state.setdefault(index[name], {}).update(values)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _random_tensors() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
-
-
-def _random_numbers() -> dict[str, Any]:
-    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  (what a plug-in may use)
-    numpy = [name, keys.tolist(), position, has_gauss, gauss]  # type: ignore[union-attr]
-    return {"python": random.getstate(), "numpy": numpy}
-
-
-def _restore_random(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    torch.set_rng_state(tensors["cpu"])
-    for name, state in tensors.items():
-        if name != "cpu" and torch.cuda.is_available() and int(name[5:]) < torch.cuda.device_count():
-            torch.cuda.set_rng_state(state, name)
-    version, keys, gauss = numbers["python"]
-    random.setstate((version, tuple(keys), gauss))
-    name, array, position, has_gauss, cached = numbers["numpy"]
-    np.random.set_state((name, np.array(array, np.uint32), position, has_gauss, cached))  # noqa: NPY002

@@ -9,6 +9,8 @@ from rich.table import Table
 from torch import nn
 
 from sma.architectures import SequenceModel, load_model, parse_spec
+from sma.architectures.published import PUBLISHED_PARAMETERS
+from sma.architectures.reference import parameters_published
 from sma.training import results
 from sma.training.checkpoints import read_position
 from sma.training.config import TrainSpec, expand_preset, model_presets, near, read_yaml
@@ -78,21 +80,26 @@ def describe(target: str, changes: list[str]) -> None:
     model, title = _model_of(target, changes)
     parts = parts_of(model)
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("part")
+    table.add_column("part", overflow="fold")
     table.add_column("kind")
     table.add_column("parameters", justify="right")
-    table.add_column("operations per element", justify="right")
+    table.add_column("operations", justify="right")
     for part in parts:
-        cost = "?" if part.flops is None else f"{part.flops:,.0f}"
-        table.add_row(
-            part.name, part.kind, f"{part.parameters:,}", f"{cost} if active" if part.routed else cost
-        )
-    total = sum(part.parameters for part in parts)
-    always = sum(part.flops or 0 for part in parts if not part.routed)
-    routed = sum(part.flops or 0 for part in parts if part.routed)
+        times = f"{part.count} x " if part.count > 1 else ""
+        cost = "-" if part.flops is None else f"{times}{part.flops:,.0f}{' if active' if part.routed else ''}"
+        table.add_row(part.name, part.kind, f"{times}{part.parameters:,}", cost)
+    total = sum(part.parameters * part.count for part in parts)
+    always, routed = (
+        sum((part.flops or 0) * part.count for part in parts if part.routed is which)
+        for which in (False, True)
+    )
     table.add_section()
     table.add_row("all", "", f"{total:,}", f"{always:,.0f} to {always + routed:,.0f}")
-    table.caption = "Operations: matrix products and attention, forward, 2 per multiply-add."
+    table.caption = "Operations per element, forward: matrix products and attention, 2 per multiply-add."
+    if target in PUBLISHED_PARAMETERS and not changes:
+        reason = parameters_published(cast(SequenceModel, model).spec).reason
+        table.add_row("published", "", f"{PUBLISHED_PARAMETERS[target]:,}", "")
+        table.caption += f" Published: {reason or 'the same parameters'}."
     Console().print(table)
 
 

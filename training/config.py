@@ -26,13 +26,15 @@ WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads"}
 
 
 def model_presets() -> dict[str, Callable[..., ModelSpec]]:
-    """The functions in `sma.architectures` that return a model's spec, by name."""
+    """The functions in `sma.architectures` that make a model's spec from options, by name."""
     found = {}
     for name in sma.architectures.__all__:
         function = getattr(sma.architectures, name)
         if inspect.isfunction(function):
             result = get_type_hints(function).get("return")
-            if inspect.isclass(result) and issubclass(result, ModelSpec) and name != "load_spec":
+            kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+            only_options = kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+            if only_options and inspect.isclass(result) and issubclass(result, ModelSpec):
                 found[name] = function
     return found
 

@@ -13,7 +13,7 @@ INK = "#1f2933"
 FAINT = "#9aa5b1"
 ACCENT = "#0f766e"
 SECOND = "#c2410c"
-LAYER_COLORS = ("#0f766e", "#c2410c", "#4338ca", "#b45309", "#be185d", "#0369a1", "#4d7c0f", "#6d28d9")
+LAYER_COLORS = ("#0f766e", "#c2410c", "#4338ca", "#65a30d", "#be185d", "#0ea5e9", "#854d0e", "#6b7280")
 TINTS = ("#ffffff", "#d9f2ec", "#a7e0d3", "#6ec9b7", "#37ac97")
 Row = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ def draw_curves(rows: Sequence[Row], *, label: str, baselines: Mapping[str, floa
     highest = max([row["bits"] for row in validation] + list(baselines.values()), default=1.0)
     axes.set_ylim(0, 1.3 * highest)
     axes.set(xlabel="step", ylabel=label)
-    axes.legend(frameon=False, fontsize=9)
+    _legend(axes)
     return to_png(figure)
 
 
@@ -83,7 +83,7 @@ def draw_activation(rows: Sequence[Row]) -> bytes:
     axes.set(xlabel="step", ylabel="elements that activate attention (%)")
     axes.set_ylim(-3, 103)
     if layers:
-        axes.legend(frameon=False, fontsize=9, ncols=2)
+        _legend(axes)
     return to_png(figure)
 
 
@@ -168,6 +168,11 @@ def _axes() -> tuple[Figure, Axes]:
     axes.grid(axis="y", color="#e4e7eb", lw=0.7)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    """A legend above the axes, where it hides nothing."""
+    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
 
 
 def _xy(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SEPARATOR = b"\0"
 """Stands before every file: what the first byte of a file is predicted from."""
 
+NOT_SOURCE = ("site-packages", "dist-packages", "test", "tests", "idle_test", "pydoc_data")
+"""Folders of the standard library that hold other people's code, tests, or one huge generated text."""
+
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Length = Annotated[int, Field(ge=2, le=2**24)]
 
@@ -96,7 +99,7 @@ class TextTask(Task):
         facts: about the data, added to those that hold for every corpus.
         length: bytes per training row.
         evaluation_length: bytes per evaluation row.
-        validation_bytes: the validation score uses the first rows up to about this many bytes.
+        validation_bytes: validation reads evenly spaced rows of about this many bytes.
 
     Raises:
         ValueError: if a split is too short.
@@ -121,14 +124,14 @@ class TextTask(Task):
         self.evaluation_length = evaluation_length
         self.training = _stream(corpus.training)
         self.test = _stream(corpus.test)
-        validation = _stream(corpus.validation)
-        self.validation = validation[: max(validation_bytes // evaluation_length, 1) * evaluation_length + 1]
+        self.validation = _stream(corpus.validation)
+        self.validation_bytes = validation_bytes
         if len(self.training) <= length:
             raise ValueError(
                 f"the training files hold {len(self.training):,} bytes, less than a row of length={length}; "
                 "set a smaller task.length, or add files"
             )
-        sizes = {"training": self.training, "validation": validation, "test": self.test}
+        sizes = {"training": self.training, "validation": self.validation, "test": self.test}
         counts = {name: len(getattr(corpus, name)) for name in sizes}
         self.title = title
         self.facts = {
@@ -146,16 +149,19 @@ class TextTask(Task):
 
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """See `Task.evaluation_batches`; `batch_size` counts rows of the training length."""
-        stream: Tensor = getattr(self, split)
+        stream: Tensor = self.test if split == "test" else self.validation
         length = min(self.evaluation_length, len(stream) - 1)
+        spare = -(len(stream) - 1) % length
+        inputs = nn.functional.pad(stream[:-1].long(), (0, spare)).view(-1, length)
+        targets = nn.functional.pad(stream[1:].long(), (0, spare), value=IGNORED).view(-1, length)
+        if split == "validation":
+            n_rows = min(max(self.validation_bytes // length, 1), len(inputs))
+            chosen = torch.arange(n_rows) * len(inputs) // n_rows
+            inputs, targets = inputs[chosen], targets[chosen]
         rows = max(batch_size * self.length // length, 1)
-        for start in range(0, len(stream) - 1, rows * length):
-            part = stream[start : start + rows * length + 1].long()
-            n_rows = -(-(len(part) - 1) // length)
-            spare = n_rows * length - (len(part) - 1)
-            inputs = nn.functional.pad(part[:-1], (0, spare)).view(n_rows, length)
-            targets = nn.functional.pad(part[1:], (0, spare), value=IGNORED).view(n_rows, length)
-            yield Batch(inputs, targets, targets != IGNORED if spare else None)
+        for part, wanted in zip(inputs.split(rows), targets.split(rows), strict=True):
+            mask = wanted != IGNORED
+            yield Batch(part, wanted, None if mask.all() else mask)
 
     def baselines(self) -> dict[str, float]:
         """See `Task.baselines`."""
@@ -217,16 +223,15 @@ class PythonSourceSpec(TextSpec):
     def read(self) -> tuple[list[TextFile], str, dict[str, str]]:
         """See `TextSpec.read`."""
         root = Path(sysconfig.get_paths()["stdlib"])
-        files = read_files(
-            root, "**/*.py", without={"site-packages", "dist-packages", "test", "tests", "idle_test"}
-        )
+        files = read_files(root, "**/*.py", without=set(NOT_SOURCE))
         if not files:
             raise ValueError(
                 f"no Python source in {root}: this Python comes without its library's .py files; use another "
                 "Python, or --task text_files --set task.folder=FOLDER"
             )
         version = f"{platform.python_implementation()} {platform.python_version()}"
-        return files, f"the standard library's source of {version}", {"Python": version}
+        facts = {"Python": version, "without the folders": ", ".join(NOT_SOURCE)}
+        return files, f"the standard library's source of {version}", facts
 
 
 @register

@@ -21,6 +21,9 @@ COLUMNS = 110
 LEAD = 1500
 """Bytes of the file before an excerpt, where the file is long enough: what the model has read by then."""
 
+NEWLINE = "\u21b5"
+"""What a line break is shown as, since it can be activated like any other byte."""
+
 Character = tuple[str, tuple[int, ...]]
 """A character and the numbers of the sub-modules it activated, counted over all layers from 1."""
 
@@ -58,11 +61,10 @@ def excerpt(file: "TextFile", model: nn.Module) -> tuple[list[list[Character]], 
     for character, size in characters(content[start:end]):
         which = tuple((active[place].nonzero().flatten() + 1).tolist())
         place += size
+        lines[-1].append((NEWLINE if character == "\n" else character, which))
         if character == "\n":
             lines.append([])
-        else:
-            lines[-1].append((character, which))
-    return [line for i, line in enumerate(lines) if line or i < len(lines) - 1], active.shape[1]
+    return [line for line in lines if line], active.shape[1]
 
 
 def activations(model: nn.Module, content: bytes) -> torch.Tensor:

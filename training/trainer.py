@@ -14,7 +14,7 @@ from sma.training.config import TrainSpec
 from sma.training.errors import RunError
 from sma.training.evaluation import cross_entropy, evaluate, run_batch
 from sma.training.interrupts import Interrupt, interruptible
-from sma.training.prepare import check_fit, data_generator, find_device, seed_everything
+from sma.training.prepare import check_fit, derive_seed, find_device, seed_everything
 from sma.training.runs import Run
 from sma.training.tasks import Task
 
@@ -37,8 +37,8 @@ class Observer:
 class Trainer:
     """Trains the model of a spec on a task.
 
-    The same spec gives the same run: weights come from the seed, and the data of a step from the seed and the
-    step. A resumed run continues the interrupted one bit for bit.
+    The same spec gives the same run: weights come from the seed, and all random numbers of a step (its data,
+    its dropout) from the seed and the step. A resumed run therefore continues the interrupted one bit for bit.
 
     Args:
         spec: what to do.
@@ -69,6 +69,14 @@ class Trainer:
     def n_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is done, by steps or by time."""
+        steps, limit = self.spec.steps, self.spec.time_limit
+        by_steps = self.position.step / steps if steps is not None else 0.0
+        by_time = self.position.elapsed / limit if limit is not None else 0.0
+        return min(max(by_steps, by_time), 1.0)
 
     def resume(self, run: Run) -> None:
         """Go back to the newest checkpoint of a run.
@@ -119,7 +127,7 @@ class Trainer:
         for micro in range(self.spec.accumulation):
             loss, cross, recording, n = self._loss(micro)
             (loss / self.spec.accumulation).backward()
-            total += float(loss) / self.spec.accumulation
+            total += float(loss.detach()) / self.spec.accumulation
             entropy += float(cross) / self.spec.accumulation
             self._logged = (self._logged[0] + n, self._logged[1])
         limit = self.spec.clip if self.spec.clip is not None else math.inf
@@ -135,8 +143,10 @@ class Trainer:
 
     def _loss(self, micro: int) -> tuple[Tensor, Tensor, sma.Recording, int]:
         """The loss with the routers' losses, the cross-entropy in it, and the number of elements."""
-        generator = data_generator(self.spec.seed, self.position.step, micro)
+        seed = derive_seed(self.spec.seed, self.position.step, micro)
+        generator = torch.Generator().manual_seed(seed)
         batch = self.task.training_batch(self.spec.batch_size, generator).to(next(self.model.parameters()))
+        seed_everything(seed)
         with self._autocast():
             logits, recording = run_batch(self.model, batch)
         cross = cross_entropy(logits, batch.targets)
@@ -178,7 +188,7 @@ class Trainer:
             "split": "training",
             "loss": float(losses[0]),
             "bits": float(losses[1]) / math.log(2),
-            "auxiliary": {name: float(loss) for name, loss in recording.losses.items()},
+            "auxiliary": {name: float(loss.detach()) for name, loss in recording.losses.items()},
             "gradient_norm": norm,
             "learning_rate": rate,
             "activation": recording.activation_rates,

@@ -80,7 +80,8 @@ def test_validation_reads_about_as_much_as_asked(tmp_path: Path) -> None:
         sum(int((batch.targets != IGNORED).sum()) for batch in task.evaluation_batches("validation", 2))
         for task in (everything, little)
     ]
-    assert count[1] == 64 < count[0]
+    assert count[0] > count[1]
+    assert 33 <= count[1] <= 64  # one of the two rows may be the last one, which is shorter
 
 
 def test_facts_name_the_data(tmp_path: Path) -> None:

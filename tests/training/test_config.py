@@ -1,0 +1,147 @@
+"""The spec of a run: presets, files, and what wrong fields say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from sma.testing import SpecContract
+from sma.training import TrainSpec
+from sma.training.config import expand_preset, model_presets, preset_options, read_yaml
+from sma.training.digits import DigitsSpec
+from sma.training.errors import one_line
+from sma.training.optimizers import AdamSpec, AdamWSpec, RAdamSpec
+from sma.training.presets import run_names, run_values
+from sma.training.schedules import CosineSchedule, LinearSchedule
+from sma.training.text import PythonSourceSpec, TextFilesSpec
+
+
+class PlainContract(SpecContract):
+    """The contract for specs that build no module."""
+
+    def build(self, spec: Any) -> Any:
+        return spec
+
+
+class TestTextFilesSpec(PlainContract):
+    def make(self) -> TextFilesSpec:
+        return TextFilesSpec(folder="somewhere", pattern="*.md", length=100, test_share=0.1)
+
+
+class TestPythonSourceSpec(PlainContract):
+    def make(self) -> PythonSourceSpec:
+        return PythonSourceSpec(length=100)
+
+
+class TestDigitsSpec(PlainContract):
+    def make(self) -> DigitsSpec:
+        return DigitsSpec()
+
+
+class TestLinearSchedule(PlainContract):
+    def make(self) -> LinearSchedule:
+        return LinearSchedule(warmup=3, power=2, final=0.1)
+
+
+class TestCosineSchedule(PlainContract):
+    def make(self) -> CosineSchedule:
+        return CosineSchedule(warmup=3)
+
+
+class TestAdamWSpec(PlainContract):
+    def make(self) -> AdamWSpec:
+        return AdamWSpec(betas=(0.8, 0.9), weight_decay=0.3)
+
+
+class TestAdamSpec(PlainContract):
+    def make(self) -> AdamSpec:
+        return AdamSpec(eps=1e-6)
+
+
+class TestRAdamSpec(PlainContract):
+    def make(self) -> RAdamSpec:
+        return RAdamSpec(weight_decay=0.1)
+
+
+@pytest.mark.parametrize("name", run_names())
+def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
+    values = run_values(name)
+    if name == "text_files":
+        values["task"]["folder"] = "somewhere"
+    spec = TrainSpec.model_validate(values)
+    text = yaml.safe_dump(spec.model_dump(mode="json"))
+    assert TrainSpec.model_validate(yaml.safe_load(text)) == spec
+
+
+def test_presets_are_found_with_their_options() -> None:
+    assert "seqboat" in model_presets()
+    assert {"d_model", "n_layers", "vocab_size", "window", "init_temperature_scale"} <= set(
+        preset_options("seqboat")
+    )
+
+
+def test_every_preset_stands_for_its_spec() -> None:
+    options = {"vocab_size": 256, "d_model": 8, "n_layers": 1}
+    assert expand_preset({"preset": "seqboat", **options}) == model_presets()["seqboat"](**options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps=0: Input should be greater than or equal to 1"),
+        ({"learning_rate": -1}, "learning_rate=-1: Input should be greater than 0"),
+        ({"learning_rate": "fast"}, "learning_rate='fast': Input should be a valid number"),
+        ({"precision": "float16"}, "precision='float16': Input should be 'float32', 'float64' or 'bfloat16'"),
+        ({"steps": None}, "steps and time_limit are both null"),
+        ({"stepz": 3}, "unknown field 'stepz'; did you mean 'steps'?"),
+        ({"task": "digit"}, "task='digit': unknown kind 'digit' of TaskSpec; did you mean 'digits'?"),
+        (
+            {"optimizer": {"kind": "adamw", "betas": [0.9, 2]}},
+            "optimizer.betas.1=2: Input should be less than 1",
+        ),
+        ({"schedule": {"kind": "linear", "warm": 3}}, "schedule: unknown field 'warm'"),
+        ({"device": "gpu"}, "device='gpu': use auto, cpu"),
+        ({"model": {"preset": "seqboot"}}, "there is no preset 'seqboot'; did you mean seqboat"),
+        ({"model": {"preset": "seqboat", "d_modl": 3}}, "has no option 'd_modl'; did you mean d_model"),
+        ({"model": {"preset": "seqboat", "d_model": 8}}, "preset seqboat: "),
+        ({"task": {}}, "task: needs a `kind`, one of: digits, python_source, text_files"),
+    ],
+)
+def test_errors_name_field_value_and_remedy_in_one_line(
+    values: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError) as error:
+        TrainSpec.model_validate({**values, **changes})
+    line = one_line(error.value)
+    assert message in line
+    assert "\n" not in line
+
+
+def test_a_missing_field_is_named(values: dict[str, Any]) -> None:
+    del values["model"]
+    with pytest.raises(ValidationError) as error:
+        TrainSpec.model_validate(values)
+    assert one_line(error.value) == "model: is missing; set it"
+
+
+def test_digest_ignores_what_does_not_matter(values: dict[str, Any]) -> None:
+    digests = {
+        TrainSpec.model_validate({**values, **change}).digest
+        for change in ({}, {"threads": 1}, {"time_limit": 5.0}, {"log_interval": 3})
+    }
+    assert len(digests) == 1
+    assert TrainSpec.model_validate({**values, "seed": 1}).digest not in digests
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("a: [", "not valid YAML"), ("- 1", "holds list instead of a mapping")]
+)
+def test_unreadable_yaml(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_yaml(path)
+    with pytest.raises(ValueError, match=r"cannot read .*nowhere.yaml"):
+        read_yaml(tmp_path / "nowhere.yaml")

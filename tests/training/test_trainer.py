@@ -1,0 +1,263 @@
+"""The training loop: exact resuming, stopping, and what a failed run leaves behind."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sma
+from sma.architectures import load_model
+from sma.architectures.families import ModelSpec
+from sma.training import Observer, Run, RunError, TrainSpec, evaluate
+from sma.training.checkpoints import read_position
+from sma.training.trainer import Trainer
+
+Make = Callable[..., tuple[Trainer, Run]]
+EXACT = (
+    "step",
+    "split",
+    "loss",
+    "bits",
+    "gradient_norm",
+    "learning_rate",
+    "activation",
+    "auxiliary",
+    "accuracy",
+)
+
+
+class StopAt(Observer):
+    """Raises the same signal as Ctrl-C when a step is done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, trainer: Trainer, loss: float) -> None:
+        if trainer.position.step == self.step:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+
+def exact_rows(run: Run) -> list[dict[str, Any]]:
+    return [{key: row[key] for key in EXACT if key in row} for row in run.metrics()]
+
+
+@pytest.mark.parametrize(("optimizer", "stop"), [("adamw", 1), ("adamw", 4), ("adamw", 5), ("radam", 3)])
+def test_a_resumed_run_is_the_same_bit_for_bit(make: Make, stop: int, optimizer: str) -> None:
+    fields = {"optimizer": optimizer, "log_interval": 2, "accumulation": 2}
+    whole, whole_run = make(**fields)
+    assert whole.fit(whole_run) == "finished"
+
+    first, run = make(**fields)
+    first.observer = StopAt(stop)
+    assert first.fit(run) == "interrupted"
+    assert first.position.step == stop
+    torch.manual_seed(99)  # another process starts with other random numbers
+    again = Trainer(first.spec, first.task)
+    again.resume(run)
+    assert again.fit(run) == "finished"
+
+    for (name, ours), theirs in zip(again.model.named_parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+    rows = [row for row in exact_rows(run) if row["split"] == "training"]
+    assert rows == [row for row in exact_rows(whole_run) if row["split"] == "training"]
+    assert read_position(run).best_loss == read_position(whole_run).best_loss
+
+
+def test_the_same_spec_gives_the_same_run(make: Make) -> None:
+    runs = [make() for _ in range(2)]
+    for trainer, run in runs:
+        trainer.fit(run)
+    assert exact_rows(runs[0][1]) == exact_rows(runs[1][1])
+    other, other_run = make(seed=1)
+    other.fit(other_run)
+    assert exact_rows(other_run) != exact_rows(runs[0][1])
+
+
+def test_best_weights_are_those_of_the_best_validation(make: Make) -> None:
+    trainer, run = make(steps=12, validation_interval=3)
+    trainer.fit(run)
+    rows = [row for row in run.metrics() if row["split"] == "validation"]
+    best = min(rows, key=lambda row: row["loss"])
+    assert [row["step"] for row in rows] == [3, 6, 9, 12]
+    assert read_position(run).best_step == best["step"]
+    again = evaluate(load_model(run.best), trainer.task, "validation", batch_size=2)
+    assert again.loss == best["loss"]
+
+
+def test_training_learns(make: Make) -> None:
+    trainer, run = make(steps=40, validation_interval=40, log_interval=10)
+    trainer.fit(run)
+    training = [row["loss"] for row in run.metrics() if row["split"] == "training"]
+    assert training[-1] < training[0] - 1
+
+
+def test_a_logged_loss_is_the_mean_since_the_line_before(make: Make) -> None:
+    fine, fine_run = make(log_interval=1)
+    coarse, coarse_run = make(log_interval=3)
+    fine.fit(fine_run)
+    coarse.fit(coarse_run)
+    losses = [row["loss"] for row in fine_run.metrics() if row["split"] == "training"]
+    means = [row["loss"] for row in coarse_run.metrics() if row["split"] == "training"]
+    assert means == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3], rel=1e-12)
+
+
+def test_accumulated_gradients_are_means(make: Make) -> None:
+    """Two micro-batches of two rows give the mean of both gradients."""
+    trainer, run = make(accumulation=2, clip=None, model=_without_dropout(make))
+    losses = [trainer._loss(micro)[0] for micro in range(2)]
+    expected = torch.autograd.grad(sum(losses) / 2, list(trainer.model.parameters()), allow_unused=True)
+    trainer._step(run)
+    for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_losses_of_routers_are_added(make: Make) -> None:
+    model = _without_dropout(make)
+    layer = model["blocks"][0]["branches"][1]
+    layer["router"] = {
+        "kind": "activation_budget",
+        "router": layer["router"],
+        "rate": 0.1,
+        "coefficient": 1.0,
+    }
+    trainer, run = make(model=model)
+    trainer.fit(run)
+    row = run.metrics()[0]
+    assert sum(row["auxiliary"].values()) > 0
+    assert row["loss"] == pytest.approx(row["bits"] * math.log(2) + sum(row["auxiliary"].values()), rel=1e-5)
+
+
+def test_clipping_limits_the_step(make: Make) -> None:
+    trainer, run = make(clip=1e-3)
+    trainer.model.train()
+    trainer._step(run)
+    norm = torch.stack([p.grad.norm() for p in trainer.model.parameters() if p.grad is not None]).norm()
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+    assert run.metrics()[0]["gradient_norm"] > 1e-2  # as it was before
+
+
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+def test_precisions(make: Make, precision: str) -> None:
+    trainer, run = make(precision=precision, steps=2)
+    assert trainer.fit(run) == "finished"
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    assert {parameter.dtype for parameter in trainer.model.parameters()} == {dtype}
+
+
+def test_a_time_limit_ends_a_run_without_steps(make: Make) -> None:
+    trainer, run = make(steps=None, time_limit=0.2)
+    assert trainer.fit(run) == "time limit"
+    assert trainer.position.best_step == trainer.position.step > 0
+    assert trainer.progress == 1
+
+
+def test_ctrl_c_before_the_first_validation_still_leaves_a_best_model(make: Make) -> None:
+    trainer, run = make()
+    trainer.observer = StopAt(2)
+    assert trainer.fit(run) == "interrupted"
+    load_model(run.best)
+
+
+class Broken(nn.Module):
+    """A model whose scores turn into NaN after some training calls."""
+
+    def __init__(self, spec: "BrokenSpec") -> None:
+        super().__init__()
+        self.spec = spec
+        self.scores = nn.Parameter(torch.zeros(256))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        self.calls += self.training
+        scores = self.scores.expand(*inputs.shape, 256)
+        return scores * float("nan") if self.calls > self.spec.good_calls else scores
+
+
+@sma.register
+class BrokenSpec(ModelSpec):
+    """Builds `Broken`."""
+
+    kind: Literal["broken_in_tests"] = "broken_in_tests"
+    good_calls: int = 5
+
+    def build(self) -> Broken:
+        return Broken(self)
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_weights(make: Make) -> None:
+    trainer, run = make(model={"kind": "broken_in_tests"}, steps=10, validation_interval=2)
+    with pytest.raises(
+        RunError, match=r"the loss is nan in step 6 .*step 4\).*lower learning_rate or clip"
+    ) as error:
+        trainer.fit(run)
+    assert "\n" not in str(error.value)
+    assert read_position(run).step == 4
+    assert torch.isfinite(load_model(run.best).scores).all()  # type: ignore[union-attr]
+
+
+def test_an_infinite_gradient_stops_before_it_does_harm(make: Make) -> None:
+    trainer, run = make()
+    next(trainer.model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(RunError, match=r"the gradient's norm is (nan|inf) in step 1"):
+        trainer.fit(run)
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"preset": "seqboat", "vocab_size": 100, "d_model": 8, "n_layers": 1},
+            "cannot read this task's inputs|scores",
+        ),
+        (
+            {"preset": "seqboat", "vocab_size": 300, "d_model": 8, "n_layers": 1},
+            "vocab_size or n_classes to 256",
+        ),
+        (
+            {"preset": "seqboat", "vocab_size": 256, "n_classes": 256, "d_model": 8, "n_layers": 1},
+            "change its head",
+        ),
+        (
+            {"preset": "seqboat", "d_input": 1, "n_classes": 256, "d_model": 8, "n_layers": 1},
+            "the embedding that fits",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_the_task(
+    values: dict[str, Any], model: dict[str, Any], message: str
+) -> None:
+    spec = TrainSpec.model_validate({**values, "model": model})
+    with pytest.raises(ValueError, match=message) as error:
+        Trainer(spec, spec.task.build())
+    assert "\n" not in str(error.value)
+
+
+def test_a_device_that_is_not_there(values: dict[str, Any]) -> None:
+    spec = TrainSpec.model_validate({**values, "device": "cuda:99"})
+    with pytest.raises(ValueError, match=r"device='cuda:99' does not work here .*; use device=cpu"):
+        Trainer(spec, spec.task.build())
+
+
+def test_nothing_is_left_behind_when_the_folder_vanishes(make: Make, tmp_path: Path) -> None:
+    trainer, run = make()
+    for path in run.path.iterdir():
+        path.unlink()
+    run.path.rmdir()
+    with pytest.raises(RunError, match="cannot write"):
+        trainer.fit(run)
+
+
+def _without_dropout(make: Make) -> dict[str, Any]:
+    trainer, _ = make()
+    model: dict[str, Any] = trainer.spec.model.model_dump(mode="json")
+    for block in model["blocks"]:
+        block |= {"mixer_dropout": 0.0, "dropout": 0.0}
+    model["embedding"]["dropout"] = 0.0
+    return model
