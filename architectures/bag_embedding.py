@@ -47,7 +47,7 @@ class BagEmbedding(Embedding):
             raise ValueError(f"bags must be (B, L, K) integers, got {tuple(inputs.shape)} {inputs.dtype}")
         bags = inputs.flatten(0, 1)
         means = nn.functional.embedding_bag(bags, self.weight, mode="mean", padding_idx=0)
-        return means.view(*inputs.shape[:2], -1)
+        return means.view(*inputs.shape[:2], self.weight.shape[1])
 
 
 @register

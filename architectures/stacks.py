@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sma import OneOf, SequenceModule, State, register
+from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.families import BlockSpec
 
 
@@ -40,10 +40,15 @@ class Stack(SequenceModule):
         """Whether no block looks ahead."""
         return all(block.causal for block in self.blocks)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`."""
+    @property
+    def uses_edges(self) -> bool:  # type: ignore[override]
+        """Whether a block reads the edges between elements."""
+        return any(block.uses_edges for block in self.blocks)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+        """See `SequenceModule.forward`. `edges` goes to the blocks that use it."""
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, edges) if block.uses_edges else block(x, mask)
         return x
 
     def init_state(

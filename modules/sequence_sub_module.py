@@ -33,9 +33,16 @@ class SequenceSubModule(SubModule):
         """Whether the module does not look ahead."""
         return self.module.causal
 
+    @property
+    def uses_edges(self) -> bool:  # type: ignore[override]
+        """Whether the module reads the edges between elements."""
+        return self.module.uses_edges
+
     def forward(self, elements: Elements) -> Tensor:
         """See `SubModule.forward`."""
         rows, mask, slot = _rows(elements, torch.arange(elements.n_rows, device=elements.row.device))
+        if self.uses_edges and elements.edges is not None:
+            return self._change(elements, self.module(rows, mask, elements.edges.relabel(slot)), slot)
         return self._change(elements, self.module(rows, mask), slot)
 
     def init_state(
