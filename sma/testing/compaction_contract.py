@@ -15,6 +15,7 @@ from sma.testing.contract import (
     assert_gradcheck,
     assert_same,
     assert_zero,
+    costly_property_test,
     prepare,
     probe,
     property_test,
@@ -117,7 +118,7 @@ class CompactionContract(SequenceModuleContract):
         ):
             assert_close(ours, expected, name)
 
-    @property_test
+    @costly_property_test
     def test_gradcheck_alone(self, draw: Draw) -> None:
         """Property 11: gradients of compress and of extract agree with finite differences."""
         layout = draw(layouts(min_rows=1, max_length=4))

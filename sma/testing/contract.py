@@ -19,10 +19,14 @@ CLOSE = 1e-9
 """Tolerance in float64 where the order of operations differs."""
 
 
-def property_test(test: Callable[[C, Draw], None]) -> Callable[[C], None]:
+def property_test(test: Callable[[C, Draw], None], *, one_of: int = 1) -> Callable[[C], None]:
     """Turn a suite's method `test(self, draw)` into a Hypothesis test.
 
     It runs under the Hypothesis profile loaded at that time; only the deadline is lifted.
+
+    Args:
+        test: the method.
+        one_of: try the profile's number of examples divided by this.
     """
 
     def run(self: C) -> None:
@@ -31,6 +35,7 @@ def property_test(test: Callable[[C, Draw], None]) -> Callable[[C], None]:
 
         check.__name__ = f"{type(self).__name__}_{test.__name__}"  # the seed of a derandomized run
         lenient = settings(
+            max_examples=max(1, settings().max_examples // one_of),
             deadline=None,
             report_multiple_bugs=False,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -40,6 +45,11 @@ def property_test(test: Callable[[C, Draw], None]) -> Callable[[C], None]:
     run.__module__, run.__name__, run.__doc__ = test.__module__, test.__name__, test.__doc__
     run.__qualname__ = test.__qualname__
     return run
+
+
+def costly_property_test(test: Callable[[C, Draw], None]) -> Callable[[C], None]:
+    """`property_test` with a quarter of the examples."""
+    return property_test(test, one_of=4)
 
 
 class Contract:

@@ -52,7 +52,7 @@ class RouterContract(RowContract):
     @property_test
     def test_values(self, draw: Draw) -> None:
         """Padding is inactive, confidences lie in [0, 1], and losses are finite scalars."""
-        layout = draw(layouts())
+        layout = draw(layouts(max_length=self.max_length))
         router = self.build(layout.seed)
         routing = router(self.inputs(draw, layout), layout.mask)
         assert_same(routing.active.shape, (*layout.shape, router.n_modules), "shape")
@@ -66,7 +66,7 @@ class RouterContract(RowContract):
     @property_test
     def test_gradient_through_confidence(self, draw: Draw) -> None:
         """Property 6: in a layer, the router's gradient is exactly that of the active confidences."""
-        layout = draw(layouts(min_rows=1))
+        layout = draw(layouts(min_rows=1, max_length=self.max_length))
         router, x = self.build(layout.seed), self.inputs(draw, layout, fill=0.5)
         layer = SparseModularActivation(router, [Pointwise(nn.Identity())] * router.n_modules)
         got = gradients(probe(layer(x, layout.mask)), router)

@@ -63,7 +63,7 @@ class SubModuleContract(SequenceModuleContract):
     @property_test
     def test_skipped_elements(self, draw: Draw) -> None:
         """Property 1: a skipped element is not seen, contributes zero and gets no gradient."""
-        layout = draw(layouts())
+        layout = draw(layouts(max_length=self.max_length))
         routing = draw(routings(layout))
         module, compaction = prepare(self.make, layout.seed), draw(compactions())
         x = torch.where(routing.active, layout.x(self.d_model), NAN).requires_grad_()
@@ -82,7 +82,7 @@ class SubModuleContract(SequenceModuleContract):
     @property_test
     def test_agrees_with_the_oracle(self, draw: Draw) -> None:
         """Property 3: whatever the compaction, the result is that of each row's elements on their own."""
-        layout = draw(layouts())
+        layout = draw(layouts(max_length=self.max_length))
         routing = draw(routings(layout))
         module = prepare(self.make, layout.seed)
         x = layout.x(self.d_model)
@@ -94,7 +94,7 @@ class SubModuleContract(SequenceModuleContract):
     @property_test
     def test_padding_slots(self, draw: Draw) -> None:
         """Padding slots influence nothing, whatever they hold, and give finite results."""
-        layout = draw(layouts(min_rows=1))
+        layout = draw(layouts(min_rows=1, max_length=self.max_length))
         module, active = prepare(self.make, layout.seed), draw(activities(layout)).squeeze(-1)
         elements = CapacityCompaction(1.0).compress(layout.x(self.d_model), active)
         padding = ~elements.valid
