@@ -7,11 +7,16 @@ if __name__ == "modules":
 
 from sma.modules.activations import activation_function
 from sma.modules.attention import AttentionFunction, attention_function, windowed_attention
+from sma.modules.chunk_attention import ChunkAttention, ChunkAttentionState
+from sma.modules.convolution import CausalConvolution
 from sma.modules.ema import MultiHeadEMA
+from sma.modules.experts import ExpertBank, MixtureOfExperts
+from sma.modules.feed_forward import FeedForward, GatedFeedForward
 from sma.modules.fixed_routers import AlwaysActive, NeverActive, RandomRouter
 from sma.modules.gau import GAU
 from sma.modules.graph import GraphConvolution, NodeRows
 from sma.modules.graph_convolutions import check_convolution, named_convolution
+from sma.modules.mega import MegaAttention, MegaState, RotaryBias
 from sma.modules.memory import WorkingMemory
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
 from sma.modules.positions import (
@@ -32,12 +37,21 @@ __all__ = [
     "AlwaysActive",
     "AttentionFunction",
     "BatchNorm",
+    "CausalConvolution",
+    "ChunkAttention",
+    "ChunkAttentionState",
+    "ExpertBank",
     "ExpertChoiceRouter",
+    "FeedForward",
+    "GatedFeedForward",
     "GraphConvolution",
     "GumbelRouter",
     "LatentConfigurator",
     "LayerNorm",
     "LearnedBias",
+    "MegaAttention",
+    "MegaState",
+    "MixtureOfExperts",
     "MultiHeadEMA",
     "NeverActive",
     "NoNorm",
@@ -50,6 +64,7 @@ __all__ = [
     "RankBias",
     "RelativePosition",
     "Rotary",
+    "RotaryBias",
     "ScaleNorm",
     "SigmoidRouter",
     "T5Bias",

@@ -120,15 +120,23 @@ def naming(model: nn.Module) -> Iterator[None]:
 
 
 def record_layer(
-    layer: nn.Module, routing: Routing, batches: Sequence[Elements], mask: Tensor | None
+    layer: nn.Module, routing: Routing, received: Sequence[Elements] | Tensor, mask: Tensor | None
 ) -> None:
-    """Add a call of an SMA layer to the current recording, if there is one."""
+    """Add a call of an SMA layer to the current recording, if there is one.
+
+    Args:
+        layer: has `sub_modules`, M of them.
+        routing: its decisions.
+        received: what each sub-module receives, or just how many elements, `(M,)` long.
+        mask: as the layer got it.
+    """
     recording = _current.get()
     if recording is None:
         return
     if mask is None:
         mask = torch.ones_like(routing.active[..., 0])
-    received = torch.stack([elements.valid.sum() for elements in batches])
+    if not isinstance(received, Tensor):
+        received = torch.stack([elements.valid.sum() for elements in received])
     modules = list(layer.sub_modules)  # type: ignore[arg-type]
     recording.layers.append(
         LayerRecord(recording._names.get(id(layer), ""), routing, mask, received, modules)

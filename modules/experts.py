@@ -1,0 +1,253 @@
+"""Mixture of experts: many feed-forwards of one shape behind a router, computed as one bank."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sma.modules.activations import activation_function
+from sma.modules.linear import truncated_normal
+from sma.modules.numerics import zero_padding
+from sma.recording import record_layer
+from sma.routing import Router, Routing
+from sma.sequence import SequenceModule
+from sma.state import NoState, State
+
+
+class ExpertBank(nn.Module):
+    r"""E feed-forwards with stacked weights, each applied to a contiguous slice of its input.
+
+    $$ f_e(x) = \phi(x\, W^{\text{in}}_e)\, W^{\text{out}}_e \quad\text{or, gated,}\quad
+       f_e(x) = \big(\phi(x\, W^{\text{gate}}_e) \odot x\, W^{\text{in}}_e\big)\, W^{\text{out}}_e $$
+
+    A loop over the slices; on CUDA in bfloat16 one grouped matrix product per layer.
+
+    Args:
+        d_model: D.
+        n_experts: E.
+        d_hidden: H.
+        gated: whether there is a gate; `weight_in` then holds the gate first, `(E, D, 2 H)`.
+        activation: \(\phi\), a name that `activation_function` knows.
+        dropout: on the hidden units.
+
+    Raises:
+        ValueError: if `n_experts` is less than 1.
+
+    Example:
+        >>> bank = ExpertBank(8, n_experts=3, d_hidden=16)
+        >>> bank(torch.randn(10, 8), counts=torch.tensor([4, 0, 6])).shape
+        torch.Size([10, 8])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        n_experts: int,
+        d_hidden: int,
+        gated: bool = True,
+        activation: str = "silu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if n_experts < 1:
+            raise ValueError(f"n_experts must be at least 1, got {n_experts}")
+        self.n_experts = n_experts
+        self.gated = gated
+        self.weight_in = truncated_normal(n_experts, d_model, (1 + gated) * d_hidden)
+        self.weight_out = truncated_normal(n_experts, d_hidden, d_model)
+        self.activation = activation_function(activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
+        """Apply each expert to its slice.
+
+        Args:
+            x: `(P, D)`, sorted by expert.
+            counts: `(E,)` long; the lengths of the slices, P in all.
+
+        Returns:
+            `(P, D)`.
+        """
+        if self._grouping_serves(x):
+            return self._grouped(x, counts)
+        slices = zip(
+            torch.split(x, counts.tolist()), self.weight_in.unbind(), self.weight_out.unbind(), strict=True
+        )
+        return torch.cat([self._activate(part @ w_in) @ w_out for part, w_in, w_out in slices])
+
+    def flops(self, n: int) -> int:
+        """Operations of `n` elements, each in one expert; a multiply-add counts as 2."""
+        return 2 * n * (self.weight_in[0].numel() + self.weight_out[0].numel())
+
+    def _activate(self, hidden: Tensor) -> Tensor:
+        if not self.gated:
+            return self.dropout(self.activation(hidden))
+        gate, hidden = hidden.chunk(2, -1)
+        return self.dropout(self.activation(gate) * hidden)
+
+    def _grouping_serves(self, x: Tensor) -> bool:
+        """Whether the grouped product's kernel takes these: bfloat16, rows of whole 16 bytes, not none."""
+        aligned = all(size % 8 == 0 for size in (*self.weight_in.shape[1:], *self.weight_out.shape[1:]))
+        return (
+            x.is_cuda
+            and _compute_dtype(x) == torch.bfloat16
+            and aligned
+            and len(x) > 0
+            and hasattr(F, "grouped_mm")
+        )
+
+    def _grouped(self, x: Tensor, counts: Tensor) -> Tensor:
+        ends = counts.cumsum(0, dtype=torch.int32)
+        x, w_in, w_out = (t.to(_compute_dtype(x)) for t in (x, self.weight_in, self.weight_out))
+        hidden = self._activate(F.grouped_mm(x, w_in, offs=ends))
+        return F.grouped_mm(hidden, w_out, offs=ends)
+
+
+@dataclass(frozen=True)
+class FairShareState(State):
+    """What a capacity limit remembers.
+
+    Attributes:
+        assigned: `(B, E)` long; elements that each row has assigned to each expert.
+        taken: `(B, E)` long; those of them that the expert took.
+    """
+
+    assigned: Tensor
+    taken: Tensor
+
+
+@dataclass(frozen=True)
+class MixtureOfExpertsState(State):
+    """Decoding state of a mixture of experts.
+
+    Attributes:
+        router: the router's state.
+        capacity: what the capacity limit remembers, if there is one.
+    """
+
+    router: State
+    capacity: State
+
+
+class MixtureOfExperts(SequenceModule):
+    r"""Every element's activated experts, weighted by their confidence and summed.
+
+    The same function as `SparseModularActivation(router, experts)`, but the experts are one `ExpertBank`: the
+    (element, expert) pairs are sorted by expert and computed as contiguous slices.
+
+    With a `capacity_factor`, no expert takes more than its share of a row:
+
+    $$ \text{taken}_e(t) \le \lceil \text{capacity\_factor} \cdot n(t) / E \rceil \quad\text{at every } t, $$
+
+    where n(t) counts the assignments that the row made up to t. What exceeds it is dropped: it contributes
+    zero, as if it had not activated. Counting row by row and from the past alone keeps rows independent, the
+    layer causal and decoding exact. `sma.record` counts what was dropped as `overflow`.
+
+    Args:
+        router: decides; `router.n_modules` must equal `bank.n_experts`.
+        bank: the experts.
+        capacity_factor: None for no limit. 1 gives every expert room for an equal share.
+
+    Raises:
+        ValueError: if the numbers of experts differ, or `capacity_factor` is not positive.
+
+    Example:
+        >>> from sma.modules import TopKRouter
+        >>> router = TopKRouter(8, n_modules=4, top_k=2)
+        >>> experts = MixtureOfExperts(router, ExpertBank(8, n_experts=4, d_hidden=16))
+        >>> experts(torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(self, router: Router, bank: ExpertBank, *, capacity_factor: float | None = None) -> None:
+        super().__init__()
+        if router.n_modules != bank.n_experts:
+            raise ValueError(
+                f"the router decides for n_modules={router.n_modules}, but the bank has "
+                f"n_experts={bank.n_experts}; make them equal"
+            )
+        if capacity_factor is not None and capacity_factor <= 0:
+            raise ValueError(f"capacity_factor must be positive, or None for no limit, got {capacity_factor}")
+        self.router = router
+        self.bank = bank
+        self.capacity_factor = capacity_factor
+
+    @property
+    def causal(self) -> bool:  # type: ignore[override]
+        """Whether the router does not look ahead; experts do not."""
+        return self.router.causal
+
+    @property
+    def sub_modules(self) -> list[ExpertBank]:
+        """One entry per expert, as a layer's record lists them: the bank, which counts any expert's cost."""
+        return [self.bank] * self.bank.n_experts
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `SequenceModule.forward`; exactly 0 where nothing is active, padding included."""
+        x = zero_padding(x, mask)
+        routing = self.router(x, mask)
+        kept = self._within_capacity(routing.active, self._capacity_state(len(x), x.device))
+        return self._run(x, routing, kept, mask)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> MixtureOfExpertsState:
+        """See `SequenceModule.init_state`."""
+        router = self.router.init_state(batch_size, device=device, dtype=dtype)
+        return MixtureOfExpertsState(router, self._capacity_state(batch_size, device))
+
+    def step(self, x: Tensor, state: MixtureOfExpertsState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """See `SequenceModule.step`."""
+        x = zero_padding(x, mask)
+        routing = self.router.step(x, state.router, mask)
+        kept = self._within_capacity(routing.active, state.capacity)
+        return self._run(x, routing, kept, mask)
+
+    def _run(self, x: Tensor, routing: Routing, kept: Tensor, mask: Tensor | None) -> Tensor:
+        counts = kept.sum((0, 1))
+        record_layer(self, routing, counts, mask)
+        n_elements = kept.shape[0] * kept.shape[1]
+        pair = _by_expert(kept).nonzero().squeeze(1)
+        element = pair % max(n_elements, 1)
+        result = self.bank(x.flatten(0, 1).index_select(0, element), counts)
+        weight = _by_expert(routing.confidence).index_select(0, pair).unsqueeze(-1)
+        output = torch.zeros_like(x).flatten(0, 1)
+        return output.index_add(0, element, (weight.to(result) * result).to(output)).view(x.shape)
+
+    def _capacity_state(self, batch_size: int, device: torch.device | None) -> State:
+        if self.capacity_factor is None:
+            return NoState()
+        nothing = torch.zeros(batch_size, self.bank.n_experts, dtype=torch.long, device=device)
+        return FairShareState(nothing, nothing.clone())
+
+    def _within_capacity(self, active: Tensor, state: State) -> Tensor:
+        """`(B, L, E)` bool: what of `active` the experts take, advancing `state` in place.
+
+        taken(t) = min(taken(t - 1) + active(t), share(t)) unrolls, because the share never falls, to
+        assigned(t) + min over s up to t of (share(s) - assigned(s)).
+        """
+        if self.capacity_factor is None or active.shape[1] == 0:
+            return active
+        assert isinstance(state, FairShareState)
+        assigned = state.assigned[:, None] + active.cumsum(1)
+        share = assigned.sum(-1, keepdim=True).double() * (self.capacity_factor / self.bank.n_experts)
+        room = (share - 1e-9).ceil().long() - assigned
+        dropped = (state.taken - state.assigned)[:, None]
+        taken = assigned + torch.minimum(room.cummin(1).values, dropped)
+        kept = taken.diff(dim=1, prepend=state.taken[:, None]) > 0
+        state.assigned.copy_(assigned[:, -1])
+        state.taken.copy_(taken[:, -1])
+        return kept
+
+
+def _by_expert(x: Tensor) -> Tensor:
+    """`(B, L, E)` as a flat `(E * B * L)` list: all elements of the first expert, then of the next."""
+    return x.flatten(0, 1).T.flatten()
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that a matrix product of `x` runs in."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
