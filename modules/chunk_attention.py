@@ -160,6 +160,11 @@ class ChunkAttention(nn.Module):
         y = (self._step(q[:, at], k[:, at], v[:, at], real[:, at], state) for at in pieces)
         return zero_padding(torch.cat([v[:, :0], *y], 1), mask)
 
+    def flops(self, n: int, d_hidden: int) -> int:
+        """Operations for `n` elements of one row, two per multiply-add; pairs in the future included."""
+        n_keys = n if self.chunk is None else min(n, self.chunk)
+        return 2 * n * n_keys * (self.d_qk + d_hidden)
+
     def _step(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor, state: ChunkAttentionState) -> Tensor:
         """The same for at most as many elements as the state has places."""
         places = state.key.shape[1]

@@ -158,6 +158,12 @@ class MegaAttention(SequenceModule):
             lambda q, k, v: self.attention.step(q, k, v, state.attention, mask),
         )
 
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`."""
+        matrices = sum(layer.weight.numel() for layer in (self.value, self.gates, self.output))
+        d_hidden = self.output.in_features
+        return self.mixer.flops(n) + self.attention.flops(n, d_hidden) + 2 * n * matrices
+
     def _run(
         self,
         x: Tensor,

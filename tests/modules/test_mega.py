@@ -294,6 +294,14 @@ def test_initialisation():
     assert (layer.shift == 0).all()
 
 
+def test_operations_are_counted():
+    whole, chunks = (build(chunk, position="rotary") for chunk in (None, 4))
+    matrices = 20 * (D * D_HIDDEN + D * (2 * D + D_QK + D_HIDDEN) + D_HIDDEN * D)
+    for layer, n_keys in ((whole, 20), (chunks, 4)):
+        pairs = 20 * n_keys * (D_QK + D_HIDDEN)
+        assert layer.flops(20) == layer.mixer.flops(20) + 2 * (matrices + pairs)
+
+
 def test_dropout_stands_on_average_values_and_result():
     def ones(dropout=0.0, hidden_dropout=0.0):
         layer = build(chunk=4, dropout=dropout, hidden_dropout=hidden_dropout).train()
