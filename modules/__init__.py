@@ -18,6 +18,7 @@ from sma.modules.graph import GraphConvolution, NodeRows
 from sma.modules.graph_convolutions import check_convolution, named_convolution
 from sma.modules.mega import MegaAttention, MegaState, RotaryBias
 from sma.modules.memory import WorkingMemory
+from sma.modules.multi_head import DenseAttention, DenseAttentionState, MultiHeadAttention
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
 from sma.modules.positions import (
     LearnedBias,
@@ -40,6 +41,8 @@ __all__ = [
     "CausalConvolution",
     "ChunkAttention",
     "ChunkAttentionState",
+    "DenseAttention",
+    "DenseAttentionState",
     "ExpertBank",
     "ExpertChoiceRouter",
     "FeedForward",
@@ -52,6 +55,7 @@ __all__ = [
     "MegaAttention",
     "MegaState",
     "MixtureOfExperts",
+    "MultiHeadAttention",
     "MultiHeadEMA",
     "NeverActive",
     "NoNorm",
