@@ -175,7 +175,7 @@ class RowContract(Contract):
                 got = self.step(module, here[order], moved, mask[order])
             assert_close(got[mask[order]], expected[order][mask[order]], f"rows moved to {order.tolist()}")
 
-    @property_test
+    @costly_property_test
     def test_checkpointing(self, draw: Draw) -> None:
         """Property 9: activation checkpointing replays the same run, and the same seed gives the same."""
         layout = draw(layouts(min_rows=1, max_length=self.max_length))

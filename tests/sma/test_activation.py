@@ -1,0 +1,101 @@
+"""What the layer adds to its parts; what holds for any parts is in tests/properties."""
+
+import pytest
+import torch
+from torch import nn
+
+from sma import SMA, PackedCompaction, PaddedCompaction, Pointwise, Routing, SparseModularActivation
+from sma.testing import CausalMean, FixedRouter, InputRouter, oracle
+
+D = 4
+
+
+def test_the_sum_of_activated_sub_modules_weighted_by_confidence():
+    active = torch.tensor([[[True, True], [False, True], [False, False]]])
+    confidence = torch.tensor([[[0.5, 0.25], [9.0, 1.0], [9.0, 9.0]]])
+    first, second = nn.Linear(D, D), nn.Linear(D, D)
+    layer = SMA(FixedRouter(Routing(active, confidence)), [Pointwise(first), Pointwise(second)])
+    x = torch.randn(1, 3, D)
+    expected = torch.stack([0.5 * first(x[0, 0]) + 0.25 * second(x[0, 0]), second(x[0, 1]), torch.zeros(D)])
+    torch.testing.assert_close(layer(x)[0], expected)
+
+
+def test_packed_compaction_is_the_default():
+    assert isinstance(SMA(InputRouter(1), [CausalMean(D)]).compaction, PackedCompaction)
+
+
+def test_the_short_name():
+    assert SMA is SparseModularActivation
+
+
+def test_the_router_must_decide_for_every_sub_module():
+    with pytest.raises(ValueError, match="n_modules=2, but there are 1 sub-modules; make them equal"):
+        SMA(InputRouter(2), [CausalMean(D)])
+
+
+def test_causal_if_every_part_is():
+    assert SMA(InputRouter(1), [CausalMean(D)]).causal
+    ahead = CausalMean(D)
+    ahead.causal = False
+    assert not SMA(InputRouter(2), [CausalMean(D), ahead]).causal
+    router = InputRouter(1)
+    router.causal = False
+    assert not SMA(router, [CausalMean(D)]).causal
+
+
+def test_one_sub_module_may_stand_behind_several_decisions():
+    module = CausalMean(D)
+    layer, x = SMA(InputRouter(2), [module, module]), torch.randn(2, 5, D)
+    torch.testing.assert_close(layer(x), oracle(x, layer.router(x), [module, module]))
+
+
+def test_confidence_that_is_nan_for_a_skipped_element_reaches_no_gradient():
+    """A padding slot reads the confidence of the batch's first element, which may be anything."""
+    active = torch.tensor([[[False], [True]], [[True], [True]]])
+    confidence = torch.where(active, 0.5, float("nan"))
+    layer = SMA(FixedRouter(Routing(active, confidence)), [CausalMean(D)], compaction=PaddedCompaction())
+    layer(torch.randn(2, 2, D)).sum().backward()
+    assert layer.sub_modules[0].linear.weight.grad.isfinite().all()
+
+
+class ReadsPosition(Pointwise):
+    def __init__(self):
+        super().__init__(nn.Identity())
+
+    def forward(self, elements):
+        return elements.position[:, None].to(elements.x).expand_as(elements.x)
+
+
+def test_positions_count_a_rows_real_elements():
+    layer = SMA(InputRouter(1), [ReadsPosition()])
+    x = torch.ones(1, 5, D)
+    mask = torch.tensor([[False, False, True, True, True]])
+    assert (layer(x, mask) / layer.router(x).confidence)[0, :, 0].tolist() == [0, 0, 0, 1, 2]
+
+
+def test_a_step_continues_the_positions_of_each_row():
+    seen = []
+
+    class Watch(CausalMean):
+        def step(self, elements, state):
+            seen.append(elements.position.tolist())
+            return super().step(elements, state)
+
+    layer = SMA(InputRouter(1), [Watch(D)])
+    state = layer.init_state(2)
+    mask = torch.tensor([[True, True], [False, True]])
+    with torch.no_grad():
+        layer.step(torch.ones(2, 2, D), state, mask)
+        layer.step(torch.ones(2, 1, D), state)
+    assert seen == [[0, 1, 0], [2, 1]]
+    assert state.position.tolist() == [3, 2]
+
+
+def test_the_result_has_the_inputs_type_under_autocast():
+    layer = SMA(InputRouter(1), [CausalMean(D)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(torch.randn(1, 3, D)).dtype == torch.float32
+
+
+def test_state_dict_names():
+    assert list(SMA(InputRouter(1), [CausalMean(D)]).state_dict()) == ["sub_modules.0.linear.weight"]

@@ -1,0 +1,134 @@
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from sma import SMA, CapacityCompaction, Router, Routing, naming, record
+from sma.testing import CausalMean, FixedRouter, InputRouter
+
+D = 4
+
+
+class WithLoss(Router):
+    def forward(self, x, mask=None):
+        active = torch.ones(*x.shape[:2], 1, dtype=torch.bool)
+        return Routing(active, active.to(x), {"budget": x.mean()})
+
+
+def model(*routers):
+    return nn.Sequential(*(SMA(router, [CausalMean(D)]) for router in routers))
+
+
+def test_layers_are_recorded_in_order_with_their_names():
+    net, x = model(InputRouter(1), InputRouter(1)), torch.randn(2, 3, D)
+    with record(net) as recording:
+        net(x)
+    assert [layer.name for layer in recording.layers] == ["0", "1"]
+    assert torch.equal(recording.layers[0].routing.active, x[..., :1] > 0)
+
+
+def test_nothing_is_recorded_outside():
+    net = model(InputRouter(1))
+    with record(net) as recording:
+        pass
+    net(torch.randn(1, 2, D))
+    assert recording.layers == []
+
+
+def test_an_error_ends_the_recording():
+    net = model(InputRouter(1))
+    with pytest.raises(ZeroDivisionError), record() as recording:
+        raise ZeroDivisionError
+    net(torch.randn(1, 2, D))
+    assert recording.layers == []
+
+
+def test_nested_recordings_are_apart():
+    net, x = model(InputRouter(1)), torch.randn(1, 2, D)
+    with record(net) as outer:
+        with record(net) as inner:
+            net(x)
+        net(x)
+        net(x)
+    assert (len(inner.layers), len(outer.layers)) == (1, 2)
+
+
+def test_the_outermost_announced_model_gives_the_names():
+    net = model(InputRouter(1))
+    with record() as recording:
+        with naming(nn.Sequential(net)), naming(net):
+            net(torch.randn(1, 2, D))
+        net(torch.randn(1, 2, D))
+    assert [layer.name for layer in recording.layers] == ["0.0", ""]
+
+
+def test_a_named_recording_ignores_announcements():
+    net = model(InputRouter(1))
+    with record(nn.Sequential(net)) as recording, naming(net):
+        net(torch.randn(1, 2, D))
+    assert recording.layers[0].name == "0.0"
+
+
+def test_losses_are_summed_over_layers_with_gradient():
+    net, x = model(WithLoss(1), InputRouter(1), WithLoss(1)), torch.ones(1, 2, D, requires_grad=True)
+    with record() as recording:
+        net(x)
+    first, third = (recording.layers[i].routing.losses["budget"] for i in (0, 2))
+    assert recording.losses == {"budget": first + third}
+    recording.losses["budget"].backward()
+    assert x.grad is not None
+
+
+def test_rates_are_shares_of_the_real_elements():
+    active = torch.tensor([[[True, False], [True, True], [False, False], [False, False]]])
+    layer = SMA(FixedRouter(Routing(active, active.float())), [CausalMean(D), CausalMean(D)])
+    with record(layer) as recording:
+        layer(torch.ones(1, 4, D), torch.tensor([[True, True, False, False]]))
+        layer(torch.ones(1, 4, D))
+    assert recording.layers[0].activation_rate.tolist() == [1.0, 0.5]
+    assert recording.layers[0].n_elements.tolist() == [2, 1]
+    assert recording.activation_rates == {"": [0.75, 0.375]}
+
+
+def test_rates_of_an_empty_batch_are_zero():
+    layer = SMA(InputRouter(1), [CausalMean(D)])
+    with record() as recording:
+        layer(torch.ones(0, 4, D))
+    assert recording.layers[0].activation_rate.tolist() == [0.0]
+
+
+def test_flops_count_what_the_sub_modules_received():
+    layer = SMA(InputRouter(1), [CausalMean(D)], compaction=CapacityCompaction(2))
+    with record() as recording:
+        layer(torch.ones(2, 5, D))
+    (call,) = recording.layers
+    assert call.n_elements.tolist() == [4]
+    assert call.overflow.tolist() == [6]
+    assert call.flops == [layer.sub_modules[0].flops(4)]
+
+
+def test_steps_are_recorded_too():
+    layer = SMA(InputRouter(1), [CausalMean(D)])
+    with record(layer) as recording, torch.no_grad():
+        layer.step(torch.ones(2, 3, D), layer.init_state(2))
+    assert recording.layers[0].mask.shape == (2, 3)
+
+
+def test_losses_come_through_activation_checkpointing():
+    grads = []
+    for wrapped in (False, True):
+        net, x = SMA(WithLoss(1), [CausalMean(D)]), torch.ones(1, 2, D, requires_grad=True)
+        with record() as recording:
+            y = checkpoint(net, x, use_reentrant=False) if wrapped else net(x)
+        (0 * y.sum() + recording.losses["budget"]).backward()
+        grads.append(x.grad)
+    assert torch.equal(*grads)
+    assert grads[0].abs().sum() > 0
+
+
+def test_activation_checkpointing_replays_the_routing():
+    net, x = SMA(InputRouter(1), [CausalMean(D)]), torch.randn(2, 5, D, requires_grad=True)
+    with record() as recording:
+        checkpoint(net, x, use_reentrant=False).sum().backward()
+    first, again = recording.layers
+    assert torch.equal(first.routing.active, again.routing.active)

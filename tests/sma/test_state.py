@@ -1,0 +1,82 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from sma import NoState, State
+
+
+@dataclass(frozen=True)
+class Leaf(State):
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Tree(State):
+    count: Tensor
+    leaf: Leaf
+    leaves: tuple[State, ...]
+
+
+def tree(n_rows=3):
+    rows = torch.arange(n_rows)
+    return Tree(rows.clone(), Leaf(rows[:, None] * 10.0), (NoState(), Leaf(rows * 100.0)))
+
+
+def flat(state):
+    return {name: tensor.tolist() for name, tensor in state.tensors()}
+
+
+def test_tensors_have_dotted_names_in_a_fixed_order():
+    assert [name for name, _ in tree().tensors()] == ["count", "leaf.values", "leaves.1.values"]
+
+
+@pytest.mark.parametrize("rows", [torch.tensor([2, 0]), torch.tensor([True, False, True])])
+def test_select_copies_rows(rows):
+    state = tree()
+    part = state.select(rows)
+    assert sorted(part.count.tolist()) == [0, 2]
+    assert torch.equal(part.leaves[1].values, 100.0 * part.count)
+    part.count.zero_()
+    assert state.count.tolist() == [0, 1, 2]
+
+
+def test_insert_overwrites_rows_in_place():
+    state = tree()
+    count = state.count
+    state.insert(torch.tensor([2, 0]), tree().select(torch.tensor([0, 1])))
+    assert count.tolist() == [1, 1, 0]
+    assert flat(state) == {
+        "count": [1, 1, 0],
+        "leaf.values": [[10.0], [10.0], [0.0]],
+        "leaves.1.values": [100.0, 100.0, 0.0],
+    }
+
+
+def test_insert_converts_the_type():
+    state = Leaf(torch.zeros(2))
+    state.insert(torch.tensor([1]), Leaf(torch.tensor([3])))
+    assert state.values.tolist() == [0.0, 3.0]
+
+
+@pytest.mark.parametrize("other", [Leaf(torch.zeros(1, 3)), Leaf(torch.zeros(2, 2))])
+def test_insert_refuses_another_shape(other):
+    with pytest.raises(ValueError, match=r"cannot insert state values .* into 1 rows of values \(4, 2\)"):
+        Leaf(torch.zeros(4, 2)).insert(torch.tensor([0]), other)
+
+
+def test_map_makes_a_new_state():
+    state = tree()
+    doubled = state.map(lambda tensor: tensor * 2)
+    assert doubled.count.tolist() == [0, 2, 4]
+    assert state.count.tolist() == [0, 1, 2]
+
+
+def test_to_keeps_values():
+    assert flat(tree().to("cpu")) == flat(tree())
+
+
+def test_map_refuses_what_is_not_a_state():
+    with pytest.raises(TypeError, match="not int"):
+        Leaf(3).map(lambda tensor: tensor)
