@@ -40,17 +40,23 @@ def main() -> None:
     app()
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(sma.__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _everywhere(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True),
+    ] = False,
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where in the code an error arose.")
     ] = False,
 ) -> None:
     _options["traceback"] = traceback
-    if version:
-        typer.echo(sma.__version__)
-        raise typer.Exit
 
 
 @app.command()

@@ -37,8 +37,8 @@ class Observer:
 class Trainer:
     """Trains the model of a spec on a task.
 
-    The same spec gives the same run: weights come from the seed, and all random numbers of a step (its data,
-    its dropout) from the seed and the step. A resumed run therefore continues the interrupted one bit for bit.
+    The same spec gives the same run: weights come from the seed, and all random numbers of a step (its
+    data, its dropout) from the seed and the step. A resumed run therefore goes on bit for bit.
 
     Args:
         spec: what to do.
