@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
 
@@ -136,21 +136,25 @@ def open_field(family: type[Spec]) -> Callable[[Any], Any]:
     return resolve
 
 
-class OneOf:
-    """`OneOf[RouterSpec]`: a field that takes any kind of a family, from any package.
+if TYPE_CHECKING:
+    OneOf = Annotated[SpecType, ...]  # to a type checker, OneOf[RouterSpec] is RouterSpec
+else:
 
-    The field accepts a spec, a mapping with its `kind`, or a bare kind name, and dumps every field of what
-    it holds.
-    """
+    class OneOf:
+        """`OneOf[RouterSpec]`: a field that takes any kind of a family, from any package.
 
-    def __class_getitem__(cls, family: type[SpecType]) -> Any:
-        validator = BeforeValidator(open_field(family))
-        return Annotated[SerializeAsAny[family], validator, _SchemaReference(family)]  # type: ignore[valid-type]
+        The field accepts a spec, a mapping with its `kind`, or a bare kind name, and dumps every field of
+        what it holds.
+        """
+
+        def __class_getitem__(cls, family: type[SpecType]) -> Any:
+            validator = BeforeValidator(open_field(family))
+            return Annotated[SerializeAsAny[family], validator, _SchemaReference(family)]  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
 class _SchemaReference:
-    """Makes a field's JSON Schema name its family, whatever kinds that holds; `_resolve` makes it a reference."""
+    """Makes a JSON Schema name the family of a field; `_resolve` makes that a reference."""
 
     family: type[Spec]
 
