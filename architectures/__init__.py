@@ -33,6 +33,7 @@ from sma.architectures.routed_blocks import BlocksSpec, RoutedLayerSpec
 from sma.architectures.seqboat_layer import SeqBoat
 from sma.architectures.sequence_model import SequenceModel, SequenceModelSpec
 from sma.architectures.stacks import Stack, StackSpec
+from sma.architectures.transformers import TransformerOptions, local_attention, transformer
 
 __all__ = [
     "PUBLISHED_PARAMETERS",
@@ -54,11 +55,13 @@ __all__ = [
     "SequenceModelSpec",
     "Stack",
     "StackSpec",
+    "TransformerOptions",
     "dump_spec",
     "gau_always",
     "graph_network",
     "load_model",
     "load_spec",
+    "local_attention",
     "mega",
     "mega_chunk",
     "parse_spec",
@@ -75,4 +78,5 @@ __all__ = [
     "seqboat_lra_text",
     "seqboat_speech_commands",
     "ssm_only",
+    "transformer",
 ]

@@ -3,7 +3,8 @@
 Each is a causal language model or a bidirectional classifier, as `seqboat` is.
 """
 
-from typing import Literal, TypedDict
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
 
 from typing_extensions import Unpack
 
@@ -73,7 +74,7 @@ def mega_blocks(
     if d_feed_forward is None:
         return (mega_layer.model_copy(update={"repeat": n_layers}),)
     feed_forward = FeedForwardLayerSpec(d_hidden=d_feed_forward, activation="silu")
-    return (mega_layer, _residual(feed_forward, norm, norm_position, dropout)) * n_layers
+    return (mega_layer, plain_residual(feed_forward, norm, norm_position, dropout)) * n_layers
 
 
 def mega(
@@ -95,7 +96,7 @@ def mega(
     """
     directed: MegaOptions = {"bidirectional": n_classes is not None, **options}
     blocks = mega_blocks(d_model=d_model, n_layers=n_layers, **directed)
-    return _model(d_model, blocks, options, vocab_size, d_input, n_classes)
+    return complete_model(d_model, blocks, options, vocab_size, d_input, n_classes)
 
 
 def mega_chunk(
@@ -118,7 +119,7 @@ def mega_chunk(
     """
     directed: MegaOptions = {"bidirectional": n_classes is not None, **options}
     blocks = mega_blocks(d_model=d_model, n_layers=n_layers, chunk=chunk, **directed)
-    return _model(d_model, blocks, options, vocab_size, d_input, n_classes)
+    return complete_model(d_model, blocks, options, vocab_size, d_input, n_classes)
 
 
 def seqboat_full(
@@ -177,7 +178,7 @@ def gau_always(
     assert isinstance(routed, SMASpec)
     always = routed.model_copy(update={"router": AlwaysActiveSpec()})
     blocks = (block.model_copy(update={"branches": (linear, always)}),)
-    return _model(d_model, blocks, options, vocab_size, d_input, n_classes)
+    return complete_model(d_model, blocks, options, vocab_size, d_input, n_classes)
 
 
 def ssm_only(
@@ -200,10 +201,10 @@ def ssm_only(
     directed: SeqBoatOptions = {"bidirectional": n_classes is not None, **options}
     block = seqboat_block(n_layers=n_layers, **directed)
     blocks = (block.model_copy(update={"branches": (LinearSpec(),)}),)
-    return _model(d_model, blocks, options, vocab_size, d_input, n_classes)
+    return complete_model(d_model, blocks, options, vocab_size, d_input, n_classes)
 
 
-def _residual(
+def plain_residual(
     branch: LayerSpec, norm: NormSpec, norm_position: Literal["pre", "post"], dropout: float
 ) -> ResidualSpec:
     """The usual residual block around a branch."""
@@ -212,10 +213,10 @@ def _residual(
     )
 
 
-def _model(
+def complete_model(
     d_model: int,
     blocks: tuple[BlockSpec, ...],
-    options: SeqBoatOptions | MegaOptions,
+    options: Mapping[str, Any],
     vocab_size: int | None,
     d_input: int | None,
     n_classes: int | None,

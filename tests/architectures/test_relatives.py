@@ -2,7 +2,16 @@ import pytest
 import torch
 
 import sma
-from sma.architectures import gau_always, mega, mega_chunk, relatives, seqboat_full, ssm_only
+from sma.architectures import (
+    gau_always,
+    local_attention,
+    mega,
+    mega_chunk,
+    relatives,
+    seqboat_full,
+    ssm_only,
+    transformer,
+)
 from sma.architectures.files import parse_spec
 from sma.architectures.sub_modules import NoPositionSpec
 from sma.modules.mega import MegaAttention
@@ -14,6 +23,8 @@ PRESETS = {
     mega_chunk: {**SIZES, "chunk": 3},
     seqboat_full: SIZES,
     ssm_only: {"d_model": 8, "n_layers": 2, "d_state": 2},
+    local_attention: {"d_model": 8, "n_layers": 2, "n_heads": 2, "window": 3},
+    transformer: {"d_model": 8, "n_layers": 2, "n_heads": 2},
 }
 every = pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.__name__)
 
@@ -109,3 +120,15 @@ def test_mega_layers():
 def test_blocks_without_a_task():
     (block,) = relatives.mega_blocks(d_model=8, n_layers=3, d_feed_forward=None)
     assert block.repeat == 3
+
+
+def test_transformers():
+    spec = transformer(d_model=128, n_layers=3, vocab_size=11, max_positions=40)
+    attention, feed_forward = (block.branches[0] for block in spec.blocks[:2])
+    assert (attention.n_heads, attention.max_positions, feed_forward.d_hidden) == (2, 40, 512)
+    assert [block.activation for block in spec.blocks] == ["identity"] * 6
+    local = local_attention(d_model=8, n_layers=1, n_heads=4, window=5, d_input=1, n_classes=2)
+    assert (local.blocks[0].branches[0].module.window, local.blocks[0].branches[0].module.bidirectional) == (
+        5,
+        True,
+    )
