@@ -80,6 +80,7 @@ def model(config: Config, tensors: Mapping[str, Tensor]) -> Part[SequenceModelSp
         return reference_models.standalone(options)
     values = fairseq_values(config)
     if kind == "fairseq_lm":
+        reference_models.check_language_model(values)
         vocab_size = _vocab_size(given, tensors, "decoder.embed_tokens.weight")
         return reference_models.language_model(values, vocab_size=vocab_size)
     text = kind == "fairseq_lra" and values["input_type"] == "text"

@@ -104,8 +104,7 @@ def classifier(values: Mapping[str, Any], *, audio: bool, vocab_size: int | None
 
 
 def language_model(values: Mapping[str, Any], *, vocab_size: int) -> Model:
-    """The fairseq language model."""
-    _check_language_model(values)
+    """The fairseq language model; see `check_language_model`."""
     d_model, prenorm = values["decoder_embed_dim"], values["normalize_before"]
     norm_type, tied = values["normalization_type"], values["share_decoder_input_output_embed"]
     unit = {
@@ -263,7 +262,8 @@ def _check_classifier(values: Mapping[str, Any], audio: bool) -> None:
         raise ValueError("sen_rep_type cls is refused by the published audio model; it needs mp")
 
 
-def _check_language_model(values: Mapping[str, Any]) -> None:
+def check_language_model(values: Mapping[str, Any]) -> None:
+    """Raise ValueError if a language model has a part that this project has not."""
     if values["adaptive_input"] or values["adaptive_softmax_cutoff"] is not None:
         raise ValueError(
             "adaptive_input and adaptive_softmax_cutoff (clustered vocabularies) do not exist here"
