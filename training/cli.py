@@ -1,6 +1,5 @@
 """The `sma` command. torch is imported inside the commands, so that help is quick."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -246,4 +245,4 @@ def _resume(path: Path, assignments: list[tuple[tuple[str, ...], Any]], changes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,7 +27,7 @@ WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads"}
 
 def model_presets() -> dict[str, Callable[..., ModelSpec]]:
     """The functions in `sma.architectures` that make a model's spec from options, by name."""
-    found = {}
+    found: dict[str, Callable[..., ModelSpec]] = {}
     for name in sma.architectures.__all__:
         function = getattr(sma.architectures, name)
         if inspect.isfunction(function):
@@ -63,10 +63,13 @@ def expand_preset(value: Any) -> Any:
     for name in options:
         if name not in names:
             raise ValueError(f"preset {value['preset']} has no option {name!r}{near(name, names)}")
-    try:
-        return known[value["preset"]](**options)
-    except TypeError as error:
-        raise ValueError(f"preset {value['preset']}: {error}") from error
+    function = known[value["preset"]]
+    parameters = inspect.signature(function).parameters.values()
+    missing = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    missing = [name for name in missing if name not in options]
+    if missing:
+        raise ValueError(f"preset {value['preset']} needs {' and '.join(missing)}; set them")
+    return function(**options)
 
 
 def near(name: str, known: Any) -> str:

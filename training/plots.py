@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 INK = "#1f2933"
@@ -22,8 +22,9 @@ def tint(share: float) -> str:
     """The background colour of an element that activated this share of all sub-modules; white for none."""
     place = min(max(share, 0.0), 1.0) * (len(TINTS) - 1)
     low = min(int(place), len(TINTS) - 2)
-    ends = [[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in TINTS[low : low + 2]]
-    return to_hex([a + (b - a) * (place - low) for a, b in zip(*ends, strict=True)])
+    pairs = zip(to_rgb(TINTS[low]), to_rgb(TINTS[low + 1]), strict=True)
+    red, green, blue = (a + (b - a) * (place - low) for a, b in pairs)
+    return to_hex((red, green, blue))
 
 
 def to_png(figure: Figure) -> bytes:

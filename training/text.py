@@ -159,9 +159,10 @@ class TextTask(Task):
             chosen = torch.arange(n_rows) * len(inputs) // n_rows
             inputs, targets = inputs[chosen], targets[chosen]
         rows = max(batch_size * self.length // length, 1)
-        for part, wanted in zip(inputs.split(rows), targets.split(rows), strict=True):
-            mask = wanted != IGNORED
-            yield Batch(part, wanted, None if mask.all() else mask)
+        for start in range(0, len(inputs), rows):
+            part = slice(start, start + rows)
+            mask = targets[part] != IGNORED
+            yield Batch(inputs[part], targets[part], None if mask.all() else mask)
 
     def baselines(self) -> dict[str, float]:
         """See `Task.baselines`."""

@@ -126,7 +126,7 @@ class Trainer:
         total = entropy = 0.0
         for micro in range(self.spec.accumulation):
             loss, cross, recording, n = self._loss(micro)
-            (loss / self.spec.accumulation).backward()
+            (loss / self.spec.accumulation).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) / self.spec.accumulation
             entropy += float(cross) / self.spec.accumulation
             self._logged = (self._logged[0] + n, self._logged[1])
