@@ -46,6 +46,13 @@ class RelativePosition(nn.Module, ABC):
     Attributes:
         d_qk: the width of queries and keys that it takes; None: any.
         bidirectional: the direction that it was built for; None: either.
+
+    Example:
+        >>> class Nearest(RelativePosition):
+        ...     def bias(self):
+        ...         return OffsetBias(-torch.arange(9.0).sub(4).abs(), first=-4, by_rank=True)
+        >>> Nearest().bias()(torch.tensor([-100, -1, 0, 2]))
+        tensor([-4., -1., -0., -2.])
     """
 
     d_qk: int | None = None

@@ -74,6 +74,13 @@ class PaddedCompaction(Compaction):
     """Every row padded to the fullest row: T = B * (the most active elements of any row).
 
     The layout of torch_geometric's `to_dense_batch`, which it calls.
+
+    Example:
+        >>> x = torch.arange(6.).view(2, 3, 1)
+        >>> active = torch.tensor([[True, False, True], [False, False, True]])
+        >>> elements = PaddedCompaction().compress(x, active)
+        >>> elements.x.squeeze(-1).tolist(), elements.row.tolist()
+        ([0.0, 2.0, 5.0, 0.0], [0, 0, 1, -1])
     """
 
     def compress(self, x: Tensor, active: Tensor) -> Elements:
@@ -113,6 +120,13 @@ class CapacityCompaction(Compaction):
 
     Raises:
         ValueError: if `capacity` is not positive, or a fraction above 1.
+
+    Example:
+        >>> x = torch.arange(6.).view(2, 3, 1)
+        >>> active = torch.tensor([[True, True, True], [False, False, True]])
+        >>> elements = CapacityCompaction(2).compress(x, active)  # drops one
+        >>> elements.x.squeeze(-1).tolist(), elements.row.tolist()
+        ([0.0, 1.0, 5.0, 0.0], [0, 0, 1, -1])
     """
 
     def __init__(self, capacity: int | float, *, strict: bool = False) -> None:

@@ -24,6 +24,11 @@ class Routing:
 
     Raises:
         ValueError: if shapes or dtypes do not agree.
+
+    Example:
+        >>> probability = torch.rand(2, 5, 3)
+        >>> Routing(probability > 0.5, probability).active.shape
+        torch.Size([2, 5, 3])
     """
 
     active: Tensor
@@ -52,6 +57,14 @@ class Router(nn.Module, ABC):
 
     Raises:
         ValueError: if `n_modules` is less than 1.
+
+    Example:
+        >>> class NormRouter(Router):
+        ...     def forward(self, x, mask=None):
+        ...         long = x.norm(dim=-1, keepdim=True).tanh()
+        ...         return Routing(mask_padding(long > 0.5, mask), long)
+        >>> NormRouter(1)(torch.tensor([[[0.1], [3.0]]])).active.flatten().tolist()
+        [False, True]
     """
 
     causal: bool = True

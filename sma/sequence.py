@@ -51,7 +51,7 @@ class SequenceModule(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
 
     def flops(self, n: int) -> int:
-        """Floating-point operations of a forward pass over `n` elements of one row; a multiply-add counts as 2.
+        """Floating-point operations of a forward pass over `n` elements of one row; a multiply-add is 2.
 
         Matrix products, recurrences and attention are counted, element-wise functions are not. What a router
         activates is not counted here but where it is known, in a recording: this is the cost when nothing is.

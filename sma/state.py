@@ -16,6 +16,15 @@ class State:
 
     Every tensor has the batch as its first dimension, so rows can leave (`select`) and join (`insert`) a
     running batch. A step updates the tensors in place.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Sums(State):
+        ...     total: Tensor
+        >>> state = Sums(torch.tensor([1.0, 2.0, 3.0]))
+        >>> state.insert(torch.tensor([0]), state.select(torch.tensor([2])))
+        >>> state.total
+        tensor([3., 2., 3.])
     """
 
     def map(self: S, function: Callable[[Tensor], Tensor]) -> S:

@@ -21,6 +21,14 @@ class SubModule(nn.Module, ABC):
     `elements.edges`.
 
     Decoding is optional: a sub-module that supports it implements `init_state` and `step`.
+
+    Example:
+        >>> class Tanh(SubModule):
+        ...     def forward(self, elements):
+        ...         return elements.x.tanh()
+        >>> from sma import PackedCompaction
+        >>> Tanh()(PackedCompaction().compress(torch.zeros(1, 2, 1), torch.tensor([[True, False]])))
+        tensor([[0.]])
     """
 
     causal: bool = True

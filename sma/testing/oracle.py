@@ -29,6 +29,7 @@ def oracle(
         `(B, L, D)`.
 
     Example:
+        >>> from sma import Pointwise
         >>> x = torch.ones(1, 3, 2)
         >>> active = torch.tensor([[[True], [False], [True]]])
         >>> routing = Routing(active, torch.full((1, 3, 1), 0.5))
