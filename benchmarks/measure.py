@@ -1,6 +1,7 @@
 """Time and memory for the benchmarks.
 
-Contenders take turns, so that a busy moment of the machine hits all of them; memory is measured in a fresh process.
+Contenders take turns, so that a busy moment of the machine hits all of them. Memory is measured in a fresh
+process.
 """
 
 import time
