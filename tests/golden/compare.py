@@ -69,16 +69,9 @@ class Case:
         ctor = self.config["ctor"]
         windowed = ctor.get("window_size", ctor.get("chunk_size", -1)) > 0
         rates = [active.double().mean(1) for active, _ in self.decisions]
-        if (
-            self.is_layer
-            and windowed
-            and ctor.get("attention_activation") == "laplace"
-            and any(map(any, rates))
-        ):
-            return "laplace"
-        if any((rate == 1).any() and not (rate == 1).all() for rate in rates):
-            return "rowfull"
-        return None
+        laplace = windowed and ctor.get("attention_activation") == "laplace" and any(map(any, rates))
+        full_row = any((rate == 1).any() and not (rate == 1).all() for rate in rates)
+        return " and ".join(["laplace"] * laplace + ["full row"] * full_row) or None
 
     def build(self, dtype: torch.dtype = torch.float64) -> nn.Module:
         state = {n: x.to(dtype) if x.is_floating_point() else x for n, x in self.group("state").items()}
