@@ -7,7 +7,7 @@ from torch import nn
 
 import sma
 from sma.training.evaluation import Evaluation, evaluating
-from sma.training.plots import draw_confusion, draw_digits
+from sma.training.plots import draw_confusion, draw_digits, legend_html
 from sma.training.report import Image, Section
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def digits_sections(task: "DigitsTask", model: nn.Module, test: Evaluation) -> l
         Section(
             "Where the model attends",
             f"<p>Test images, and below each one how many of {highest} layers activated their attention on "
-            f"each pixel: white for none, darkest for all. On average {mean:.0%} did.</p>",
+            f"each pixel: white for none, darkest for all. On average {mean:.0%} did.</p>"
+            f"{legend_html(highest)}",
             [Image("tinted_digits.png", "Two test images of each digit", tinted)],
         ),
     ]

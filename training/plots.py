@@ -18,6 +18,12 @@ TINTS = ("#ffffff", "#d9f2ec", "#a7e0d3", "#6ec9b7", "#37ac97")
 Row = Mapping[str, Any]
 
 
+def legend_html(highest: int) -> str:
+    """The tints of 0 to `highest` activations, as HTML."""
+    cells = "".join(f'<span style="background:{tint(n / highest)}">{n}</span>' for n in range(highest + 1))
+    return f"<p class=legend>layers that activated: {cells}</p>"
+
+
 def tint(share: float) -> str:
     """The background colour of an element that activated this share of all sub-modules; white for none."""
     place = min(max(share, 0.0), 1.0) * (len(TINTS) - 1)
@@ -47,6 +53,22 @@ def draw_curves(rows: Sequence[Row], *, label: str, baselines: Mapping[str, floa
     highest = max([row["bits"] for row in validation] + list(baselines.values()), default=1.0)
     axes.set_ylim(0, 1.3 * highest)
     axes.set(xlabel="step", ylabel=label)
+    _legend(axes)
+    return to_png(figure)
+
+
+def draw_accuracy(rows: Sequence[Row], *, baselines: Mapping[str, float]) -> bytes:
+    """Validation accuracy over steps, with baselines as horizontal lines."""
+    figure, axes = _axes()
+    validation = [row for row in rows if row["split"] == "validation"]
+    steps, shares = _xy(validation, "accuracy")
+    axes.plot(
+        steps, [100 * share for share in shares], color=ACCENT, lw=2, marker="o", ms=4, label="validation"
+    )
+    for (name, value), style in zip(baselines.items(), ("-.", "--", ":", "-"), strict=False):
+        axes.axhline(100 * value, color=SECOND, lw=1, ls=style, label=f"{name}: {100 * value:.1f} %")
+    axes.set_ylim(0, 103)
+    axes.set(xlabel="step", ylabel="correct (%)")
     _legend(axes)
     return to_png(figure)
 
@@ -145,18 +167,25 @@ def draw_digits(
 ) -> bytes:
     """Images above their activation counts, in pairs of rows."""
     bands = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * 1.0, bands * 2.3))
-    grid = figure.subplots(2 * bands, columns, squeeze=False, gridspec_kw={"hspace": 0.12, "wspace": 0.12})
+    figure = Figure(figsize=(columns, bands * 2.35))
+    heights = [1, 1, 0.3] * bands
+    grid = figure.subplots(
+        3 * bands, columns, squeeze=False, gridspec_kw={"height_ratios": heights, "hspace": 0.05}
+    )
     for axes in grid.flat:
         axes.axis("off")
     for i, (image, count, title) in enumerate(zip(images, counts, titles, strict=True)):
-        above, below = grid[2 * (i // columns)][i % columns], grid[2 * (i // columns) + 1][i % columns]
-        above.imshow(image, cmap="Greys", vmin=0, vmax=1)
+        top = 3 * (i // columns)
+        above, below = grid[top][i % columns], grid[top + 1][i % columns]
         above.set_title(title, size=8, color=INK, pad=3)
+        for y, line in enumerate(image):
+            for x, value in enumerate(line):
+                _cell(above, x, y, to_hex((1 - 0.85 * value,) * 3), edge="#e4e7eb")
         for y, line in enumerate(count):
             for x, value in enumerate(line):
                 _cell(below, x, y, tint(value / highest), edge="#e4e7eb")
-        below.set(xlim=(0, len(count[0])), ylim=(len(count), 0), aspect="equal")
+        for axes in (above, below):
+            axes.set(xlim=(0, len(image[0])), ylim=(len(image), 0), aspect="equal")
     return to_png(figure)
 
 
@@ -173,7 +202,7 @@ def _axes() -> tuple[Figure, Axes]:
 
 def _legend(axes: Axes) -> None:
     """A legend above the axes, where it hides nothing."""
-    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
+    axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
 
 
 def _xy(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:

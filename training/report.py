@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sma.training.plots import draw_activation, draw_curves, draw_loss
+from sma.training.plots import draw_accuracy, draw_activation, draw_curves, draw_loss
 from sma.training.runs import Run
 
 
@@ -115,15 +115,19 @@ def _head(run: Run, facts: Mapping[str, Any], results: Mapping[str, Any]) -> str
 def _curves(run: Run, results: Mapping[str, Any]) -> list[Section]:
     rows = run.metrics()
     headline, unit = results["headline"], results["unit"]
-    baselines = results["baselines"] if headline == "bits" else {}
-    bits = draw_curves(rows, label=f"bits per {unit}", baselines=baselines)
+    if headline == "bits":
+        png = draw_curves(rows, label=f"bits per {unit}", baselines=results["baselines"])
+        progress = Image("bits.png", f"Bits per {unit}: lower is better", png)
+    else:
+        png = draw_accuracy(rows, baselines=results["baselines"])
+        progress = Image("accuracy.png", "Validation accuracy: higher is better", png)
     return [
         Section("Result", _comparison(results)),
         Section(
             "Training",
             "",
             [
-                Image("bits.png", f"Bits per {unit}: lower is better", bits),
+                progress,
                 Image("activation.png", "Activation rate of each layer", draw_activation(rows)),
                 Image("loss.png", "Training loss and learning rate (dashed)", draw_loss(rows)),
             ],

@@ -10,7 +10,7 @@ from torch import nn
 
 import sma
 from sma.training.evaluation import evaluating
-from sma.training.plots import draw_text, tint
+from sma.training.plots import draw_text, legend_html, tint
 from sma.training.report import Image, Section
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def text_sections(task: "TextTask", model: nn.Module, *, n_excerpts: int = 2) ->
     intro = (
         "<p>Held-out source, never seen in training. The darker a character, the more layers activated their "
         "attention on reading it; on white ones only the state-space model and the linear map ran. Hold the "
-        f"pointer over a character to see which layers.</p>{_legend(highest)}"
+        f"pointer over a character to see which layers.</p>{legend_html(highest)}"
     )
     return [Section("Where the model attends", intro + "".join(blocks), images)]
 
@@ -102,8 +102,3 @@ def _as_html(lines: Sequence[Sequence[Character]], highest: int) -> str:
     )
     body = "\n".join(parts)
     return f"<pre class=tinted>{body}</pre>"
-
-
-def _legend(highest: int) -> str:
-    cells = "".join(f'<span style="background:{tint(n / highest)}">{n}</span>' for n in range(highest + 1))
-    return f"<p class=legend>layers that activated: {cells}</p>"

@@ -49,7 +49,7 @@ def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
     )
     run, _ = train(spec, root=tmp_path)
     page = (run.path / "report.html").read_text()
-    for image in ("confusion.png", "tinted_digits.png"):
+    for image in ("accuracy.png", "confusion.png", "tinted_digits.png"):
         assert (run.path / image).read_bytes().startswith(PNG)
     for text in ("logistic regression", "% correct", "images read correctly"):
         assert text in page
