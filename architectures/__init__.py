@@ -5,10 +5,13 @@ if __name__ == "architectures":
 
 from sma.architectures.bag_embedding import BagEmbedding, BagSpec
 from sma.architectures.blocks import Residual, ResidualSpec
+from sma.architectures.experts import MixtureOfExpertsSpec
+from sma.architectures.fairseq_checkpoint import model_from_checkpoint
 from sma.architectures.files import dump_spec, load_model, load_spec, parse_spec, save_model
 from sma.architectures.graph_convolution import GraphConvolutionSpec
 from sma.architectures.graph_model import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
 from sma.architectures.graph_presets import graph_network
+from sma.architectures.mixtures import mixtral_like, mixture_of_depths, moe_seqboat, sma_all, switch
 from sma.architectures.presets import SeqBoatOptions, seqboat, seqboat_block
 from sma.architectures.published import (
     PUBLISHED_PARAMETERS,
@@ -20,6 +23,11 @@ from sma.architectures.published import (
     seqboat_lra_retrieval,
     seqboat_lra_text,
     seqboat_speech_commands,
+)
+from sma.architectures.reference import (
+    layer_from_reference,
+    model_from_reference,
+    parameters_published,
 )
 from sma.architectures.relatives import (
     MegaOptions,
@@ -44,6 +52,7 @@ __all__ = [
     "GraphModel",
     "GraphModelSpec",
     "MegaOptions",
+    "MixtureOfExpertsSpec",
     "NodeClassifier",
     "NodeClassifierSpec",
     "Residual",
@@ -59,11 +68,18 @@ __all__ = [
     "dump_spec",
     "gau_always",
     "graph_network",
+    "layer_from_reference",
     "load_model",
     "load_spec",
     "local_attention",
     "mega",
     "mega_chunk",
+    "mixtral_like",
+    "mixture_of_depths",
+    "model_from_checkpoint",
+    "model_from_reference",
+    "moe_seqboat",
+    "parameters_published",
     "parse_spec",
     "save_model",
     "seqboat",
@@ -77,6 +93,8 @@ __all__ = [
     "seqboat_lra_retrieval",
     "seqboat_lra_text",
     "seqboat_speech_commands",
+    "sma_all",
     "ssm_only",
+    "switch",
     "transformer",
 ]

@@ -33,6 +33,10 @@ SetOption = Annotated[
     ),
 ]
 
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="A new file to write; default: print.", show_default=False)
+]
+
 
 def main() -> None:
     """Run the command line."""
@@ -146,6 +150,47 @@ def describe(
         from sma.training import commands
 
         commands.describe(target, changes or [])
+
+
+@app.command()
+def schema(
+    of: Annotated[str, typer.Argument(help="model, or training for whole runs.")] = "model",
+    out: OutOption = None,
+) -> None:
+    """Print the JSON Schema of all installed kinds; editors complete and check YAML with it."""
+    with short_errors():
+        _choice("of", of, ("model", "training"))
+        import json
+
+        from sma.training import spec_commands
+
+        spec_commands.write(json.dumps(spec_commands.schema(of), indent=2) + "\n", out)
+
+
+@app.command()
+def init(
+    preset: Annotated[str, typer.Argument(help="Of a model or a run.", show_default=False)],
+    changes: SetOption = None,
+    out: OutOption = None,
+) -> None:
+    """Print a preset as YAML with every field written out."""
+    with short_errors():
+        from sma.training import spec_commands
+
+        spec_commands.write(spec_commands.init(preset, changes or []), out)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="A spec, a run's folder or a preset.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="Another.", show_default=False)],
+) -> None:
+    """Show in which fields two models differ; exit code 1 if they do."""
+    with short_errors():
+        from sma.training import spec_commands
+
+        if spec_commands.diff(first, second):
+            raise typer.Exit(1)
 
 
 @app.command()

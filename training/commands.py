@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from sma.architectures import SequenceModel, load_model, parse_spec
+from sma.architectures.families import ModelSpec
 from sma.architectures.published import PUBLISHED_PARAMETERS
 from sma.architectures.reference import parameters_published
 from sma.training import results
@@ -77,9 +77,9 @@ def report(path: Path) -> None:
 
 def describe(target: str, changes: list[str]) -> None:
     """Show what the model of a spec, a run or a preset consists of."""
-    model, title = _model_of(target, changes)
+    model = spec_of(target, changes).build()
     parts = parts_of(model)
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=target, title_justify="left", caption_justify="left")
     table.add_column("part", overflow="fold")
     table.add_column("kind")
     table.add_column("parameters", justify="right")
@@ -136,7 +136,8 @@ def _conclude(console: Console, run: Run, ending: Ending) -> int:
     return 0
 
 
-def _model_of(target: str, changes: list[str]) -> tuple[nn.Module, str]:
+def spec_of(target: str, changes: list[str]) -> ModelSpec:
+    """The spec of a model that a YAML or JSON file, a run, a model's folder or a preset holds."""
     path = Path(target)
     if (path / "spec.yaml").is_file():
         values: dict[str, Any] = read_yaml(path / "spec.yaml")
@@ -157,5 +158,4 @@ def _model_of(target: str, changes: list[str]) -> tuple[nn.Module, str]:
     if "model" not in values:
         assignments = [(("model", *key), value) for key, value in assignments]
     spec = expand_preset(apply_overrides(wrapped, assignments)["model"])
-    spec = spec if not isinstance(spec, dict) else parse_spec(spec)
-    return spec.build(), target
+    return spec if isinstance(spec, ModelSpec) else parse_spec(spec)

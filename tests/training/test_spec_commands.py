@@ -1,0 +1,58 @@
+import json
+import os
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from sma.architectures import parse_spec
+from sma.training.cli import app
+from sma.training.config import TrainSpec
+
+
+def sma(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+def test_init_writes_a_preset_out(tmp_path):
+    path = tmp_path / "model.yaml"
+    result = sma("init", "seqboat", "--set", "window=7", "--set", "d_model=16", "--out", str(path))
+    assert result.exit_code == 0, result.output
+    spec = parse_spec(yaml.safe_load(path.read_text()))
+    assert spec.d_model == 16
+    assert spec.blocks[0].branches[1].modules[0].window == 7
+    again = sma("init", "seqboat", "--out", str(path))
+    assert again.exit_code == 2
+    assert "exists already" in again.output
+
+
+@pytest.mark.parametrize("preset", ["mega", "sma_all", "mixture_of_depths", "seqboat_lra_image"])
+def test_every_preset_can_start_a_file(preset):
+    parse_spec(yaml.safe_load(sma("init", preset).output)).model_dump()
+
+
+def test_init_of_a_run():
+    TrainSpec.model_validate(yaml.safe_load(sma("init", "digits").output))
+
+
+def test_init_names_what_does_not_exist():
+    assert "did you mean" in sma("init", "seqbot").output
+    assert "has no option 'windw'" in sma("init", "seqboat", "--set", "windw=3").output
+
+
+def test_schema_is_json_and_knows_the_kinds():
+    for of in ("model", "training"):
+        schema = json.loads(sma("schema", of).output)
+        assert "GAUSpec" in schema["$defs"]
+    assert sma("schema", "models").exit_code == 2
+
+
+def test_diff_shows_the_fields(tmp_path, monkeypatch):
+    monkeypatch.setitem(os.environ, "COLUMNS", "200")
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    sma("init", "seqboat", "--out", str(a))
+    sma("init", "seqboat", "--set", "window=7", "--out", str(b))
+    result = sma("diff", str(a), str(b))
+    assert result.exit_code == 1
+    assert "blocks.0.branches.1.modules.0.window" in result.output
+    assert sma("diff", str(a), str(a)).exit_code == 0

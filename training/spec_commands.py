@@ -1,0 +1,105 @@
+"""Commands on specs: their JSON Schema, a preset as YAML, and what differs between two."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from sma.architectures import dump_spec
+from sma.architectures.families import ModelSpec
+from sma.spec import json_schema
+from sma.training.commands import spec_of
+from sma.training.config import TrainSpec, expand_preset, model_presets, near, preset_options
+from sma.training.overrides import parse_assignment
+from sma.training.presets import run_names, run_values
+
+ABSENT = "-"
+
+
+def schema(of: str) -> dict[str, Any]:
+    """The JSON Schema of `model` or `training` files, with every kind that is installed."""
+    if of == "model":
+        return json_schema(ModelSpec)
+    result = json_schema(TrainSpec)
+    preset = {
+        "type": "object",
+        "required": ["preset"],
+        "properties": {"preset": {"enum": sorted(model_presets())}},
+    }
+    result["$defs"]["ModelSpec"]["anyOf"].append(preset)
+    result["$defs"]["TrainSpec"]["required"].remove("kind")
+    return result
+
+
+def init(preset: str, changes: list[str]) -> str:
+    """A model's or a run's preset as YAML with every field written out; `changes` set a model's arguments.
+
+    Raises:
+        ValueError: if there is no such preset, or it has no such arguments.
+    """
+    if preset in run_names():
+        if changes:
+            raise ValueError(f"{preset} is a run; write it out without --set, and change fields in the file")
+        run = TrainSpec.model_validate(run_values(preset))
+        return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
+    if preset not in model_presets():
+        raise ValueError(f"there is no preset {preset!r}{near(preset, [*run_names(), *model_presets()])}")
+    sizes = {"d_model": 128, "n_layers": 4, "vocab_size": 256}
+    options = {name: value for name, value in sizes.items() if name in preset_options(preset)}
+    options |= {".".join(path): value for path, value in map(parse_assignment, changes)}
+    if "d_input" in options:
+        del options["vocab_size"]
+    return dump_spec(expand_preset({"preset": preset, **options}))
+
+
+def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two nested values differ: dotted path, first value, second value; `ABSENT` for none.
+
+    Example:
+        >>> list(differences({"a": [1, 2]}, {"a": [1, 3], "b": 0}))
+        [('a.1', 2, 3), ('b', '-', 0)]
+    """
+    if isinstance(first, list) and isinstance(second, list):
+        first, second = dict(enumerate(first)), dict(enumerate(second))
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        if first != second:
+            yield path, first, second
+        return
+    for key in [*first, *(key for key in second if key not in first)]:
+        place = f"{path}.{key}" if path else str(key)
+        yield from differences(first.get(key, ABSENT), second.get(key, ABSENT), place)
+
+
+def diff(first: str, second: str) -> bool:
+    """Print where the models of two specs, runs or presets differ; True if they do."""
+    dumps = [spec_of(target, []).model_dump(mode="json") for target in (first, second)]
+    table = Table("field", first, second)
+    for row in differences(*dumps):
+        table.add_row(*map(_short, row))
+    console = Console()
+    console.print(table if table.row_count else "the same model")
+    return table.row_count > 0
+
+
+def write(text: str, out: Path | None) -> None:
+    """Print a text, or write it to a new file.
+
+    Raises:
+        ValueError: if the file exists.
+    """
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ValueError(f"{out} exists already; name a new file, or remove it") from None
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
