@@ -201,7 +201,7 @@ class TokensSpec(EmbeddingSpec):
             vocab_size=self.vocab_size,
             scale=self.scale,
             sinusoid=self.sinusoid,
-            norm=self.norm and self.norm.build(d_model),
+            norm=None if self.norm is None else self.norm.build(d_model),
             dropout=self.dropout,
         )
 
@@ -222,7 +222,7 @@ class FeaturesSpec(EmbeddingSpec):
             d_model,
             d_input=self.d_input,
             sinusoid=self.sinusoid,
-            norm=self.norm and self.norm.build(d_model),
+            norm=None if self.norm is None else self.norm.build(d_model),
             dropout=self.dropout,
         )
 
@@ -241,6 +241,6 @@ class ScalarsSpec(EmbeddingSpec):
         return ScalarEmbedding(
             d_model,
             sinusoid=self.sinusoid,
-            norm=self.norm and self.norm.build(d_model),
+            norm=None if self.norm is None else self.norm.build(d_model),
             dropout=self.dropout,
         )

@@ -63,10 +63,8 @@ def _read(path: Path) -> Mapping[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
-        raise ValueError(
-            f"{path} {f'asks for {asked[1]}, which could run code' if asked else 'is damaged'}; save its 'args' "
-            "and 'model' alone where it was made"
-        ) from error
+        problem = f"asks for {asked[1]}, which could run code" if asked else "is damaged"
+        raise ValueError(f"{path} {problem}; save its 'args' and 'model' alone where it was made") from error
     except PermissionError:
         raise
     except Exception as error:  # a damaged file makes torch raise almost anything
@@ -80,7 +78,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _numpy_numbers() -> list[Any]:
     """What the numbers of numpy are pickled as: losses and timers in the training's state are such."""
-    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]  # type: ignore[arg-type]
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
     kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
     names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
     return [*((scalar, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in kinds)]

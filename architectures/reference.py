@@ -87,7 +87,7 @@ def layer_from_reference(config: Mapping[str, Any], state: Tensors) -> Reference
     configs.warn_of_feature_dropout(config)
     part = configs.layer(config)
     module = _fill(lambda: part.spec.build(config["ctor"]["embed_dim"]), part.rules, state)
-    return ReferenceLayer(part.spec, module).eval()  # type: ignore[return-value]
+    return ReferenceLayer(part.spec, module).eval()
 
 
 def model_from_reference(config: Mapping[str, Any], state: Tensors) -> SequenceModel:
