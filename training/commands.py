@@ -95,7 +95,7 @@ def describe(target: str, changes: list[str]) -> None:
     )
     table.add_section()
     table.add_row("all", "", f"{total:,}", f"{always:,.0f} to {always + routed:,.0f}")
-    table.caption = "Operations per element, forward: matrix products and attention, 2 per multiply-add."
+    table.caption = "Operations per element, forward, 2 per multiply-add; element-wise functions not counted."
     if target in PUBLISHED_PARAMETERS and not changes:
         reason = parameters_published(cast(SequenceModel, model).spec).reason
         table.add_row("published", "", f"{PUBLISHED_PARAMETERS[target]:,}", "")

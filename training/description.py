@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from sma import SMA, PerElement, Pointwise, SubModule
+from sma import SMA, PerElement, Pointwise, SequenceModule, SubModule
 
 N = 1024
 """Elements that the cost of attention is averaged over."""
@@ -34,7 +34,7 @@ class Part:
 def describe(model: nn.Module) -> list[Part]:
     """The parts of a model, in order: its children, and inside blocks the mixers, branches and sub-modules.
 
-    Matrix products and attention are counted, 2 operations per multiply-add, as `SubModule.flops` does.
+    Matrix products, recurrences and attention are counted, 2 operations per multiply-add, as `flops` does.
     """
     seen: set[int] = set()
     parts: list[Part] = []
@@ -81,7 +81,7 @@ def _part(name: str, module: nn.Module, seen: set[int], *, routed: bool = False)
 
 
 def _flops(module: nn.Module) -> float | None:
-    if isinstance(module, SubModule):
+    if isinstance(module, SubModule | SequenceModule):
         try:
             return module.flops(N) / N
         except NotImplementedError:

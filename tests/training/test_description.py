@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from sma.architectures import seqboat
+from sma.architectures import mega_chunk, seqboat
 from sma.training.description import describe
 
 
@@ -26,6 +26,12 @@ def test_cost_of_the_branches() -> None:
     assert costs["GAU"].flops == gau.flops(1024) / 1024  # type: ignore[operator]
     assert costs["GAU"].routed
     assert not costs["Linear"].routed
+
+
+def test_attention_and_moving_averages_of_other_models_are_counted() -> None:
+    block = mega_chunk(vocab_size=20, d_model=8, n_layers=1, d_qk=4, chunk=4).build().blocks[0]
+    (cost,) = (part.flops for part in describe(nn.Sequential(block)))
+    assert cost == block.flops(1024) / 1024  # type: ignore[operator]
 
 
 def test_any_module_can_be_described() -> None:
