@@ -30,10 +30,12 @@ from sma.modules.positions import (
     T5Bias,
 )
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
+from sma.modules.s4d import S4D
 from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
 
 __all__ = [
     "GAU",
+    "S4D",
     "ActivationBudget",
     "AlwaysActive",
     "AttentionFunction",
