@@ -38,7 +38,7 @@ def _relu2(scores: Tensor) -> Tensor:
 
 def _laplace(scores: Tensor) -> Tensor:
     mean, std = 0.707107, 0.282095  # as published; the exact ones are sqrt(1/2) and sqrt(1/(4 pi))
-    return 0.5 * (1 + torch.erf((scores - mean) / (std * math.sqrt(2))))
+    return torch.erf((scores - mean).div_(std * math.sqrt(2))).add_(1).mul_(0.5)
 
 
 _FUNCTIONS = {

@@ -8,6 +8,7 @@ of keeping them, so that memory is linear in the length of the list, whatever th
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -102,7 +103,7 @@ class Plan:
     """All of attention but q, k and v.
 
     Attributes:
-        tiles: every slot is a query in exactly one of them.
+        tiles: in order; every slot is a query in exactly one of them.
         row: `(T,)` of the dtype to compute in; -1 in padding slots, which see each other only.
         position: `(T,)` int32.
         back: by how many ranks a key may come before its query.
@@ -131,11 +132,11 @@ class Plan:
     @property
     def before(self) -> int:
         """How far tiles reach beyond the start of the list."""
-        return -min((tile.first_key for tile in self.tiles), default=0)
+        return -self.tiles[0].first_key if self.tiles else 0
 
     def buffer(self, width: int, *, filled: bool) -> Tensor:
         """A row of `width` for every slot that tiles reach; 0 or undefined."""
-        n_slots = self.before + max((tile.last_key for tile in self.tiles), default=0)
+        n_slots = self.before + (self.tiles[-1].last_key if self.tiles else 0)
         make = torch.zeros if filled else torch.empty
         return make(n_slots, width, dtype=self.dtype, device=self.row.device)
 
@@ -219,13 +220,11 @@ class _TiledAttention(torch.autograd.Function):
                 values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
                 index = plan.bias_index(tile)
                 scores = plan.scores(tile, queries, keys, table, index)
-                with torch.enable_grad():
-                    weights = plan.weights(tile, scores.requires_grad_())
-                grad_weights = torch.bmm(grads, values.transpose(1, 2))
-                (grad_scores,) = torch.autograd.grad(weights, scores, grad_weights)
+                weights, pull = torch.func.vjp(partial(plan.weights, tile), scores)  # type: ignore[misc]
+                (grad_scores,) = pull(torch.bmm(grads, values.transpose(1, 2)))
                 torch.bmm(grad_scores, keys, out=tile.queries(grad_q, plan.dtype))
                 _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries)
-                _accumulate(grad_v[plan.before + tile.first_key :], tile, weights.detach(), grads)
+                _accumulate(grad_v[plan.before + tile.first_key :], tile, weights, grads)
                 if index is not None:
                     per_entry = grad_scores.sum(0) if index.dim() == 2 else grad_scores
                     grad_table.scatter_add_(0, index.flatten().long(), per_entry.flatten())

@@ -203,3 +203,18 @@ def test_errors_name_the_argument(options, words):
 def test_refuses_to_decode_what_it_cannot(options):
     with pytest.raises(NotImplementedError, match="build it with"):
         GAU(8, **options).init_state(2)
+
+
+@pytest.mark.slow
+def test_compiles_to_one_graph():
+    gau = make("rotary")
+    x, active = batch([0.5, 1.0], 30)
+    elements = CapacityCompaction(1.0).compress(x, active)
+    results = []
+    for run in (gau, torch.compile(gau, fullgraph=True, backend="aot_eager")):
+        gau.zero_grad()
+        y = run(elements)
+        y.square().sum().backward()
+        results.append([y, *(parameter.grad.clone() for parameter in gau.parameters())])
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain)
