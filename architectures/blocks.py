@@ -90,16 +90,18 @@ class Residual(SequenceModule):
         parts = (part.init_state(batch_size, device=device, dtype=dtype) for part in self._parts())
         return ResidualState(tuple(parts))
 
-    def step(self, x: Tensor, state: ResidualState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
         """See `SequenceModule.step`."""
-        return self._run(x, mask, lambda part, i, h: part.step(h, state.parts[i], mask))
+        assert isinstance(state, ResidualState)
+        parts = state.parts
+        return self._run(x, mask, lambda part, i, h: part.step(h, parts[i], mask))
 
     def flops(self, n: int) -> int:
         """See `SequenceModule.flops`."""
         return sum(part.flops(n) for part in self._parts())
 
     def _parts(self) -> list[SequenceModule]:
-        return [*([] if self.mixer is None else [self.mixer]), *self.branches]  # type: ignore[list-item]
+        return [*([] if self.mixer is None else [self.mixer]), *self.branches]
 
     def _run(
         self, x: Tensor, mask: Tensor | None, run: Callable[[SequenceModule, int, Tensor], Tensor]

@@ -42,7 +42,8 @@ def parse_spec(values: Any) -> ModelSpec:
     """
     if not isinstance(values, dict):
         raise ValueError(f"a spec is a mapping with a `kind`, got {type(values).__name__}")
-    return find(ModelSpec, str(values.get("kind", "sequence_model"))).model_validate(values)
+    kind = str(values.get("kind", "sequence_model"))
+    return find(ModelSpec, kind).model_validate(values)  # type: ignore[type-abstract]
 
 
 def dump_spec(spec: ModelSpec) -> str:

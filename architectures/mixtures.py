@@ -197,7 +197,8 @@ def moe_seqboat(
         ['residual', 'residual']
     """
     experts = MixtureOfExpertsSpec(router=TopKSpec(top_k=top_k), n_experts=n_experts, d_hidden=d_model)
-    layer = seqboat_block(**{"bidirectional": n_classes is not None, **options})
+    directed: SeqBoatOptions = {"bidirectional": n_classes is not None, **options}
+    layer = seqboat_block(**directed)
     norm = options.get("norm", LayerNormSpec())
     pattern = StackSpec(blocks=(layer, _plain(experts, norm)), repeat=n_layers)
     return sequence_model(

@@ -103,9 +103,10 @@ def seqboat(
         >>> seqboat(d_input=1, n_classes=10, d_model=64, n_layers=4).head.kind
         'classifier'
     """
+    directed: SeqBoatOptions = {"bidirectional": n_classes is not None, **options}
     return sequence_model(
         d_model=d_model,
-        blocks=(seqboat_block(n_layers=n_layers, **{"bidirectional": n_classes is not None, **options}),),
+        blocks=(seqboat_block(n_layers=n_layers, **directed),),
         vocab_size=vocab_size,
         d_input=d_input,
         n_classes=n_classes,

@@ -206,8 +206,8 @@ class MixtureOfExperts(SequenceModule):
         return self._run(x, routing, kept, mask)
 
     def _run(self, x: Tensor, routing: Routing, kept: Tensor, mask: Tensor | None) -> Tensor:
+        record_layer(self, routing, kept.sum(1), mask)
         counts = kept.sum((0, 1))
-        record_layer(self, routing, counts, mask)
         n_elements = kept.shape[0] * kept.shape[1]
         pair = _by_expert(kept).nonzero().squeeze(1)
         element = pair % max(n_elements, 1)

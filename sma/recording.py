@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sma.elements import Elements
 from sma.routing import Routing
+from sma.sub_module import SubModule
 
 
 @dataclass(frozen=True)
@@ -20,20 +21,25 @@ class LayerRecord:
         name: the layer's dotted name in the recorded model; "" for the model itself.
         routing: its decisions, `(B, L, M)`, attached to the graph.
         mask: `(B, L)` bool, True = a real element.
-        n_elements: `(M,)` long; elements that each sub-module received.
+        received: `(B, M)` long; elements of each row that each sub-module received.
         modules: the layer's sub-modules.
     """
 
     name: str
     routing: Routing
     mask: Tensor
-    n_elements: Tensor
-    modules: Sequence[nn.Module] = field(repr=False)
+    received: Tensor
+    modules: Sequence[SubModule] = field(repr=False)
 
     @property
     def activation_rate(self) -> Tensor:
         """`(M,)` float: the share of the real elements that activated each sub-module."""
         return self.routing.active.sum((0, 1)) / self.mask.sum().clamp(min=1)
+
+    @property
+    def n_elements(self) -> Tensor:
+        """`(M,)` long: the elements that each sub-module received."""
+        return self.received.sum(0)
 
     @property
     def overflow(self) -> Tensor:
@@ -42,8 +48,9 @@ class LayerRecord:
 
     @property
     def flops(self) -> list[int]:
-        """Floating-point operations that each sub-module really spent, forward."""
-        return [m.flops(n) for m, n in zip(self.modules, self.n_elements.tolist(), strict=True)]
+        """Floating-point operations that each sub-module really spent on the rows, forward."""
+        columns = zip(self.modules, self.received.unbind(1), strict=True)
+        return [sum(module.flops(n) for n in column.tolist()) for module, column in columns]
 
 
 @dataclass
@@ -127,7 +134,7 @@ def record_layer(
     Args:
         layer: has `sub_modules`, M of them.
         routing: its decisions.
-        received: what each sub-module receives, or just how many elements, `(M,)` long.
+        received: what each sub-module receives, or just how many elements of each row, `(B, M)` long.
         mask: as the layer got it.
     """
     recording = _current.get()
@@ -136,11 +143,16 @@ def record_layer(
     if mask is None:
         mask = torch.ones_like(routing.active[..., 0])
     if not isinstance(received, Tensor):
-        received = torch.stack([elements.valid.sum() for elements in received])
+        received = torch.stack([_per_row(elements) for elements in received], 1)
     modules = list(layer.sub_modules)  # type: ignore[arg-type]
     recording.layers.append(
         LayerRecord(recording._names.get(id(layer), ""), routing, mask, received, modules)
     )
+
+
+def _per_row(elements: Elements) -> Tensor:
+    counts = elements.row.new_zeros(elements.n_rows + 1)  # the last takes the padding slots
+    return counts.index_add(0, elements.row % len(counts), torch.ones_like(elements.row))[:-1]
 
 
 def _layer_names(model: nn.Module | None) -> dict[int, str]:

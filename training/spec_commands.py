@@ -75,9 +75,9 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, 
 
 def diff(first: str, second: str) -> bool:
     """Print where the models of two specs, runs or presets differ; True if they do."""
-    dumps = [spec_of(target, []).model_dump(mode="json") for target in (first, second)]
+    left, right = (spec_of(target, []).model_dump(mode="json") for target in (first, second))
     table = Table("field", first, second)
-    for row in differences(*dumps):
+    for row in differences(left, right):
         table.add_row(*map(_short, row))
     console = Console()
     console.print(table if table.row_count else "the same model")

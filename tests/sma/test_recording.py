@@ -104,7 +104,7 @@ def test_flops_count_what_the_sub_modules_received():
     (call,) = recording.layers
     assert call.n_elements.tolist() == [4]
     assert call.overflow.tolist() == [6]
-    assert call.flops == [layer.sub_modules[0].flops(4)]
+    assert call.flops == [2 * layer.sub_modules[0].flops(2)]  # two in each row
 
 
 def test_steps_are_recorded_too():
