@@ -22,7 +22,7 @@ from sma.modules.positions import OffsetBias
 _BLOCK = 64  # queries per block; the fastest of 32, 64 and 128 on CPU
 _WORKSPACE = {"cpu": 2**19}  # scores of a tile, by device: 2 MB, a core's second-level cache
 _WORKSPACE_ELSEWHERE = 2**25
-_FAR = -1e30  # no activation function tells it from -inf, and it stays finite times a squared row number
+_FAR = -1e30  # no activation function tells it, or it times a squared difference of rows, from -inf
 
 
 @dataclass(frozen=True)
