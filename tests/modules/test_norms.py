@@ -166,6 +166,8 @@ RANK = """
     y = norm(x, mask)
     (y * data["weight"][rank : rank + 1]).masked_fill(~mask[..., None], 0).sum().backward()
     torch.save({"y": y.detach(), "grad": x.grad, "state": norm.state_dict()}, f"{folder}/{rank}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
 """
 
 
