@@ -40,10 +40,16 @@ def model_presets() -> dict[str, Callable[..., ModelSpec]]:
 
 
 def preset_options(name: str) -> list[str]:
-    """The names of a preset's arguments."""
+    """The names of a preset's arguments.
+
+    Raises:
+        ValueError: if there is no such preset.
+    """
     options: list[str] = []
-    function = model_presets()[name]
-    for parameter in inspect.signature(function).parameters.values():
+    known = model_presets()
+    if name not in known:
+        raise ValueError(f"there is no preset {name!r}{near(str(name), known)}")
+    for parameter in inspect.signature(known[name]).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             options += [key for hint in get_args(parameter.annotation) for key in get_type_hints(hint)]
         else:
@@ -56,14 +62,11 @@ def expand_preset(value: Any) -> Any:
     if not (isinstance(value, dict) and "preset" in value):
         return value
     options = {key: option for key, option in value.items() if key != "preset"}
-    known = model_presets()
-    if value["preset"] not in known:
-        raise ValueError(f"there is no preset {value['preset']!r}{near(str(value['preset']), known)}")
     names = preset_options(value["preset"])
     for name in options:
         if name not in names:
             raise ValueError(f"preset {value['preset']} has no option {name!r}{near(name, names)}")
-    function = known[value["preset"]]
+    function = model_presets()[value["preset"]]
     parameters = inspect.signature(function).parameters.values()
     missing = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     missing = [name for name in missing if name not in options]

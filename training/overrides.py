@@ -33,18 +33,28 @@ def parse_assignment(text: str) -> tuple[Path, Any]:
 
 
 def apply_overrides(values: dict[str, Any], assignments: Sequence[tuple[Path, Any]]) -> dict[str, Any]:
-    """A copy of nested `values` with every path assigned; kinds first, since they decide which fields exist.
+    """A copy of nested `values` with every path assigned, whatever their order.
 
-    A new kind starts from its own defaults. Inside a preset, the preset's options are set; any other path
-    replaces the preset by the spec that it stands for.
+    Kinds come first: a new kind starts from its own defaults. Then come options of presets; any other path
+    into a preset replaces it by the spec that it stands for.
 
     Raises:
         ValueError: if a path leads through something that holds no fields, or to an item that a list lacks.
     """
     result = {**_defaults(), **copy.deepcopy(values)}
-    for path, value in sorted(assignments, key=lambda pair: pair[0][-1] not in {"kind", "preset"}):
+    for path, value in sorted(assignments, key=lambda pair: _rank(result, pair[0])):
         _assign(result, path, value)
     return result
+
+
+def _rank(values: dict[str, Any], path: Path) -> int:
+    if path[-1] in {"kind", "preset"}:
+        return 0
+    parent = values.get(path[0]) if len(path) == 2 else None
+    is_option = (
+        isinstance(parent, dict) and "preset" in parent and path[1] in preset_options(parent["preset"])
+    )
+    return 1 if is_option else 2
 
 
 def _defaults() -> dict[str, Any]:

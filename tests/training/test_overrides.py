@@ -46,6 +46,12 @@ def test_every_level_can_be_set(values: dict[str, Any]) -> None:
     assert model.blocks[0].repeat == 2  # the rest of the preset stays
 
 
+def test_the_order_does_not_matter(values: dict[str, Any]) -> None:
+    assignments = ["model.blocks.0.mixer.d_state=3", "model.norm=scale_norm", "model.n_layers=1"]
+    specs = {changed(values, *order).digest for order in (assignments, assignments[::-1])}
+    assert len(specs) == 1
+
+
 def test_a_new_kind_starts_from_its_own_defaults(values: dict[str, Any]) -> None:
     spec = changed(values, "task.length=32", "task.kind=python_source")
     assert spec.task.kind == "python_source"
