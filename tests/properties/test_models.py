@@ -1,0 +1,50 @@
+"""The contract over whole language models: what holds for every part holds for what is made of them."""
+
+from sma import SequenceModule
+from sma.architectures import mixtral_like, seqboat
+from sma.testing import SequenceModuleContract
+
+
+class OfTokens(SequenceModule):
+    """A language model as a map of `(B, L, 1)` to scores: the inputs' digits are the tokens."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, mask=None):
+        return self.model(self._tokens(x), mask)
+
+    def init_state(self, batch_size, *, device=None, dtype=None):
+        return self.model.init_state(batch_size)
+
+    def step(self, x, state, mask=None):
+        return self.model.prefill(self._tokens(x), mask, state)[0]
+
+    @staticmethod
+    def _tokens(x):
+        return (x[..., 0].nan_to_num(3.0) * 100).long() % 10
+
+
+class TestSeqBoat(SequenceModuleContract):
+    d_model = 1
+    jumps = True
+    smooth = False  # finite differences of its block are compared elsewhere, in less time
+
+    def make(self):
+        spec = seqboat(
+            vocab_size=10, d_model=8, n_layers=2, d_qk=4, window=3, d_state=2, truncation=5, dropout=0.1
+        )
+        return OfTokens(spec.build())
+
+
+class TestMixtralLike(SequenceModuleContract):
+    d_model = 1
+    jumps = True
+    smooth = False
+
+    def make(self):
+        spec = mixtral_like(
+            vocab_size=10, d_model=8, n_layers=1, n_heads=2, n_experts=3, d_hidden=5, max_positions=20
+        )
+        return OfTokens(spec.build())
