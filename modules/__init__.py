@@ -31,6 +31,7 @@ from sma.modules.positions import (
 )
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.s4d import S4D
+from sma.modules.selective import SelectiveSSM
 from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "Rotary",
     "RotaryBias",
     "ScaleNorm",
+    "SelectiveSSM",
     "SigmoidRouter",
     "T5Bias",
     "TopKRouter",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sma.modules.numerics import zero_padding
 from sma.modules.recurrence import Modes, convolve, final_state, full_precision
+from sma.modules.rows import extent, take
 from sma.sequence import SequenceModule
 from sma.state import State
 
@@ -127,6 +128,12 @@ class DiagonalSSM(SequenceModule):
             y = advance(self._input(x, mask), state, mask)
         return zero_padding(y.to(x.dtype), mask)
 
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`: of the recurrence, two multiply-adds per mode, and the direct path."""
+        gains = [modes.gain for modes in self.modes()]
+        per_element = sum((12 if gain.is_complex() else 4) * gain.numel() for gain in gains)
+        return n * (per_element + 2 * self.d_model)
+
     def _input(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return zero_padding(x, mask).to(full_precision(self.omega).dtype)
 
@@ -149,25 +156,24 @@ class DiagonalSSM(SequenceModule):
 
     def _advance_chunk(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes, skip = self.modes()[0], full_precision(self.omega)
-        n_rows, length, _ = u.shape
-        count = torch.full((n_rows,), length, device=u.device) if mask is None else mask.sum(1)
-        start = torch.zeros_like(count) if mask is None else mask.int().argmax(1)
-        new = _take(u, start, length)
+        length = u.shape[1]
+        start, count = extent(u, mask)
+        new = take(u, start, length)
         if self.truncation is None:
             before = state.hidden.to(modes.gain.dtype, copy=True)
             y = convolve(new, modes, skip=skip, initial=before)
             kept = torch.exp(count[:, None, None] * modes.log_decay) * before
-            hidden = kept + final_state(_take(u, start + count - length, length), modes)
+            hidden = kept + final_state(take(u, start + count - length, length), modes)
         else:
             seen = torch.cat((_in_order(state.recent, state.oldest).to(u), new), 1)
             y = convolve(seen, modes, skip=skip, truncation=self.truncation)[:, self.truncation :]
-            recent = _take(seen, count, self.truncation)
+            recent = take(seen, count, self.truncation)
             advanced = (count > 0)[:, None, None]
             hidden = torch.where(advanced, final_state(recent, modes), state.hidden.to(modes.gain.dtype))
             state.oldest.add_(count).remainder_(self.truncation)
             state.recent.copy_(_in_order(recent.detach(), -state.oldest))
         state.hidden.copy_(hidden.detach())
-        return _take(y, -start, length)
+        return take(y, -start, length)
 
 
 def check_positive(**sizes: int) -> None:
@@ -191,11 +197,3 @@ def _in_order(ring: Tensor, first: Tensor) -> Tensor:
     """The elements of `ring (B, T, D)`, beginning with the one at `first (B,)`."""
     place = (first[:, None] + torch.arange(ring.shape[1], device=ring.device)) % ring.shape[1]
     return ring.gather(1, place.unsqueeze(-1).expand_as(ring))
-
-
-def _take(x: Tensor, start: Tensor, length: int) -> Tensor:
-    """`length` elements of each row of `x (B, N, D)` from `start (B,)` on, and zero outside the row."""
-    place = start[:, None] + torch.arange(length, device=x.device)
-    outside = (place < 0) | (place >= x.shape[1])
-    place = place.clamp(0, x.shape[1] - 1).unsqueeze(-1).expand(-1, -1, x.shape[2])
-    return x.gather(1, place).masked_fill(outside.unsqueeze(-1), 0)

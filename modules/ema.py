@@ -72,10 +72,6 @@ class MultiHeadEMA(DiagonalSSM):
         gain = p * beta * gamma * delta.shape[-1] ** -0.5
         return tuple(Modes(*direction) for direction in zip(log_q, gain, strict=True))
 
-    def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`: of the recurrence, two multiply-adds per state, and the skip."""
-        return n * (4 * self.delta.numel() + 2 * self.d_model)
-
     def extra_repr(self) -> str:
         """The arguments it was built with."""
         d_state = self.delta.shape[-1]

@@ -120,3 +120,8 @@ def test_vmap_and_per_sample_gradients() -> None:
     x = torch.randn(3, 20, 3, dtype=torch.float64)
     together = torch.func.vmap(lambda row: REAL(row[None])[0])(x)
     torch.testing.assert_close(together, REAL(x))
+
+
+def test_flops_count_the_recurrence() -> None:
+    assert REAL.flops(10) == 10 * (3 * 4 + 3 * 2)
+    assert COMPLEX.flops(10) == 10 * (3 * 12 + 3 * 2)

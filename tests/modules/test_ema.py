@@ -64,9 +64,10 @@ def test_truncation_forgets(truncation: int, length: int) -> None:
     unlimited = MultiHeadEMA(2, d_state=3).double()
     unlimited.load_state_dict(ema.state_dict())
     x = torch.randn(1, length, 2, dtype=torch.float64)
-    for t in range(length):
+    y = ema(x)
+    for t in range(0, length, 7):
         alone = recurrent(unlimited, x[:, max(0, t + 1 - truncation) : t + 1])
-        torch.testing.assert_close(ema(x)[:, t], alone[:, -1], rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(y[:, t], alone[:, -1], rtol=1e-11, atol=1e-11)
 
 
 def published(name: str) -> tuple[MultiHeadEMA, dict[str, Tensor]]:
