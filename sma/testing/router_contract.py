@@ -1,5 +1,6 @@
 """The contract suite of routers."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -62,6 +63,21 @@ class RouterContract(RowContract):
         for name, loss in routing.losses.items():
             assert loss.shape == (), f"loss {name} must be a scalar, got {tuple(loss.shape)}"
             assert_finite(loss, f"loss {name}")
+
+    @property_test
+    def test_losses_ignore_padding(self, draw: Draw) -> None:
+        """Property 4: losses and their gradients are those of the real elements, however they are padded."""
+        layout = draw(layouts(max_length=self.max_length))
+        router = self.build(layout.seed)
+        moved = replace(layout, padding=layout.padding + 2, left=not layout.left)
+        results = []
+        for each in (layout, moved):
+            routing = router(each.x(self.d_model, fill=self.junk), each.mask)
+            unweighted = 0 * routing.confidence[routing.active].sum()  # a loss may leave parameters out
+            grads = gradients(sum(routing.losses.values(), unweighted), router)
+            results.append({**routing.losses, **{f"gradient of {name}": g for name, g in grads.items()}})
+        for name, value in results[0].items():
+            assert_close(results[1][name], value, f"{name}, with other padding")
 
     @property_test
     def test_gradient_through_confidence(self, draw: Draw) -> None:

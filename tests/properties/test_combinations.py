@@ -79,6 +79,20 @@ def test_layer(router, compaction, sub_module):
         _check_steps(layer, x.detach(), layout, y)
 
 
+@pytest.mark.parametrize("router", ["latent configurator", "sigmoid", "gumbel"])
+@pytest.mark.parametrize("compaction", COMPACTIONS)
+def test_a_learned_router_that_activates_nothing(router, compaction):
+    layer = SMA(
+        ROUTERS[router](), [GAU(D, d_qk=4, window=2)] * 2, compaction=COMPACTIONS[compaction]()
+    ).eval()
+    for parameter in layer.router.parameters():
+        torch.nn.init.zeros_(parameter)  # on the threshold, which does not activate
+    y = layer(torch.randn(2, 5, D))
+    assert_zero(y, "the result")
+    for name, gradient in gradients(probe(y), layer).items():
+        assert_zero(gradient, f"the gradient of {name} (property 6)")
+
+
 def _check_steps(layer, x, layout, y):
     with torch.no_grad():
         state = layer.init_state(len(x), dtype=x.dtype)

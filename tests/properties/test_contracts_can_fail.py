@@ -351,6 +351,12 @@ class LosesNothingDividedByNothing(OfRouters):
         return {"budget": logits[logits > 0].mean()}
 
 
+@breaks(RouterContract, "test_losses_ignore_padding")
+class LosesOnPadding(OfRouters):
+    def losses(self, logits, mask):
+        return {"z": logits.square().mean() if logits.numel() else logits.sum()}
+
+
 @breaks(RouterContract, "test_rows_are_independent")
 class ComparesRows(OfRouters):
     def forward(self, x, mask=None):
