@@ -12,7 +12,7 @@ from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.families import Activation, BlockSpec, Dropout, LayerSpec, NormSpec
 from sma.architectures.norms import LayerNormSpec
 from sma.modules.activations import activation_function
-from sma.modules.norms import Norm, NoNorm
+from sma.modules.norms import NoNorm, Norm
 
 
 @dataclass(frozen=True)

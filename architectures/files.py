@@ -31,6 +31,8 @@ def load_spec(path: str | Path) -> ModelSpec:
         values = yaml.safe_load(text)  # JSON is YAML
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep to read; write a flatter spec") from None
     return parse_spec(values)
 
 

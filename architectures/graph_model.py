@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sma import OneOf, SequenceModule, naming, register
+from sma.architectures.checks import check_builds
 from sma.architectures.families import (
     BlockSpec,
     Dropout,
@@ -163,6 +164,11 @@ class GraphModelSpec(ModelSpec):
                 f"head classifier with n_documents={self.head.n_documents} takes pairs; graphs come one by "
                 "one, so set it to 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_builds(self) -> "GraphModelSpec":
+        check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
         return self
 
     def build(self) -> GraphModel:

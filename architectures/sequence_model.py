@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sma import OneOf, SequenceModule, State, naming, register
+from sma.architectures.checks import check_builds
 from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, Model, ModelSpec, NormSpec, Size
 from sma.modules.norms import Norm
 from sma.spec import walk
@@ -169,6 +170,11 @@ class SequenceModelSpec(ModelSpec):
                     f"head {self.head.kind} predicts each element from those before it, but these parts look "
                     f"ahead: {', '.join(ahead)}; set bidirectional to false there, or use a causal kind"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_builds(self) -> "SequenceModelSpec":
+        check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
         return self
 
     def build(self) -> SequenceModel:

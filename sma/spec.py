@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
 
 ENTRY_POINT_GROUP = "sma.specs"
+MAX_DEPTH = 32
 _FAMILY_KEY = "x-family"
+_depth: ContextVar[int] = ContextVar("depth", default=0)
 
 
 class Spec(BaseModel):
@@ -131,7 +134,13 @@ def open_field(family: type[Spec]) -> Callable[[Any], Any]:
         if not isinstance(kind, str):
             known = ", ".join(sorted(kinds(family)))
             raise ValueError(f"needs a `kind`, one of: {known}")
-        return find(family, kind).model_validate(value)
+        if _depth.get() >= MAX_DEPTH:
+            raise ValueError(f"specs are nested more than {MAX_DEPTH} deep; write a flatter one")
+        token = _depth.set(_depth.get() + 1)
+        try:
+            return find(family, kind).model_validate(value)
+        finally:
+            _depth.reset(token)
 
     return resolve
 
@@ -234,18 +243,23 @@ def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else point.value
 
 
-def walk(spec: Spec, path: str = "") -> Iterator[tuple[str, Spec]]:
-    """A spec and all specs it contains, each with its dotted path from there ("" for itself)."""
-    yield path, spec
-    prefix = f"{path}." if path else ""
+def children(spec: Spec) -> dict[str, Spec]:
+    """The specs that a spec's fields hold, by path: `mixer`, `branches.0`."""
+    found: dict[str, Spec] = {}
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if isinstance(value, Spec):
-            yield from walk(value, f"{prefix}{name}")
+            found[name] = value
         elif isinstance(value, tuple):
-            for i, item in enumerate(value):
-                if isinstance(item, Spec):
-                    yield from walk(item, f"{prefix}{name}.{i}")
+            found.update({f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Spec)})
+    return found
+
+
+def walk(spec: Spec, path: str = "") -> Iterator[tuple[str, Spec]]:
+    """A spec and all specs it contains, each with its dotted path from there ("" for itself)."""
+    yield path, spec
+    for name, child in children(spec).items():
+        yield from walk(child, f"{path}.{name}" if path else name)
 
 
 def _near(name: str, known: Iterable[str]) -> str:
