@@ -1,0 +1,114 @@
+"""Run every benchmark and write docs/performance.md.
+
+    python -m benchmarks [--reference /path/to/SeqBoat] [--only layer ema] [--threads 2]
+
+The published code is measured too where its folder is given.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "performance.md"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One script and how its output stands in the page."""
+
+    script: str
+    title: str
+    text: str
+    markdown: bool = True
+
+
+SECTIONS = [
+    Section(
+        "layer", "SeqBoat's layer", "A training step: forward and backward, the same weights and inputs."
+    ),
+    Section("ema", "The moving average", "`MultiHeadEMA` in chunks against the same function by FFT.", False),
+    Section("attention", "Windowed attention", "GAU against its matrix products alone, all active.", False),
+    Section("decoding", "Decoding", "Six layers, D 256, W 128, batch 32."),
+    Section("experts", "Experts", "Against transformers' Mixtral block with the same weights.", False),
+    Section("models", "Whole models", "Four layers of equal width, one row, a training step."),
+    Section("compile", "Compilation", "What `torch.compile` gains."),
+    Section("imports", "Imports", "In fresh processes."),
+]
+
+
+def run(section: Section, reference: Path | None, threads: int) -> str:
+    """A section of the page: title, text, what the script printed."""
+    command = [sys.executable, str(HERE / f"{section.script}.py")]
+    if section.script != "imports":
+        command += ["--threads", str(threads)]
+    if section.script == "layer" and reference is not None:
+        command += ["--reference", str(reference)]
+    shown = " ".join(["python", f"benchmarks/{section.script}.py", *command[2:4]])
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        output = f"Failed: {result.stderr.strip().splitlines()[-1]}"
+        print(result.stderr, file=sys.stderr)
+    else:
+        output = result.stdout.strip()
+    body = output if section.markdown else f"```text\n{output}\n```"
+    return f"## {section.title}\n\n{section.text} `{shown}`\n\n{body}\n"
+
+
+def machine(threads: int) -> str:
+    """What it was measured on."""
+    model = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("torch", "numpy", "transformers"))
+    return (
+        f"{model}, {os.cpu_count()} cores, {threads} threads; Python {platform.python_version()}, {packages}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [section.script for section in SECTIONS]
+    parser.add_argument("--reference", type=Path, help="folder of the published code")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="print these, write nothing")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    parts = []
+    for section in SECTIONS:
+        if section.script in options.only:
+            parts.append(run(section, options.reference, options.threads))
+            print(parts[-1], flush=True)
+    if options.only != names:
+        return
+    head = (
+        "# Performance\n\n"
+        f"Measured {datetime.date.today()} by `make bench REFERENCE=/path/to/SeqBoat` on\n"
+        f"{machine(options.threads)}. Times are medians; memory is what a step needs at its peak on top of what\n"
+        "it finds, in a fresh process.\n"
+    )
+    PAGE.write_text("\n".join([head, *parts]), encoding="utf-8")
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
