@@ -9,6 +9,7 @@ from sma.modules.activations import activation_function
 from sma.modules.attention import AttentionFunction, attention_function, windowed_attention
 from sma.modules.chunk_attention import ChunkAttention, ChunkAttentionState
 from sma.modules.convolution import CausalConvolution
+from sma.modules.diagonal import DiagonalSSM
 from sma.modules.ema import MultiHeadEMA
 from sma.modules.experts import ExpertBank, MixtureOfExperts
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
@@ -32,6 +33,7 @@ from sma.modules.positions import (
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.s4d import S4D
 from sma.modules.selective import SelectiveSSM
+from sma.modules.ssm_sub_module import SSMSubModule
 from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "ChunkAttentionState",
     "DenseAttention",
     "DenseAttentionState",
+    "DiagonalSSM",
     "ExpertBank",
     "ExpertChoiceRouter",
     "FeedForward",
@@ -72,6 +75,7 @@ __all__ = [
     "RelativePosition",
     "Rotary",
     "RotaryBias",
+    "SSMSubModule",
     "ScaleNorm",
     "SelectiveSSM",
     "SigmoidRouter",

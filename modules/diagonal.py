@@ -48,6 +48,15 @@ class DiagonalSSM(SequenceModule):
 
     Raises:
         ValueError: if `d_model` or `truncation` is less than 1.
+
+    Example:
+        >>> class LeakySum(DiagonalSSM):
+        ...     def modes(self):
+        ...         return (Modes(torch.full((self.d_model, 1), 0.5).log(), torch.ones(self.d_model, 1)),)
+        >>> leaky = LeakySum(1)
+        >>> _ = nn.init.zeros_(leaky.omega)
+        >>> leaky(torch.tensor([[[1.0], [0.0], [1.0]]])).flatten().tolist()
+        [1.0, 0.5, 1.25]
     """
 
     def __init__(self, d_model: int, *, bidirectional: bool = False, truncation: int | None = None) -> None:
@@ -140,7 +149,7 @@ class DiagonalSSM(SequenceModule):
     def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes = self.modes()[0]
         growth = torch.expm1(modes.log_decay)  # where the decay itself would round to 1
-        hidden = state.hidden.to(modes.gain.dtype, copy=True)
+        hidden = state.hidden.to(modes.gain.dtype, copy=torch.is_grad_enabled())  # changed in place below
         outputs = [u[:, :0]]
         for t in range(u.shape[1]):
             real = None if mask is None else mask[:, t]
@@ -148,7 +157,9 @@ class DiagonalSSM(SequenceModule):
             if self.truncation is not None:
                 leaving = _exchange(state, u[:, t], real).to(u).unsqueeze(-1)
                 added = added - torch.exp(modes.log_decay * self.truncation) * leaving
-            advanced = hidden + torch.addcmul(added, growth, hidden)  # small terms first, or they are lost
+            advanced = torch.addcmul(added, growth, hidden).add_(
+                hidden
+            )  # small terms first, or they are lost
             hidden = advanced if real is None else torch.where(real[:, None, None], advanced, hidden)
             outputs.append((hidden * modes.gain).real.sum(-1).unsqueeze(1))
         state.hidden.copy_(hidden.detach())
