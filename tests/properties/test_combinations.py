@@ -93,6 +93,21 @@ def test_a_learned_router_that_activates_nothing(router, compaction):
         assert_zero(gradient, f"the gradient of {name} (property 6)")
 
 
+@pytest.mark.parametrize("sub_module", SUB_MODULES)
+@pytest.mark.parametrize("router", ROUTERS)
+def test_static_shapes_need_no_values(router, sub_module, monkeypatch):
+    """On the meta device nothing can wait for a value, nor mix in a tensor of another device."""
+    autocast = torch.autocast  # knows no meta device
+    monkeypatch.setattr(
+        torch, "autocast", lambda kind, **options: autocast("cpu" if kind == "meta" else kind, **options)
+    )
+    sub_modules = [SUB_MODULES[sub_module]() for _ in range(2)]
+    layer = SMA(ROUTERS[router](), sub_modules, compaction=CapacityCompaction(4)).to("meta")
+    x = torch.empty(2, 5, D, device="meta", requires_grad=True)
+    layer(x, torch.empty(2, 5, dtype=torch.bool, device="meta")).sum().backward()
+    assert x.grad.shape == x.shape
+
+
 def _check_steps(layer, x, layout, y):
     with torch.no_grad():
         state = layer.init_state(len(x), dtype=x.dtype)
