@@ -40,6 +40,7 @@ from sma.architectures.relatives import (
 from sma.architectures.routed_blocks import BlocksSpec, RoutedLayerSpec
 from sma.architectures.seqboat_layer import SeqBoat
 from sma.architectures.sequence_model import SequenceModel, SequenceModelSpec
+from sma.architectures.ssms import EMASpec, S4DSpec, SelectiveSSMSpec, SSMSubModuleSpec
 from sma.architectures.stacks import Stack, StackSpec
 from sma.architectures.transformers import TransformerOptions, local_attention, transformer
 
@@ -48,6 +49,7 @@ __all__ = [
     "BagEmbedding",
     "BagSpec",
     "BlocksSpec",
+    "EMASpec",
     "GraphConvolutionSpec",
     "GraphModel",
     "GraphModelSpec",
@@ -58,6 +60,9 @@ __all__ = [
     "Residual",
     "ResidualSpec",
     "RoutedLayerSpec",
+    "S4DSpec",
+    "SSMSubModuleSpec",
+    "SelectiveSSMSpec",
     "SeqBoat",
     "SeqBoatOptions",
     "SequenceModel",

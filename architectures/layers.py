@@ -25,23 +25,8 @@ from sma.architectures.families import (
     SubModuleSpec,
 )
 from sma.modules.activations import ActivationFunction
-from sma.modules.ema import MultiHeadEMA
 from sma.modules.fixed_routers import AlwaysActive
 from sma.modules.linear import linear
-
-
-@register
-class EMASpec(LayerSpec):
-    """Builds `MultiHeadEMA`."""
-
-    kind: Literal["ema"] = "ema"
-    d_state: Size = 16
-    bidirectional: bool = False
-    truncation: Size | None = None
-
-    def build(self, d_model: int) -> MultiHeadEMA:
-        """See `LayerSpec.build`."""
-        return MultiHeadEMA(d_model, **self.model_dump(exclude={"kind"}))
 
 
 @register

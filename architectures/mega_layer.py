@@ -6,8 +6,8 @@ from pydantic import model_validator
 
 from sma import OneOf, register
 from sma.architectures.families import BlockSpec, Dropout, LayerSpec, NormSpec, PositionSpec, Size
-from sma.architectures.layers import EMASpec
 from sma.architectures.norms import LayerNormSpec
+from sma.architectures.ssms import EMASpec
 from sma.architectures.sub_modules import RotarySpec
 from sma.modules.chunk_attention import ChunkAttention
 from sma.modules.mega import MegaAttention, RotaryBias

@@ -9,13 +9,14 @@ from sma.architectures.attention import DenseAttentionSpec
 from sma.architectures.blocks import ResidualSpec
 from sma.architectures.experts import MixtureOfExpertsSpec
 from sma.architectures.families import BlockSpec, LayerSpec, NormSpec
-from sma.architectures.layers import EMASpec, FeedForwardLayerSpec, LinearSpec, SMASpec
+from sma.architectures.layers import FeedForwardLayerSpec, LinearSpec, SMASpec
 from sma.architectures.norms import LayerNormSpec, NoNormSpec, RMSNormSpec
 from sma.architectures.presets import SeqBoatOptions, seqboat_block, sequence_model
 from sma.architectures.relatives import plain_residual
 from sma.architectures.routed_blocks import BlocksSpec
 from sma.architectures.routers import ExpertChoiceSpec, LatentConfiguratorSpec, TopKSpec
 from sma.architectures.sequence_model import SequenceModelSpec
+from sma.architectures.ssms import EMASpec
 from sma.architectures.stacks import StackSpec
 from sma.architectures.sub_modules import ConvolutionSpec, GatedFeedForwardSpec, GAUSpec
 

@@ -8,10 +8,11 @@ from sma.architectures.blocks import ResidualSpec
 from sma.architectures.embeddings import FeaturesSpec, TokensSpec
 from sma.architectures.families import EmbeddingSpec, HeadSpec, NormSpec, PositionSpec
 from sma.architectures.heads import ClassifierSpec, LanguageModelSpec
-from sma.architectures.layers import EMASpec, LinearSpec, SMASpec
+from sma.architectures.layers import LinearSpec, SMASpec
 from sma.architectures.norms import LayerNormSpec
 from sma.architectures.routers import LatentConfiguratorSpec
 from sma.architectures.sequence_model import SequenceModelSpec
+from sma.architectures.ssms import EMASpec
 from sma.architectures.sub_modules import GAUSpec, RotarySpec
 
 

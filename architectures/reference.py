@@ -30,7 +30,7 @@ class ReferenceLayer(SequenceModule):
         module: what the spec built.
 
     Example:
-        >>> from sma.architectures.layers import EMASpec
+        >>> from sma.architectures.ssms import EMASpec
         >>> spec = EMASpec(d_state=2)
         >>> ReferenceLayer(spec, spec.build(8))(torch.zeros(1, 3, 8)).shape
         torch.Size([1, 3, 8])

@@ -12,9 +12,10 @@ from torch import Tensor
 from sma import Spec
 from sma.architectures.blocks import ResidualSpec
 from sma.architectures.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
-from sma.architectures.layers import DenseSpec, EMASpec, FeedForwardLayerSpec, LinearSpec, SMASpec
+from sma.architectures.layers import DenseSpec, FeedForwardLayerSpec, LinearSpec, SMASpec
 from sma.architectures.norms import BatchNormSpec, LayerNormSpec, RMSNormSpec, ScaleNormSpec
 from sma.architectures.routers import LatentConfiguratorSpec
+from sma.architectures.ssms import EMASpec
 from sma.architectures.sub_modules import GAUSpec, LearnedBiasSpec, RankBiasSpec, RotarySpec, T5BiasSpec
 
 S = TypeVar("S", bound=Spec)

@@ -10,12 +10,13 @@ from typing_extensions import Unpack
 
 from sma.architectures.blocks import ResidualSpec
 from sma.architectures.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
-from sma.architectures.layers import EMASpec, FeedForwardLayerSpec, LinearSpec, SMASpec
+from sma.architectures.layers import FeedForwardLayerSpec, LinearSpec, SMASpec
 from sma.architectures.mega_layer import MegaSpec
 from sma.architectures.norms import LayerNormSpec
 from sma.architectures.presets import SeqBoatOptions, seqboat, seqboat_block, sequence_model
 from sma.architectures.routers import AlwaysActiveSpec
 from sma.architectures.sequence_model import SequenceModelSpec
+from sma.architectures.ssms import EMASpec
 from sma.architectures.sub_modules import LearnedBiasSpec
 
 

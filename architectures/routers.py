@@ -1,8 +1,8 @@
 """Specs of routers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from sma import OneOf, register
 from sma.architectures.families import Coefficient, Positive, Probability, RouterSpec, Size
@@ -13,10 +13,54 @@ from sma.modules import (
     GumbelRouter,
     LatentConfigurator,
     NeverActive,
+    Ramp,
     RandomRouter,
     SigmoidRouter,
     TopKRouter,
 )
+
+Number = TypeVar("Number")
+
+
+class RampSpec(BaseModel, Generic[Number]):
+    """Builds `Ramp`, a number that moves while training goes on.
+
+    Attributes:
+        start: its value at first.
+        end: its value at last.
+        over: the share of training that it takes to get there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    start: Number
+    end: Number
+    over: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+def _form(value: Any) -> str:
+    """Whether a field holds a ramp or a number, so that an error is about that alone."""
+    return "a-ramp" if isinstance(value, dict | RampSpec) else "a-number"
+
+
+def _form_or_list(value: Any) -> str:
+    return "a-list" if isinstance(value, list | tuple) else _form(value)
+
+
+PositiveRamp = Annotated[
+    Annotated[Positive, Tag("a-number")] | Annotated[RampSpec[Positive], Tag("a-ramp")],
+    Discriminator(_form),
+]
+ProbabilityRamp = Annotated[
+    Annotated[Probability, Tag("a-number")] | Annotated[RampSpec[Probability], Tag("a-ramp")],
+    Discriminator(_form),
+]
+ProbabilityRamps = Annotated[
+    Annotated[Probability, Tag("a-number")]
+    | Annotated[RampSpec[Probability], Tag("a-ramp")]
+    | Annotated[tuple[ProbabilityRamp, ...], Tag("a-list")],
+    Discriminator(_form_or_list),
+]
 
 
 @register
@@ -47,14 +91,18 @@ class SigmoidSpec(RouterSpec):
 
 @register
 class GumbelSpec(RouterSpec):
-    """Builds `GumbelRouter`."""
+    """Builds `GumbelRouter`.
+
+    Attributes:
+        temperature: of the relaxation: a number, or a ramp that anneals it.
+    """
 
     kind: Literal["gumbel"] = "gumbel"
-    temperature: Positive = 1.0
+    temperature: PositiveRamp = 1.0
 
     def build(self, d_model: int, n_modules: int) -> GumbelRouter:
         """See `RouterSpec.build`."""
-        return GumbelRouter(d_model, n_modules=n_modules, temperature=self.temperature)
+        return GumbelRouter(d_model, n_modules=n_modules, temperature=_ramp(self.temperature))
 
 
 @register
@@ -118,19 +166,21 @@ class ActivationBudgetSpec(RouterSpec):
 
     Attributes:
         router: the router.
-        rate: the share of elements that each sub-module should be activated by.
+        rate: the share of elements that each sub-module should be activated by; one for all, or a list of
+            one for each. A ramp moves it.
         coefficient: of the loss.
     """
 
     kind: Literal["activation_budget"] = "activation_budget"
     router: OneOf[RouterSpec]
-    rate: Probability
+    rate: ProbabilityRamps
     coefficient: Coefficient
 
     def build(self, d_model: int, n_modules: int) -> ActivationBudget:
         """See `RouterSpec.build`."""
         router = self.router.build(d_model, n_modules)
-        return ActivationBudget(router, rate=self.rate, coefficient=self.coefficient)
+        rate = tuple(map(_ramp, self.rate)) if isinstance(self.rate, tuple) else _ramp(self.rate)
+        return ActivationBudget(router, rate=rate, coefficient=self.coefficient)
 
 
 @register
@@ -166,3 +216,7 @@ class RandomSpec(RouterSpec):
     def build(self, d_model: int, n_modules: int) -> RandomRouter:
         """See `RouterSpec.build`."""
         return RandomRouter(n_modules, rate=self.rate, seed=self.seed)
+
+
+def _ramp(value: float | RampSpec[float]) -> float | Ramp:
+    return Ramp(value.start, value.end, value.over) if isinstance(value, RampSpec) else value

@@ -103,8 +103,8 @@ def main() -> None:
     head = (
         "# Performance\n\n"
         f"Measured {datetime.date.today()} by `make bench REFERENCE=/path/to/SeqBoat` on\n"
-        f"{machine(options.threads)}. Times are medians; memory is what a step needs at its peak on top of what\n"
-        "it finds, in a fresh process.\n"
+        f"{machine(options.threads)}. Times are medians; memory is what a step needs at its peak\n"
+        "on top of what it finds, in a fresh process.\n"
     )
     PAGE.write_text("\n".join([head, *parts]), encoding="utf-8")
     print(f"wrote {PAGE}")

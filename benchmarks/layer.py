@@ -2,8 +2,8 @@
 
     python benchmarks/layer.py [--reference /path/to/SeqBoat] [--threads 2] [--rounds 5]
 
-One training step (forward and backward), float32, the same weights and inputs on both sides; the router's bias
-is set so that the wanted share of elements activates attention.
+One training step (forward and backward), float32, the same weights and inputs on both sides; the router's
+bias is set so that the wanted share of elements activates attention.
 """
 
 import argparse
@@ -172,8 +172,10 @@ def against_published(folder: Path, threads: int, rounds: int, case: tuple, targ
     memory = {side: peak_memory(step, folder, threads, side, *case) for side in ("theirs", "ours")}
     theirs, ours = timings["theirs"].median, timings["ours"].median
     kind = f"{positions}, {'bidirectional' if bidirectional else 'causal'}, L {length} x B {n_rows}"
-    saved = f"{megabytes(memory['theirs'])} -> {megabytes(memory['ours'])}, 1/{memory['theirs'] / memory['ours']:.1f}"
-    return f"| {kind} | {share:.0%} | {theirs:.3f} s | {ours:.3f} s | {theirs / ours:.1f} x | {target} | {saved} |"
+    saved = f"{megabytes(memory['theirs'])} -> {megabytes(memory['ours'])}"
+    saved += f", 1/{memory['theirs'] / memory['ours']:.1f}"
+    times = f"{theirs:.3f} s | {ours:.3f} s | {theirs / ours:.1f} x"
+    return f"| {kind} | {share:.0%} | {times} | {target} | {saved} |"
 
 
 def activity(threads: int, rounds: int) -> list[str]:

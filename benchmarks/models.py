@@ -2,8 +2,8 @@
 
     python benchmarks/models.py [--threads 2] [--rounds 3]
 
-Four layers of the published LRA text shape (D 128, d_qk 64, d_hidden 256, W 128), one row, float32, causal. The
-routers of SeqBoat are set so that the wanted share of elements activates attention.
+Four layers of the published LRA text shape (D 128, d_qk 64, d_hidden 256, W 128), one row, float32, causal.
+The routers of SeqBoat are set so that the wanted share of elements activates attention.
 """
 
 import argparse

@@ -11,7 +11,11 @@ import yaml
 from sma.architectures import parse_spec
 
 FOLDER = Path(__file__).parents[1] / "examples"
-SPECS = [path for path in sorted(FOLDER.glob("*.yaml")) if yaml.safe_load(path.read_text())["kind"] == "sequence_model"]
+SPECS = [
+    path
+    for path in sorted(FOLDER.glob("*.yaml"))
+    if yaml.safe_load(path.read_text())["kind"] == "sequence_model"
+]
 SLOW = {"wordnet.py"}  # needs a Debian package, and minutes
 
 

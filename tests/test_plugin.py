@@ -96,7 +96,9 @@ def test_a_package_that_fails_to_import_is_named_and_the_rest_works(run, tmp_pat
     broken = _package(tmp_path, "broken", "1 / 0\n", "broken_kind = broken:Spec")
     answer = json.loads(run("-c", FIND.format(kind="broken_kind"), also=[broken]).stdout)
     assert "'broken', which fails to import (ZeroDivisionError" in answer
-    assert json.loads(run("-c", FIND.format(kind="memory_lookup"), also=[broken]).stdout) == "MemoryLookupSpec"
+    assert (
+        json.loads(run("-c", FIND.format(kind="memory_lookup"), also=[broken]).stdout) == "MemoryLookupSpec"
+    )
 
 
 def test_a_kind_whose_package_is_missing_lists_what_exists(run):

@@ -40,7 +40,9 @@ def test_weights_of_another_spec_are_named(model, tmp_path):
     save_model(model, tmp_path)
     other = seqboat(vocab_size=12, d_model=8, n_layers=2, d_qk=4, d_state=2, window=3)
     (tmp_path / SPEC_FILE).write_text(other.model_dump_json())
-    with pytest.raises(ValueError, match=r"another spec: embedding\.weight \(\(11, 8\) in the file, \(12, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"another spec: embedding\.weight \(\(11, 8\) in the file, \(12, 8\)"
+    ):
         load_model(tmp_path)
 
 

@@ -1,9 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from sma.architectures.layers import EMASpec
 from sma.architectures.mega_layer import MegaSpec, RotaryBiasSpec
 from sma.architectures.norms import ScaleNormSpec
+from sma.architectures.ssms import EMASpec
 from sma.architectures.sub_modules import LearnedBiasSpec, RankBiasSpec
 from sma.modules.positions import LearnedBias, RankBias
 from sma.testing import SpecContract

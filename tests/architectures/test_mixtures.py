@@ -26,7 +26,9 @@ def test_trains_a_step_saves_and_loads(name, tmp_path):
     tokens = torch.randint(11, (2, 12))
     with sma.record() as recording:
         logits = model(tokens)
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()) + sum(recording.losses.values())
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()) + sum(
+        recording.losses.values()
+    )
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     before = loss.item()
@@ -95,6 +97,10 @@ def test_every_subset_of_sub_modules_is_activated_by_some_element():
 
 class TestMixtureOfExpertsBlock(SequenceModuleContract):
     def make(self):
-        return mixtures.moe_seqboat(
-            d_model=self.d_model, n_layers=1, vocab_size=3, n_experts=3, d_qk=2, window=2
-        ).blocks[0].build(self.d_model)
+        return (
+            mixtures.moe_seqboat(
+                d_model=self.d_model, n_layers=1, vocab_size=3, n_experts=3, d_qk=2, window=2
+            )
+            .blocks[0]
+            .build(self.d_model)
+        )

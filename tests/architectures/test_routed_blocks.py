@@ -45,7 +45,10 @@ def test_a_routed_block_is_the_block_on_the_active_elements():
 
 def test_nested_sma_is_recorded_with_its_own_rate():
     outer = SMASpec.model_validate(
-        {"router": "sigmoid", "modules": [{"kind": "layer", "layer": INNER}, {"kind": "convolution", "kernel_size": 2}]}
+        {
+            "router": "sigmoid",
+            "modules": [{"kind": "layer", "layer": INNER}, {"kind": "convolution", "kernel_size": 2}],
+        }
     ).build(4)
     with sma.record(outer) as recording:
         outer(torch.randn(2, 9, 4))

@@ -35,7 +35,9 @@ def test_classifier_ignores_padding_and_batch_mates():
 
 def test_document_pairs():
     spec = seqboat(vocab_size=11, n_classes=2, **SMALL)
-    values = spec.model_dump() | {"head": {"kind": "classifier", "n_classes": 2, "n_documents": 2, "d_hidden": 4}}
+    values = spec.model_dump() | {
+        "head": {"kind": "classifier", "n_classes": 2, "n_documents": 2, "d_hidden": 4}
+    }
     model = SequenceModelSpec.model_validate(values).build().eval()
     first, second = torch.randint(11, (2, 9)), torch.randint(11, (2, 5))
     masks = (torch.arange(9) < torch.tensor([[9], [3]]), None)

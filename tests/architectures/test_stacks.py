@@ -24,7 +24,12 @@ class TestStackSpec(SpecContract):
 
 def test_a_pattern_repeats():
     spec = SequenceModelSpec.model_validate(
-        {"d_model": 4, "embedding": {"kind": "tokens", "vocab_size": 7}, "blocks": [PATTERN], "head": "language_model"}
+        {
+            "d_model": 4,
+            "embedding": {"kind": "tokens", "vocab_size": 7},
+            "blocks": [PATTERN],
+            "head": "language_model",
+        }
     )
     model = spec.build()
     assert [len(block.blocks) for block in model.blocks] == [4, 4]

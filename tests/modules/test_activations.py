@@ -8,6 +8,7 @@ from sma.modules.activations import activation_function
     ("name", "expected"),
     [
         ("gelu", lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2),
+        ("gelu_tanh", lambda x: x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2),
         ("identity", lambda x: x),
         ("relu", lambda x: x.clamp(min=0)),
         ("relu2", lambda x: x.clamp(min=0) ** 2),
@@ -22,5 +23,5 @@ def test_functions(name, expected):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'rleu'.*did you mean 'relu'.*gelu, identity, relu"):
+    with pytest.raises(ValueError, match=r"'rleu'.*did you mean 'relu'.*gelu, gelu_tanh, identity, relu"):
         activation_function("rleu")

@@ -189,6 +189,16 @@ def test_budget_is_evaluated_on_the_realised_rate():
     torch.testing.assert_close(routing.confidence, plain.confidence, equal_nan=True)
 
 
+def test_budget_with_a_rate_per_module():
+    targets = [0.1 + 0.2 * m for m in range(M)]
+    inner = make(LatentConfigurator)
+    x, mask = batch()
+    routing = ActivationBudget(inner, rate=targets, coefficient=2.0)(x, mask)
+    realised = routing.active[mask].double().mean(0).tolist()
+    expected = 2 * sum((rate - target) ** 2 for rate, target in zip(realised, targets, strict=True)) / M
+    assert routing.losses["activation_budget"].item() == pytest.approx(expected)
+
+
 def test_budget_is_differentiated_as_the_mean_confidence():
     inner = make(LatentConfigurator)
     router = ActivationBudget(inner, rate=0.3, coefficient=2.0)
@@ -249,6 +259,8 @@ def test_budget_keeps_the_other_losses_and_the_wrapped_direction():
         (lambda: GumbelRouter(D, temperature=-1.0), "temperature must be positive"),
         (lambda: LatentConfigurator(D, n_modules=0), "n_modules must be at least 1"),
         (lambda: ActivationBudget(AlwaysActive(1), rate=2.0, coefficient=1.0), r"rate.*2\.0"),
+        (lambda: ActivationBudget(AlwaysActive(2), rate=(0.5, -1.0), coefficient=1.0), r"rate.*-1\.0"),
+        (lambda: ActivationBudget(AlwaysActive(2), rate=(0.5,), coefficient=1.0), "1 entries.* 2 modules"),
         (lambda: ActivationBudget(AlwaysActive(1), rate=0.2, coefficient=-1.0), "coefficient"),
     ],
 )

@@ -27,6 +27,7 @@ EXAMPLES = {
         {"kind": "latent_configurator", "init_temperature_scale": 0.3},
         {"kind": "sigmoid", "threshold": 0.25},
         {"kind": "gumbel", "temperature": 0.5},
+        {"kind": "gumbel", "temperature": {"start": 2.0, "end": 0.5, "over": 0.7}},
         {"kind": "top_k", "top_k": 1, "normalize": False, "z_coefficient": 0.0, "jitter": 0.1},
         {"kind": "expert_choice", "capacity": 0.25, "softmax": True, "d_predictor": 3},
         {
@@ -34,6 +35,12 @@ EXAMPLES = {
             "router": {"kind": "random", "rate": 0.3},
             "rate": 0.2,
             "coefficient": 2.0,
+        },
+        {
+            "kind": "activation_budget",
+            "router": "gumbel",
+            "rate": [0.2, {"start": 1.0, "end": 0.1}, 0.3],
+            "coefficient": 1.0,
         },
         {"kind": "always"},
         {"kind": "never"},
@@ -48,6 +55,7 @@ EXAMPLES = {
         {"kind": "multi_head_attention", "n_heads": 2, "window": 3, "position": "rank"},
         {"kind": "blocks", "blocks": [RESIDUAL], "change_only": False},
         {"kind": "layer", "layer": SMA},
+        {"kind": "ssm", "ssm": {"kind": "s4d", "d_state": 4}},
         {"kind": "graph_convolution", "name": "GATv2Conv", "arguments": {"heads": 2}},
     ],
     families.CompactionSpec: [
@@ -73,6 +81,8 @@ EXAMPLES = {
     ],
     families.LayerSpec: [
         {"kind": "ema", "d_state": 3, "bidirectional": True, "truncation": 5},
+        {"kind": "s4d", "d_state": 4, "bidirectional": True, "step_max": 0.2},
+        {"kind": "selective_ssm", "d_state": 3, "d_head": 4, "kernel_size": 2},
         {"kind": "linear", "bias": False},
         {"kind": "feed_forward", "d_hidden": 6},
         {**SMA, "compaction": {"kind": "capacity", "capacity": 0.5}},

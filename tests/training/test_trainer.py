@@ -69,6 +69,32 @@ def test_a_resumed_run_is_the_same_bit_for_bit(make: Make, stop: int, optimizer:
     assert read_position(run).best_loss == read_position(whole_run).best_loss
 
 
+def test_a_resumed_run_has_the_same_schedules(make: Make) -> None:
+    model = _without_dropout(make)
+    model["blocks"][0]["branches"][1]["router"] = {
+        "kind": "activation_budget",
+        "router": {"kind": "gumbel", "temperature": {"start": 2.0, "end": 0.5, "over": 0.5}},
+        "rate": [{"start": 1.0, "end": 0.1}],
+        "coefficient": 1.0,
+    }
+    whole, whole_run = make(model=model)
+    whole.fit(whole_run)
+    first, run = make(model=model)
+    first.observer = StopAt(3)
+    first.fit(run)
+    again = Trainer(first.spec, first.task)
+    again.resume(run)
+    router = again.model.blocks[1].branches[1].router
+    assert float(router.router.temperature()) == pytest.approx(1.0)  # the third step began after 2 of 6
+    assert float(router.rates[0]()) == pytest.approx(0.7)
+    again.fit(run)
+    assert float(router.rates[0]()) == pytest.approx(0.25)
+    ours, theirs = again.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    rows = [row for row in exact_rows(run) if row["split"] == "training"]
+    assert rows == [row for row in exact_rows(whole_run) if row["split"] == "training"]
+
+
 def test_the_same_spec_gives_the_same_run(make: Make) -> None:
     runs = [make() for _ in range(2)]
     for trainer, run in runs:
