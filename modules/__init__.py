@@ -30,6 +30,7 @@ from sma.modules.positions import (
     Rotary,
     T5Bias,
 )
+from sma.modules.ramps import Ramp, Scheduled, set_progress
 from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.s4d import S4D
 from sma.modules.selective import SelectiveSSM
@@ -70,6 +71,7 @@ __all__ = [
     "Norm",
     "OffsetBias",
     "RMSNorm",
+    "Ramp",
     "RandomRouter",
     "RankBias",
     "RelativePosition",
@@ -77,6 +79,7 @@ __all__ = [
     "RotaryBias",
     "SSMSubModule",
     "ScaleNorm",
+    "Scheduled",
     "SelectiveSSM",
     "SigmoidRouter",
     "T5Bias",
@@ -86,5 +89,6 @@ __all__ = [
     "attention_function",
     "check_convolution",
     "named_convolution",
+    "set_progress",
     "windowed_attention",
 ]

@@ -1,6 +1,7 @@
 """Routers that decide for every element and module alone, and the budget that any router can be given."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from sma.modules.linear import linear
 from sma.modules.numerics import at_least_float32, zero_padding
+from sma.modules.ramps import Ramp, Scheduled
 from sma.routing import Router, Routing, mask_padding
 from sma.state import State
 
@@ -97,8 +99,8 @@ class GumbelRouter(Router):
     Args:
         d_model: D.
         n_modules: M.
-        temperature: of the relaxation; smaller is closer to a hard choice, with noisier gradients. The
-            attribute of that name may be annealed.
+        temperature: of the relaxation; smaller is closer to a hard choice, with noisier gradients. A `Ramp`
+            anneals it.
 
     Raises:
         ValueError: if `temperature` is not positive.
@@ -109,11 +111,11 @@ class GumbelRouter(Router):
         True
     """
 
-    def __init__(self, d_model: int, *, n_modules: int = 1, temperature: float = 1.0) -> None:
+    def __init__(self, d_model: int, *, n_modules: int = 1, temperature: float | Ramp = 1.0) -> None:
         super().__init__(n_modules)
-        if temperature <= 0:
+        self.temperature = Scheduled(temperature)
+        if min(self.temperature.extremes) <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
-        self.temperature = temperature
         self.projection = linear(d_model, n_modules)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
@@ -121,7 +123,7 @@ class GumbelRouter(Router):
         logits = project(self.projection, x, mask)
         if self.training:
             logits = logits + torch.rand_like(logits).logit()
-        soft = (logits / self.temperature).sigmoid()
+        soft = (logits / self.temperature()).sigmoid()
         active = mask_padding(logits > 0, mask)
         return Routing(active, active + (soft - soft.detach()))
 
@@ -129,7 +131,7 @@ class GumbelRouter(Router):
 class ActivationBudget(Router):
     r"""Any router, with a loss that draws its activation rates to a target.
 
-    $$ \text{activation\_budget} = \text{coefficient} \cdot \frac{1}{M} \sum_m (r_m - \text{rate})^2 $$
+    $$ \text{activation\_budget} = \text{coefficient} \cdot \frac{1}{M} \sum_m (r_m - \text{rate}_m)^2 $$
 
     where r is the realised share of the batch's real elements that activate module m. r counts decisions, so
     it has no gradient of its own: the loss is evaluated on it, and differentiated as if it were the mean
@@ -142,11 +144,12 @@ class ActivationBudget(Router):
 
     Args:
         router: the router.
-        rate: the target, in [0, 1].
+        rate: the target, in [0, 1]; one for all modules, or one for each. A `Ramp` moves it.
         coefficient: of the loss.
 
     Raises:
-        ValueError: if `rate` is not in [0, 1], or `coefficient` is negative.
+        ValueError: if a rate is not in [0, 1], if there are several but not one per module, or if
+            `coefficient` is negative.
 
     Example:
         >>> router = ActivationBudget(LatentConfigurator(16), rate=0.25, coefficient=1.0)
@@ -156,14 +159,23 @@ class ActivationBudget(Router):
         True
     """
 
-    def __init__(self, router: Router, *, rate: float, coefficient: float) -> None:
+    def __init__(
+        self, router: Router, *, rate: float | Ramp | Sequence[float | Ramp], coefficient: float
+    ) -> None:
         super().__init__(router.n_modules)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"rate is a share of the elements and must be in [0, 1], got {rate}")
+        each = tuple(rate) if isinstance(rate, Sequence) else (rate,)
+        if isinstance(rate, Sequence) and len(each) != self.n_modules:
+            raise ValueError(
+                f"rate has {len(each)} entries, but the router decides on {self.n_modules} modules; give one "
+                "rate for all, or one for each"
+            )
         if coefficient < 0:
             raise ValueError(f"coefficient must not be negative, got {coefficient}")
         self.router = router
-        self.rate = rate
+        targets = [Scheduled(value) for value in each]
+        if not all(0 <= value <= 1 for target in targets for value in target.extremes):
+            raise ValueError(f"rate is a share of the elements and must be in [0, 1], got {rate}")
+        self.rates = nn.ModuleList(targets)
         self.coefficient = coefficient
 
     @property
@@ -191,7 +203,9 @@ class ActivationBudget(Router):
         confidence = routing.confidence
         straight_through = routing.active + (confidence - confidence.detach())
         rates, n_real = mean_over_real(straight_through, mask)
-        return self.coefficient * ((rates - self.rate) ** 2).mean() * (n_real > 0)
+        each = torch.split(rates, 1) if len(self.rates) > 1 else (rates,)
+        excess = torch.cat([rate - target() for rate, target in zip(each, self.rates, strict=True)])
+        return self.coefficient * excess.square().mean() * (n_real > 0)
 
 
 def project(projection: nn.Linear, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import sma
+from sma.modules import set_progress
 from sma.training.checkpoints import Position, load_checkpoint, save_best, save_checkpoint
 from sma.training.config import TrainSpec
 from sma.training.errors import RunError
@@ -119,7 +120,9 @@ class Trainer:
         return "interrupted" if interrupt.requested else None
 
     def _step(self, run: Run) -> None:
-        rate = self._learning_rate()
+        planned = self._planned_progress()
+        rate = self.spec.learning_rate * self.spec.schedule.factor(self.position.step, planned)
+        set_progress(self.model, planned)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
@@ -159,14 +162,12 @@ class Trainer:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
-    def _learning_rate(self) -> float:
-        step, elapsed = self.position.step, self.position.elapsed
+    def _planned_progress(self) -> float:
+        """What schedules follow: where there is a number of steps it alone, so that runs can be repeated."""
         if self.spec.steps is not None:
-            progress = step / self.spec.steps
-        else:
-            assert self.spec.time_limit is not None  # the spec checks it
-            progress = elapsed / self.spec.time_limit
-        return self.spec.learning_rate * self.spec.schedule.factor(step, progress)
+            return self.position.step / self.spec.steps
+        assert self.spec.time_limit is not None  # the spec checks it
+        return self.position.elapsed / self.spec.time_limit
 
     def _check_finite(self, run: Run, loss: float, norm: float, rate: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
