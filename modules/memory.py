@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sma.elements import Elements
 from sma.modules.attention import AttentionFunction, query_divisor, windowed_attention
@@ -84,25 +85,43 @@ class WorkingMemory(State):
         n_rows, size = self.position.shape
         owner = _owner(elements)
         count = self.count[owner]
-        for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
-            old = buffer[owner, count % size]
-            keep = elements.valid.view(-1, *[1] * (new.dim() - 1))
-            buffer[owner, count % size] = torch.where(keep, new.to(old), old)
-        keys, values, position = (
-            buffer if len(owner) == n_rows else buffer[owner]  # one slot for every row: nothing to gather
-            for buffer in (self.keys, self.values, self.position)
-        )
-        age = (count.unsqueeze(1) - torch.arange(size, device=count.device)) % size
-        divisor = query_divisor(elements, q.shape[-1], size - 1, bidirectional=False, function=function)
-        dtype = at_least_float32(q.dtype)
-        scores = (_heads_first(keys).to(dtype) @ (q / divisor).to(dtype).unsqueeze(-1)).squeeze(-1)
-        added = torch.zeros(age.shape, dtype=dtype, device=age.device)
-        if bias is not None:
-            added = bias(-age if bias.by_rank else position - elements.position.unsqueeze(1)).to(dtype)
-        added = added.masked_fill(age > count.unsqueeze(1), -torch.inf)
-        weights = function.weights(scores + added.view(len(age), *[1] * (scores.dim() - 2), size))
+        self._write(owner * size + count % size, k, v, elements)
         self.count.index_add_(0, owner, elements.valid.long())
-        return (weights.unsqueeze(-2) @ _heads_first(values).to(dtype)).squeeze(-2).to(v.dtype)
+        age = (count.unsqueeze(1) - torch.arange(size, device=count.device)) % size
+        dtype = at_least_float32(q.dtype)
+        keys = self.keys if len(owner) == n_rows else self.keys.index_select(0, owner)
+        divisor = query_divisor(elements, q.shape[-1], size - 1, bidirectional=False, function=function)
+        scores = (keys.movedim(1, -2).to(dtype) @ (q / divisor).to(dtype).unsqueeze(-1)).squeeze(-1)
+        spread = (len(age), *[1] * (scores.dim() - 2), size)  # over the heads, if there are several
+        if bias is not None:
+            offset = -age if bias.by_rank else self.position[owner] - elements.position.unsqueeze(1)
+            scores = scores + bias(offset).to(dtype).view(spread)
+        scores = scores.masked_fill((age > count.unsqueeze(1)).view(spread), -torch.inf)
+        weights = function.weights(scores)
+        return self._weighted_values(weights, owner).to(v.dtype)
+
+    def _write(self, slot: Tensor, k: Tensor, v: Tensor, elements: Elements) -> None:
+        """Put one element per row into its slot; where there is none, nothing changes."""
+        valid = elements.valid
+        for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
+            flat = buffer.view(-1, *buffer.shape[2:])
+            keep = valid.view(-1, *[1] * (new.dim() - 1))
+            flat.index_copy_(0, slot, torch.where(keep, new.to(buffer.dtype), flat.index_select(0, slot)))
+
+    def _weighted_values(self, weights: Tensor, owner: Tensor) -> Tensor:
+        """Sums of the values of row `owner (T,)` by `weights (T, W + 1)` or `(T, H, W + 1)`.
+
+        The values are read where they are: copying those of the rows that activate takes longer than the sum.
+        """
+        table = self.values.view(-1, self.values.shape[-1]).to(weights.dtype)
+        size = self.values.shape[1]
+        place = owner.unsqueeze(1) * size + torch.arange(size, device=owner.device)
+        if weights.dim() == 3:
+            n_heads = weights.shape[1]
+            place = place.unsqueeze(1) * n_heads + torch.arange(n_heads, device=owner.device).unsqueeze(1)
+        weights, place = weights.reshape(-1, size), place.view(-1, size)
+        y = F.embedding_bag(place, table, per_sample_weights=weights, mode="sum")
+        return y.view(len(owner), *self.values.shape[2:])
 
     def _attend_many(
         self,
@@ -167,8 +186,3 @@ def _owner(elements: Elements) -> Tensor:
     """`(T,)`; the row that every slot belongs to, a padding slot too."""
     slots = torch.arange(len(elements.row), device=elements.row.device)
     return torch.searchsorted(elements.ptr, slots, right=True) - 1
-
-
-def _heads_first(buffer: Tensor) -> Tensor:
-    """(T, W + 1, d) as it is, (T, W + 1, H, d) -> (T, H, W + 1, d)."""
-    return buffer.movedim(1, -2)
