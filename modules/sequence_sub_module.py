@@ -70,7 +70,7 @@ class SequenceSubModule(SubModule):
 
 
 def _rows(elements: Elements, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The elements of R rows, `(R, longest, D)`, with a mask, and each slot's place there (the last: none)."""
+    """The elements of R rows, `(R, longest, D)`, with a mask, and each slot's place there (last: none)."""
     longest = int(elements.ptr.diff().max()) if elements.n_rows else 0
     n_slots = len(which) * longest
     place = elements.row.new_zeros(elements.n_rows).index_copy(
