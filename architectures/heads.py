@@ -135,6 +135,10 @@ class LanguageModelHead(nn.Module):
         """`(B, L, D) -> (B, L, V)`."""
         return nn.functional.linear(x, self.weight)
 
+    def flops(self, n: int) -> int:
+        """Floating-point operations for `n` elements; a multiply-add counts as 2."""
+        return 2 * n * self.weight.numel()
+
 
 @register
 class ClassifierSpec(HeadSpec):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from sma import SMA, PerElement, Pointwise, SequenceModule, SubModule
+from sma.architectures.heads import LanguageModelHead
+from sma.modules import MixtureOfExperts
 
 N = 1024
 """Elements that the cost of attention is averaged over."""
@@ -55,11 +57,16 @@ def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
         for i, sub_module in enumerate(module.sub_modules):
             parts.append(_part(f"{name}.sub_modules.{i}", sub_module, seen, routed=True))
         return parts
-    if any(isinstance(inner, SMA | nn.ModuleList) for inner in module.modules()):
+    if isinstance(module, MixtureOfExperts):
+        n_active = getattr(module.router, "top_k", module.bank.n_experts)
+        bank = _part(f"{name}.bank", module.bank, seen, routed=True)
+        cost = n_active * module.bank.flops(N) / N
+        return [*_walk(f"{name}.router", module.router, seen), replace(bank, flops=cost)]
+    if any(isinstance(inner, SMA | MixtureOfExperts | nn.ModuleList) for inner in module.modules()):
         children = module.named_children()
         return [part for key, child in children for part in _walk(f"{name}.{key}", child, seen)]
     part = _part(name, module, seen)
-    return [part] if part.parameters else []
+    return [part] if part.parameters or part.flops else []
 
 
 def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
@@ -81,7 +88,7 @@ def _part(name: str, module: nn.Module, seen: set[int], *, routed: bool = False)
 
 
 def _flops(module: nn.Module) -> float | None:
-    if isinstance(module, SubModule | SequenceModule):
+    if isinstance(module, SubModule | SequenceModule | LanguageModelHead):
         try:
             return module.flops(N) / N
         except NotImplementedError:

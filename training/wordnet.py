@@ -1,4 +1,4 @@
-"""WordNet as a graph: synsets, the words that describe them, the pointers between them, 45 lexical classes."""
+"""WordNet as a graph: synsets, their words, the pointers between them, 45 lexical classes."""
 
 import hashlib
 import re

@@ -1,0 +1,58 @@
+"""The family of architectures as a table: rewrites the one in docs/architectures.md.
+
+    python benchmarks/family.py
+
+All with D 128, four layers, a vocabulary of 256 and otherwise default sizes, as in examples/*.yaml.
+"""
+
+from pathlib import Path
+
+import sma.architectures
+from sma.architectures.sequence_model import SequenceModel
+from sma.training.description import Part, describe
+
+PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+SIZES = {"d_model": 128, "n_layers": 4, "vocab_size": 256}
+ROUTED = {
+    "seqboat": "attention, per element",
+    "seqboat_full": "attention, per element, without a window",
+    "gau_always": "nothing: every element attends",
+    "ssm_only": "nothing: no attention",
+    "mega": "nothing: every element attends to the whole row",
+    "mega_chunk": "nothing: every element attends to its chunk",
+    "transformer": "nothing: every element attends to the whole row",
+    "local_attention": "nothing: every element attends to a window",
+    "mixture_of_depths": "every other block: an eighth of the elements passes through it",
+    "switch": "one of 8 feed-forwards",
+    "mixtral_like": "2 of 8 gated feed-forwards",
+    "moe_seqboat": "attention, per element; 2 of 8 gated feed-forwards",
+    "sma_all": "attention, a feed-forward and a convolution, in any combination",
+}
+BEGIN, END = "<!-- table begins -->", "<!-- table ends -->"
+
+
+def operations(parts: list[Part], *, routed: bool) -> float:
+    return sum((part.flops or 0) * part.count for part in parts if part.routed is routed)
+
+
+def row(name: str) -> str:
+    model: SequenceModel = getattr(sma.architectures, name)(**SIZES).build()
+    parts = describe(model)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    always, routed = operations(parts, routed=False), operations(parts, routed=True)
+    return f"| `{name}` | {n_parameters:,} | {always:,.0f} | {always + routed:,.0f} | {ROUTED[name]} |"
+
+
+def main() -> None:
+    head = [
+        "| preset | parameters | operations, nothing active | everything active | what is routed |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    table = "\n".join([*head, *map(row, ROUTED)])
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
