@@ -66,6 +66,6 @@ class BagSpec(EmbeddingSpec):
             d_model,
             vocab_size=self.vocab_size,
             sinusoid=self.sinusoid,
-            norm=self.norm and self.norm.build(d_model),
+            norm=None if self.norm is None else self.norm.build(d_model),
             dropout=self.dropout,
         )
