@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 import sma
+from sma.plots import ActivationMap, draw_images, legend_html
 from sma.training.evaluation import Evaluation, evaluating
-from sma.training.plots import draw_confusion, draw_digits, legend_html
+from sma.training.plots import draw_confusion, to_png
 from sma.training.report import Image, Section
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def digits_sections(task: "DigitsTask", model: nn.Module, test: Evaluation) -> list[Section]:
     """The confusion matrix, and two test images of each digit with their activation counts."""
     images, labels = task.splits["test"]
-    answers, counts, highest = read_digits(model, images)
+    answers, found = read_digits(model, images)
+    highest = found[0].highest
     matrix = torch.zeros(task.n_classes, task.n_classes, dtype=torch.long)
     matrix.index_put_((labels, answers), torch.ones_like(labels), accumulate=True)
     wrong = int((answers != labels).sum())
@@ -28,13 +30,8 @@ def digits_sections(task: "DigitsTask", model: nn.Module, test: Evaluation) -> l
         f"{int(labels[i])}" if answers[i] == labels[i] else f"{int(labels[i])} as {int(answers[i])}"
         for i in shown
     ]
-    tinted = draw_digits(
-        [pictures[i].tolist() for i in shown],
-        [counts[i].view(side, side).tolist() for i in shown],
-        titles,
-        highest,
-    )
-    mean = counts.float().mean() / highest
+    tinted = draw_images(pictures[shown], [found[i] for i in shown], titles=titles)
+    mean = sum(int(each.counts.sum()) for each in found) / (images.numel() * highest)
     return [
         Section(
             "Confusions",
@@ -52,18 +49,16 @@ def digits_sections(task: "DigitsTask", model: nn.Module, test: Evaluation) -> l
             f"<p>Test images, and below each one how many of {highest} layers activated their attention on "
             f"each pixel: white for none, darkest for all. On average {mean:.0%} did.</p>"
             f"{legend_html(highest)}",
-            [Image("tinted_digits.png", "Two test images of each digit", tinted)],
+            [Image("tinted_digits.png", "Two test images of each digit", to_png(tinted))],
         ),
     ]
 
 
-def read_digits(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """The model's answers, how many sub-modules activated on each pixel, and how many there are."""
+def read_digits(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, list[ActivationMap]]:
+    """The model's answers, and what the pixels of each image activated."""
     like = next(model.parameters())
     with evaluating(model), torch.no_grad(), sma.record() as recording:
         answers = model(images.unsqueeze(-1).to(like)).argmax(-1).cpu()
-    layers = [layer.routing.active for layer in recording.layers]
-    if not layers:
-        return answers, torch.zeros(images.shape, dtype=torch.long), 1
-    active = torch.cat(layers, -1).cpu()
-    return answers, active.sum(-1), active.shape[-1]
+    if not recording.layers:
+        return answers, [ActivationMap.none(images.shape[1])] * len(images)
+    return answers, [ActivationMap.of(recording, i) for i in range(len(images))]

@@ -9,7 +9,6 @@ import torch
 
 import sma
 from sma.training import Run, TrainSpec
-from sma.training.plots import tint
 from sma.training.report import duration
 from sma.training.run_training import train
 from sma.training.text import TextFile
@@ -36,7 +35,7 @@ def test_a_text_run_reports_everything(values: dict[str, Any], tmp_path: Any) ->
         f"{results['parameters']:,}",
         f"{results['test']['bits']:.3f} bits per byte",
         "xz -9e of the test bytes alone",
-        "layers that activated",
+        "sub-modules activated",
         "kind: text_files",
     ):
         assert text in page, text
@@ -58,29 +57,20 @@ def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
 def test_excerpts_show_the_file_and_the_activations(make: Make) -> None:
     trainer, _ = make()
     content = "".join(f"naïve line {i}\n" for i in range(100)).encode()
-    lines, highest = excerpt(TextFile("a.txt", content), trainer.model)
-    assert highest == 2
-    text = "".join("\n" if c == "\u21b5" else c for line in lines for c, _ in line)
+    texts, found = excerpt(TextFile("a.txt", content), trainer.model)
+    assert found.names == ("layer 1", "layer 2")
+    text = "".join(texts)
     assert text in content.decode()
     active = activations(trainer.model, content)
-    start = content.index(text.encode())
-    place = start
-    for line in lines:
-        for character, which in line:
-            assert [i - 1 for i in which] == active[place].nonzero().flatten().tolist()
-            place += 1 if character == "\u21b5" else len(character.encode())
+    place = content.index(text.encode())
+    for character, activated in zip(texts, found.active, strict=True):
+        assert torch.equal(activated, active.active[place])
+        place += len(character.encode())
 
 
 def test_bytes_that_are_no_text_are_shown_one_by_one() -> None:
     assert characters("aé".encode()) == [("a", 1), ("é", 2)]
     assert [size for _, size in characters(b"a\xff\xfe")] == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("share", "color"), [(0, "#ffffff"), (1, "#37ac97"), (2, "#37ac97"), (0.5, "#a7e0d3")]
-)
-def test_tints(share: float, color: str) -> None:
-    assert tint(share) == color
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (59.7, "1 min 0 s"), (3700, "1 h 1 min")])

@@ -1,0 +1,96 @@
+"""What some elements activated, cut out of a recording: what pictures of it are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sma.recording import Recording
+
+
+@dataclass(frozen=True)
+class ActivationMap:
+    """Which sub-modules, of all layers, some elements activated.
+
+    Attributes:
+        active: `(n, C)` bool; for each element and sub-module.
+        names: C; what the sub-modules are called.
+
+    Raises:
+        ValueError: if `active` is not a bool matrix with one column per name.
+
+    Example:
+        >>> found = ActivationMap(torch.tensor([[True, True], [False, True]]), ("layer 1", "layer 2"))
+        >>> found.counts.tolist(), found[1:].active.tolist()
+        ([2, 1], [[False, True]])
+    """
+
+    active: Tensor
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.active.shape)
+        if self.active.dtype != torch.bool or len(shape) != 2 or shape[1] != len(self.names):
+            raise ValueError(
+                f"active must be a bool tensor (elements, {len(self.names)}), a column per name; "
+                f"got {self.active.dtype} {shape}"
+            )
+
+    @classmethod
+    def of(cls, recording: Recording, row: int = 0) -> "ActivationMap":
+        """What the real elements of a row activated in every layer of a recording.
+
+        Raises:
+            ValueError: if nothing was recorded, if there is no such row, or if the layers did not see the
+                same elements.
+        """
+        if not recording.layers:
+            raise ValueError("the recording is empty; run a model with SMA layers inside `with sma.record()`")
+        masks = [layer.mask for layer in recording.layers]
+        if not all(torch.equal(mask, masks[0]) for mask in masks):
+            shapes = ", ".join(str(tuple(mask.shape)) for mask in masks)
+            raise ValueError(
+                f"the layers saw different elements (masks of {shapes}); record one call of one model, or "
+                "draw a Recording of some of the layers"
+            )
+        if not -len(masks[0]) <= row < len(masks[0]):
+            raise ValueError(f"row={row}, but the recording has {len(masks[0])} rows")
+        active = [layer.routing.active[row, masks[0][row]] for layer in recording.layers]
+        return cls(torch.cat(active, -1).cpu(), sub_module_names([part.shape[-1] for part in active]))
+
+    @classmethod
+    def none(cls, n: int) -> "ActivationMap":
+        """That of n elements in a model without sub-modules to activate."""
+        return cls(torch.zeros(n, 0, dtype=torch.bool), ())
+
+    @property
+    def counts(self) -> Tensor:
+        """`(n,)` long: how many sub-modules each element activated."""
+        return self.active.sum(-1)
+
+    @property
+    def highest(self) -> int:
+        """How many there are to activate, and at least 1."""
+        return max(len(self.names), 1)
+
+    def __len__(self) -> int:
+        return len(self.active)
+
+    def __getitem__(self, elements: slice | Tensor | list[int]) -> "ActivationMap":
+        """Those of some elements."""
+        return ActivationMap(self.active[elements], self.names)
+
+
+def sub_module_names(widths: Sequence[int]) -> tuple[str, ...]:
+    """What the sub-modules of layers with this many are called.
+
+    Example:
+        >>> sub_module_names([1, 2])
+        ('layer 1', 'layer 2, module 1', 'layer 2, module 2')
+    """
+    return tuple(
+        f"layer {i}" if width == 1 else f"layer {i}, module {m}"
+        for i, width in enumerate(widths, 1)
+        for m in range(1, width + 1)
+    )

@@ -1,0 +1,313 @@
+"""Pictures of what a recording shows: text, images, layers over positions, and graphs, tinted by activation.
+
+    from sma import plots
+    plots.draw_text(text, recording).savefig("text.png")
+
+Figures are matplotlib's, made without pyplot, so that nothing is shown or kept by itself.
+"""
+
+import html
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sma.activation_map import ActivationMap
+from sma.edges import Edges
+from sma.recording import Recording
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "ActivationMap",
+    "draw_graph",
+    "draw_images",
+    "draw_layers",
+    "draw_text",
+    "legend_html",
+    "text_html",
+    "tint",
+]
+
+INK = "#1f2933"
+FAINT = "#9aa5b1"
+LINE = "#e4e7eb"
+TINTS = ("#ffffff", "#d9f2ec", "#a7e0d3", "#6ec9b7", "#37ac97")
+NEWLINE = "\u21b5"
+"""What a line break is shown as, since it can be activated like any other character."""
+
+
+def tint(share: float) -> str:
+    """The background colour of an element that activated this share of all sub-modules; white for none."""
+    place = min(max(share, 0.0), 1.0) * (len(TINTS) - 1)
+    low = min(int(place), len(TINTS) - 2)
+    ends = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in TINTS[low : low + 2]]
+    mixed = (round(a + (b - a) * (place - low)) for a, b in zip(*ends, strict=True))
+    return "#" + "".join(f"{value:02x}" for value in mixed)
+
+
+def legend_html(highest: int) -> str:
+    """The tints of 0 to `highest` activations, as HTML."""
+    style = f"color:{INK};padding:0 .6em;background:"
+    cells = "".join(f'<span style="{style}{tint(n / highest)}">{n}</span>' for n in _ticks(highest))
+    return f"<p class=legend>sub-modules activated: {cells}</p>"
+
+
+def text_html(texts: Sequence[str], activations: Recording | ActivationMap, *, row: int = 0) -> str:
+    """Text in which every element is tinted by how many sub-modules it activated, as HTML.
+
+    In a notebook, `IPython.display.HTML` shows it. The pointer over an element says which ones.
+
+    Args:
+        texts: the text of each element: a string has one character each, a list of tokens one token.
+        activations: of these elements, or a recording.
+        row: of the recording.
+
+    Raises:
+        ValueError: if there are more or fewer texts than elements.
+
+    Example:
+        >>> text_html("ab", ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)))
+        '<pre class=tinted ...><span style="background:#37ac97" title="layer 1">a</span>b</pre>'
+    """
+    found = _activations(activations, row)
+    _check_length("texts", len(texts), found)
+    sets = [tuple(active.nonzero().flatten().tolist()) for active in found.active]
+    parts = []
+    for active, run in groupby(zip(texts, sets, strict=True), key=lambda pair: pair[1]):
+        text = html.escape("".join(text for text, _ in run)).replace("\n", f"{NEWLINE}\n")
+        if active:
+            names = "; ".join(found.names[m] for m in active)
+            color = tint(len(active) / found.highest)
+            text = f'<span style="background:{color}" title="{html.escape(names)}">{text}</span>'
+        parts.append(text)
+    return f'<pre class=tinted style="color:{INK};background:{TINTS[0]}">{"".join(parts)}</pre>'
+
+
+def draw_text(
+    texts: Sequence[str], activations: Recording | ActivationMap, *, row: int = 0, columns: int = 100
+) -> "Figure":
+    """Text on a grid, every element on a background that says how many sub-modules it activated.
+
+    Args:
+        texts: the text of each element: a string has one character each, a list of tokens one token.
+        activations: of these elements, or a recording.
+        row: of the recording.
+        columns: characters per line; longer lines are wrapped.
+
+    Raises:
+        ValueError: if there are more or fewer texts than elements.
+
+    Example:
+        >>> draw_text("ab", ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)))
+        <Figure size ...>
+    """
+    from matplotlib.figure import Figure
+
+    found = _activations(activations, row)
+    _check_length("texts", len(texts), found)
+    cells = list(_cells(texts, found.counts.tolist(), columns))
+    n_lines = cells[-1][0] + 1 if cells else 0
+    width = max([column + 1 for _, column, _, _ in cells] + [24 + 4 * (min(found.highest, 10) + 1)])
+    size, aspect = 9.0, 0.602  # DejaVu Sans Mono: a character is this wide for its height
+    figure = Figure(figsize=(width * size * aspect / 72, (n_lines + 2.5) * size * 1.35 / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(n_lines + 2.5, 0))
+    axes.axis("off")
+    style: dict[str, Any] = {"size": size, "color": INK, "family": "monospace"}
+    for line, column, character, count in cells:
+        if count:
+            _cell(axes, column, line, tint(count / found.highest))
+        if not character.isspace():
+            axes.text(column + 0.5, line + 0.72, character, ha="center", **style)
+    axes.text(0, n_lines + 1.72, "sub-modules activated:", **style)
+    for i, count in enumerate(_ticks(found.highest)):
+        _cell(axes, 24 + 4 * i, n_lines + 1, tint(count / found.highest), width=3, edge=FAINT)
+        axes.text(25.5 + 4 * i, n_lines + 1.72, str(count), ha="center", **style)
+    return figure
+
+
+def draw_images(
+    images: Tensor,
+    activations: Recording | Sequence[ActivationMap],
+    *,
+    titles: Sequence[str] | None = None,
+    columns: int = 10,
+) -> "Figure":
+    """Images, and below each how many sub-modules its pixels activated.
+
+    Args:
+        images: `(n, H, W)`, high is dark, or `(n, H, W, 3)` in colour, in [0, 1]; an element per pixel,
+            row after row.
+        activations: of each image, or a recording whose first n rows they are.
+        titles: above the images.
+        columns: images side by side.
+
+    Raises:
+        ValueError: if the number of images, titles or pixels does not fit.
+
+    Example:
+        >>> active = torch.rand(6, 1) > 0.5
+        >>> draw_images(torch.rand(1, 2, 3), [ActivationMap(active, ("layer 1",))], titles=["noise"])
+        <Figure size ...>
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    if images.dim() != 3 and (images.dim() != 4 or images.shape[-1] != 3):
+        raise ValueError(f"images must be (n, H, W) or (n, H, W, 3), got {tuple(images.shape)}")
+    if isinstance(activations, Recording):
+        activations = [ActivationMap.of(activations, i) for i in range(len(images))]
+    for name, n in (("activations", len(activations)), ("titles", len(images if titles is None else titles))):
+        if n != len(images):
+            raise ValueError(f"there are {len(images)} images, but {n} {name}; give one for each")
+    n_across, n_bands = max(min(columns, len(images)), 1), max(-(-len(images) // columns), 1)
+    figure = Figure(figsize=(n_across, n_bands * 2.35))
+    heights = {"height_ratios": [1, 1, 0.3] * n_bands, "hspace": 0.05}
+    grid = figure.subplots(3 * n_bands, n_across, squeeze=False, gridspec_kw=heights)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    tints = LinearSegmentedColormap.from_list("tints", TINTS)
+    for i, (image, shown) in enumerate(zip(images.detach().cpu().float(), activations, strict=True)):
+        _check_length("pixels", image.shape[0] * image.shape[1], shown)
+        above, below = (grid[3 * (i // columns) + part][i % columns] for part in (0, 1))
+        above.imshow(image.numpy(), cmap="gray_r")
+        below.imshow(shown.counts.view(image.shape[:2]).numpy(), cmap=tints, vmin=0, vmax=shown.highest)
+        for axes in (above, below):
+            axes.spines[:].set(visible=True, color=LINE)
+        if titles is not None:
+            above.set_title(titles[i], size=8, color=INK, pad=3)
+    return figure
+
+
+def draw_layers(activations: Recording | ActivationMap, *, row: int = 0) -> "Figure":
+    """A heat map of sub-modules over positions: dark where an element activated one.
+
+    Args:
+        activations: or a recording.
+        row: of the recording.
+
+    Example:
+        >>> draw_layers(ActivationMap(torch.rand(50, 2) > 0.5, ("layer 1", "layer 2")))
+        <Figure size ...>
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
+    found = _activations(activations, row)
+    figure = Figure(figsize=(8, 0.8 + 0.28 * len(found.names)))
+    axes = figure.add_subplot()
+    shape = {"xlim": (0, max(len(found), 1)), "ylim": (found.highest, 0)}
+    if found.active.numel():
+        extent = (0, len(found), len(found.names), 0)
+        colors = ListedColormap([TINTS[0], TINTS[-1]])
+        axes.imshow(found.active.T.numpy(), cmap=colors, vmin=0, vmax=1, aspect="auto", extent=extent)
+    axes.set(xlabel="position", **shape)
+    rates = found.active.float().mean(0).tolist() if len(found) else [0.0] * len(found.names)
+    labels = [f"{name}: {rate:.0%}" for name, rate in zip(found.names, rates, strict=True)]
+    axes.set_yticks([m + 0.5 for m in range(len(labels))], labels)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.spines[:].set_color(FAINT)
+    return figure
+
+
+def draw_graph(
+    edges: Edges | Tensor,
+    activations: Recording | ActivationMap,
+    *,
+    row: int = 0,
+    positions: Tensor | None = None,
+) -> "Figure":
+    """A graph whose nodes are tinted by how many sub-modules they activated.
+
+    Args:
+        edges: between the nodes of this graph, numbered from 0; `Edges`, or an `edge_index (2, E)`.
+        activations: of the nodes, or a recording.
+        row: of the recording: the number of the graph in its batch.
+        positions: `(n, 2)`; where the nodes are. None: networkx's spring layout.
+
+    Raises:
+        ValueError: if edges or positions do not fit the nodes.
+
+    Example:
+        >>> nodes = ActivationMap(torch.tensor([[True], [False], [True]]), ("layer 1",))
+        >>> draw_graph(torch.tensor([[0, 1], [1, 2]]), nodes)
+        <Figure size ...>
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    found = _activations(activations, row)
+    index = (edges.index if isinstance(edges, Edges) else edges).cpu()
+    if index.dim() != 2 or len(index) != 2:
+        raise ValueError(f"edges must be (2, E), got {tuple(index.shape)}")
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(found):
+        raise ValueError(
+            f"edges join nodes {int(index.min())} to {int(index.max())}, but there are {len(found)} nodes, "
+            "numbered from 0; give the edges of one graph"
+        )
+    places = _layout(index, len(found)) if positions is None else positions.detach().cpu().float()
+    if places.shape != (len(found), 2):
+        raise ValueError(f"positions must be ({len(found)}, 2), got {tuple(places.shape)}")
+    figure = Figure(figsize=(6, 6))
+    axes = figure.add_subplot()
+    axes.axis("off")
+    axes.add_collection(LineCollection(list(places[index.T].numpy()), colors=FAINT, lw=0.7, zorder=1))
+    colors = [tint(count / found.highest) for count in found.counts.tolist()]
+    size = max(12.0, min(200.0, 6000 / max(len(found), 1)))
+    x, y = places.T.numpy()
+    axes.scatter(x, y, s=size, c=colors, edgecolors=INK, linewidths=0.7, zorder=2)
+    for count in _ticks(found.highest):
+        axes.scatter([], [], c=tint(count / found.highest), edgecolors=INK, linewidths=0.7, label=str(count))
+    axes.legend(title="sub-modules activated", frameon=False, fontsize=9, ncols=11, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.margins(0.1)
+    return figure
+
+
+def _activations(source: Recording | ActivationMap, row: int) -> ActivationMap:
+    return ActivationMap.of(source, row) if isinstance(source, Recording) else source
+
+
+def _check_length(what: str, n: int, activations: ActivationMap) -> None:
+    if n != len(activations):
+        raise ValueError(
+            f"there are {n} {what}, but {len(activations)} elements were recorded; give one for each element"
+        )
+
+
+def _cells(texts: Sequence[str], counts: Sequence[int], columns: int) -> Iterator[tuple[int, int, str, int]]:
+    """Line, column, character and count of every character on a grid."""
+    line = column = 0
+    for text, count in zip(texts, counts, strict=True):
+        for character in text:
+            if column == columns and character != "\n":
+                line, column = line + 1, 0
+            yield line, column, NEWLINE if character == "\n" else character, count
+            line, column = (line + 1, 0) if character == "\n" else (line, column + 1)
+
+
+def _ticks(highest: int) -> list[int]:
+    """0 to `highest`, or 11 of these."""
+    n = min(highest, 10)
+    return [round(highest * i / n) for i in range(n + 1)]
+
+
+def _cell(axes: "Axes", x: float, y: float, color: str, *, width: float = 1, edge: str = "none") -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((x, y), width, 1, facecolor=color, edgecolor=edge, lw=0.5))
+
+
+def _layout(index: Tensor, n: int) -> Tensor:
+    import networkx
+
+    graph = networkx.Graph()
+    graph.add_nodes_from(range(n))
+    graph.add_edges_from(index.T.tolist())
+    places = networkx.spring_layout(graph, seed=0)
+    return torch.tensor([places[i].tolist() for i in range(n)]).view(n, 2)
