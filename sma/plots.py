@@ -264,7 +264,14 @@ def draw_graph(
     axes.scatter(x, y, s=size, c=colors, edgecolors=INK, linewidths=0.7, zorder=2)
     for count in _ticks(found.highest):
         axes.scatter([], [], c=tint(count / found.highest), edgecolors=INK, linewidths=0.7, label=str(count))
-    axes.legend(title="sub-modules activated", frameon=False, fontsize=9, ncols=11, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.legend(
+        title="sub-modules activated",
+        frameon=False,
+        fontsize=9,
+        ncols=11,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+    )
     axes.margins(0.1)
     return figure
 
