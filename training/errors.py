@@ -31,7 +31,12 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 def one_line(error: Exception) -> str:
     """A pydantic error in one line: every wrong field, its value, and what is allowed."""
     parts = []
-    for detail in error.errors(include_url=False):  # type: ignore[attr-defined]
+    details = error.errors(include_url=False)  # type: ignore[attr-defined]
+    for detail in details:
+        if detail["type"] == "too_short" and any(
+            _is_inside(other["loc"], detail["loc"]) for other in details
+        ):
+            continue  # it counts only the items that are right
         path = ".".join(str(part) for part in detail["loc"] if not _is_branch(part))
         message = detail["msg"].removeprefix("Value error, ")
         value = detail["input"]
@@ -40,6 +45,10 @@ def one_line(error: Exception) -> str:
             shown, message = "", "is missing; set it"
         parts.append(f"{path}{shown}: {message}" if path else message)
     return " | ".join(dict.fromkeys(parts))
+
+
+def _is_inside(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
 
 
 def _is_branch(part: int | str) -> bool:
