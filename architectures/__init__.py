@@ -7,7 +7,15 @@ from sma.architectures.bag_embedding import BagEmbedding, BagSpec
 from sma.architectures.blocks import Residual, ResidualSpec
 from sma.architectures.experts import MixtureOfExpertsSpec
 from sma.architectures.fairseq_checkpoint import model_from_checkpoint
-from sma.architectures.files import dump_spec, load_model, load_spec, parse_spec, save_model
+from sma.architectures.files import (
+    dump_spec,
+    load_model,
+    load_spec,
+    load_state,
+    parse_spec,
+    save_model,
+    save_state,
+)
 from sma.architectures.graph_convolution import GraphConvolutionSpec
 from sma.architectures.graph_model import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
 from sma.architectures.graph_presets import graph_network
@@ -76,6 +84,7 @@ __all__ = [
     "layer_from_reference",
     "load_model",
     "load_spec",
+    "load_state",
     "local_attention",
     "mega",
     "mega_chunk",
@@ -87,6 +96,7 @@ __all__ = [
     "parameters_published",
     "parse_spec",
     "save_model",
+    "save_state",
     "seqboat",
     "seqboat_block",
     "seqboat_enwik8",

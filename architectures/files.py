@@ -1,4 +1,7 @@
-"""Specs and models on disk: YAML or JSON, and `spec.json` + `model.safetensors` in a folder."""
+"""Specs, models and decoding states on disk.
+
+A spec is YAML or JSON, a model `spec.json` and `model.safetensors` in a folder, a state a safetensors file.
+"""
 
 import json
 import os
@@ -9,10 +12,12 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from sma.architectures.families import Model, ModelSpec
+from sma.architectures.sequence_model import SequenceModel, SequenceModelState
 from sma.spec import find
+from sma.state import State
 
 SPEC_FILE = "spec.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -86,13 +91,60 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         ValueError: if the file is truncated, or its names and shapes are not the model's.
         FileNotFoundError: if there is no such file.
     """
+    tensors = _read(path, "weights")
+    own = _own_tensors(model)
+    _compare(tensors, own, f"{path} holds the weights of another spec")
+    missing = model.load_state_dict(tensors, strict=False).missing_keys
+    assert not set(missing) & own.keys()
+
+
+def save_state(state: State, path: str | Path) -> None:
+    """Write a decoding state to a safetensors file, which appears whole or not at all."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in state.tensors()}
+    _write(Path(path), lambda path: save_file(tensors, path))
+
+
+def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
+    """Read a decoding state, to go on with `model` where another process stopped.
+
+    Args:
+        model: of the spec that made the state; its device is where the state goes.
+        path: as `save_state` wrote it.
+
+    Raises:
+        ValueError: if the file is truncated, or its names and shapes are not those of the model's states.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> from sma.architectures import seqboat
+        >>> model = seqboat(vocab_size=10, d_model=16, n_layers=2).build()
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> save_state(model.init_state(3), f"{folder.name}/state.safetensors")
+        >>> len(load_state(model, f"{folder.name}/state.safetensors").position)
+        3
+    """
+    tensors = _read(path, "state")
+    n_rows = len(tensors.get("position", ()))
+    state = model.init_state(n_rows)
+    own = dict(state.tensors())
+    _compare(tensors, own, f"{path} holds the state of another model")
+    for name, tensor in own.items():
+        tensor.copy_(tensors[name])
+    return state
+
+
+def _read(path: str | Path, what: str) -> dict[str, Tensor]:
     if not Path(path).exists():
-        raise FileNotFoundError(f"no weights at {path}")
+        raise FileNotFoundError(f"no {what} at {path}")
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
-    own = _own_tensors(model)
+
+
+def _compare(tensors: dict[str, Tensor], own: dict[str, Tensor], complaint: str) -> None:
+    """Raise ValueError unless names and shapes are equal."""
     wrong = [
         f"{name} ({_shape(tensors.get(name))} in the file, {_shape(own.get(name))} in the model)"
         for name in sorted(own.keys() | tensors.keys())
@@ -100,12 +152,10 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"{path} holds the weights of another spec: {', '.join(wrong[:3])}{more}")
-    missing = model.load_state_dict(tensors, strict=False).missing_keys
-    assert not set(missing) & own.keys()
+        raise ValueError(f"{complaint}: {', '.join(wrong[:3])}{more}")
 
 
-def _own_tensors(model: nn.Module) -> dict[str, Any]:
+def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The state dict with shared tensors under their first name only."""
     seen: dict[int, str] = {}
     state = model.state_dict(keep_vars=True)

@@ -14,8 +14,8 @@ S = TypeVar("S", bound="State")
 class State:
     """Base of all decoding states: a dataclass of tensors, nested states and tuples of states.
 
-    Every tensor has the batch as its first dimension, so rows can leave (`select`) and join (`insert`) a
-    running batch. A step updates the tensors in place.
+    Every tensor has the batch as its first dimension, so rows can leave a running batch (`select`), take the
+    places of others (`insert`) and be added to it (`join`). A step updates the tensors in place.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -53,6 +53,22 @@ class State:
                     f"{name} {tuple(mine.shape)}; both states must come from the same model"
                 )
             mine[rows] = theirs.to(mine)
+
+    def join(self: S, other: S) -> S:
+        """A new state with the rows of `other` after these.
+
+        Raises:
+            ValueError: if `other` was made by a differently shaped model.
+        """
+        pairs = zip(self.tensors(), other.tensors(), strict=True)
+        for (name, mine), (other_name, theirs) in pairs:
+            if name != other_name or mine.shape[1:] != theirs.shape[1:]:
+                raise ValueError(
+                    f"cannot join state {other_name} {tuple(theirs.shape)} to {name} {tuple(mine.shape)}; "
+                    "both states must come from the same model"
+                )
+        more = iter([tensor for _, tensor in other.tensors()])
+        return self.map(lambda tensor: torch.cat((tensor, next(more).to(tensor))))
 
     def to(self: S, device: torch.device | str) -> S:
         """A copy on `device`."""

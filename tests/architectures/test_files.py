@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sma.architectures import load_model, load_spec, save_model, seqboat
+from sma.architectures import load_model, load_spec, load_state, save_model, save_state, seqboat
 from sma.architectures.files import SPEC_FILE, WEIGHTS_FILE
 
 
@@ -57,3 +57,41 @@ def test_what_is_no_spec_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"not valid YAML|a spec is a mapping"):
         load_spec(path)
+
+
+def decoder(**options):
+    torch.manual_seed(0)
+    return seqboat(
+        vocab_size=11, **{"d_model": 8, "n_layers": 2, "window": 3, "truncation": 4, **options}
+    ).build()
+
+
+@torch.no_grad()
+def test_decoding_goes_on_from_a_file(tmp_path):
+    model, tokens = decoder(), torch.randint(11, (2, 9))
+    expected = model(tokens)[:, -1]
+    _, state = model.prefill(tokens[:, :-1])
+    save_state(state, tmp_path / "state.safetensors")
+    resumed = load_state(model, tmp_path / "state.safetensors")
+    torch.testing.assert_close(model.step(tokens[:, -1], resumed), expected)
+
+
+def test_the_state_of_another_model_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_state(decoder().init_state(2), path)
+    with pytest.raises(
+        ValueError, match=r"holds the state of another model: blocks.*keys \(\(2, 4, 64\) in the file"
+    ):
+        load_state(decoder(window=5), path)
+    with pytest.raises(ValueError, match=r"holds the state of another model: blocks\.2.*missing in the file"):
+        load_state(decoder(n_layers=3), path)
+
+
+def test_a_truncated_or_missing_state_is_an_error(tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_state(decoder().init_state(2), path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="is truncated"):
+        load_state(decoder(), path)
+    with pytest.raises(FileNotFoundError, match="no state at"):
+        load_state(decoder(), tmp_path / "none")

@@ -87,6 +87,9 @@ def test_rows_leave_and_join_a_running_batch():
         torch.testing.assert_close(logits, expected[[2, 1], 6], rtol=0, atol=1e-10)
         state = state.select(torch.tensor([1]))
         torch.testing.assert_close(model.step(tokens[1:2, 7], state), expected[1:2, 7], rtol=0, atol=1e-10)
+        state = state.join(other)  # row 1 has seen 8 elements, row 2 six
+        logits = model.step(torch.stack((tokens[1, 8], tokens[2, 6])), state)
+        torch.testing.assert_close(logits, expected[[1, 2], [8, 6]], rtol=0, atol=1e-10)
 
 
 def test_state_size_is_constant():

@@ -66,6 +66,19 @@ def test_insert_refuses_another_shape(other):
         Leaf(torch.zeros(4, 2)).insert(torch.tensor([0]), other)
 
 
+def test_join_puts_the_rows_of_another_behind():
+    state, other = tree(2), tree().select(torch.tensor([2]))
+    joined = state.join(other)
+    assert flat(joined) == flat(tree())
+    joined.count.zero_()
+    assert state.count.tolist() == [0, 1]
+
+
+def test_join_refuses_another_shape():
+    with pytest.raises(ValueError, match=r"cannot join state values \(1, 3\) to values \(4, 2\)"):
+        Leaf(torch.zeros(4, 2)).join(Leaf(torch.zeros(1, 3)))
+
+
 def test_map_makes_a_new_state():
     state = tree()
     doubled = state.map(lambda tensor: tensor * 2)
