@@ -50,7 +50,9 @@ class Compaction(ABC):
 class PackedCompaction(Compaction):
     """No padding at all: T = N, the number of active elements. The default.
 
-    Shapes depend on the data, so on a GPU this waits for the device once per sub-module.
+    Shapes depend on the data, so on a GPU this waits for the device once per sub-module. `torch.compile`
+    breaks its graph here, compiles again for new numbers of elements, and gives up after some: compile models
+    with `CapacityCompaction`.
 
     Example:
         >>> x = torch.arange(6.).view(2, 3, 1)

@@ -1,7 +1,8 @@
 """`record()`: what every SMA layer decided, and what it cost."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -89,6 +90,9 @@ _current: ContextVar[Recording | None] = ContextVar("recording", default=None)
 def record(model: nn.Module | None = None) -> Iterator[Recording]:
     """Record every SMA layer that runs inside the `with` block.
 
+    Compiled code cannot report, so models that `torch.compile` has compiled run eagerly inside the block.
+    (One that is compiled only inside, as the first of the process, is missed.)
+
     Args:
         model: layers are named by their dotted path in it. None: in the outermost model that announces
             itself with `naming`, as the models of `sma.architectures` do.
@@ -107,7 +111,8 @@ def record(model: nn.Module | None = None) -> Iterator[Recording]:
     recording = Recording(_names=_layer_names(model))
     token = _current.set(recording)
     try:
-        yield recording
+        with _eagerly():
+            yield recording
     finally:
         _current.reset(token)
 
@@ -115,7 +120,7 @@ def record(model: nn.Module | None = None) -> Iterator[Recording]:
 @contextmanager
 def naming(model: nn.Module) -> Iterator[None]:
     """Announce `model` as the root that recorded layers are named after, unless there is one already."""
-    recording = _current.get()
+    recording = _recording()
     if recording is None or recording._names:
         yield
         return
@@ -137,7 +142,7 @@ def record_layer(
         received: what each sub-module receives, or just how many elements of each row, `(B, M)` long.
         mask: as the layer got it.
     """
-    recording = _current.get()
+    recording = _recording()
     if recording is None:
         return
     if mask is None:
@@ -148,6 +153,18 @@ def record_layer(
     recording.layers.append(
         LayerRecord(recording._names.get(id(layer), ""), routing, mask, received, modules)
     )
+
+
+def _recording() -> Recording | None:
+    """The current recording; none in compiled code, which runs only while nothing is recorded."""
+    return None if torch.compiler.is_compiling() else _current.get()
+
+
+def _eagerly() -> AbstractContextManager[object]:
+    """Lets compiled models run as if they were not. There are none before dynamo, slow to import, is there."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call]
 
 
 def _per_row(elements: Elements) -> Tensor:

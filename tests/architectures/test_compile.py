@@ -1,0 +1,75 @@
+"""Whole models under torch.compile, against the same models without it."""
+
+import pytest
+import torch
+
+import sma
+from sma import SMA, CapacityCompaction
+from sma.architectures import seqboat
+
+
+@pytest.fixture(autouse=True)
+def forget_compiled_code():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def language_model(compaction=None, n_layers=2):
+    torch.manual_seed(0)
+    model = seqboat(vocab_size=11, d_model=16, n_layers=n_layers, d_qk=8, d_state=4, window=5).build()
+    for layer in model.modules():
+        if isinstance(layer, SMA) and compaction is not None:
+            layer.compaction = compaction
+    return model
+
+
+def outputs_and_gradients(model, run, tokens):
+    model.zero_grad()
+    scores = run(tokens)
+    torch.nn.functional.cross_entropy(scores.flatten(0, 1), tokens.flatten()).backward()
+    return [scores, *(parameter.grad for parameter in model.parameters())]
+
+
+def check(compaction, backend):
+    model = language_model(compaction)
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
+    for seed in range(3):  # other elements are active each time; compiled once
+        tokens = torch.randint(11, (3, 40), generator=torch.Generator().manual_seed(seed))
+        with torch.compiler.set_stance("default" if seed == 0 else "fail_on_recompile"):
+            ours = outputs_and_gradients(model, compiled, tokens)
+        expected = outputs_and_gradients(model, model, tokens)
+        for mine, theirs in zip(ours, expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_fixed_capacity_compiles_to_one_graph():
+    check(CapacityCompaction(0.8), "aot_eager")
+
+
+@pytest.mark.slow
+def test_fixed_capacity_compiles_to_one_graph_with_inductor():
+    check(CapacityCompaction(0.8), "inductor")
+
+
+@pytest.mark.slow
+def test_packed_elements_compile_with_graph_breaks():
+    model = language_model(n_layers=1)
+    compiled = torch.compile(model, backend="aot_eager")
+    for length in (40, 40, 33):
+        tokens = torch.randint(11, (3, length))
+        ours = outputs_and_gradients(model, compiled, tokens)
+        expected = outputs_and_gradients(model, model, tokens)
+        for mine, theirs in zip(ours, expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_is_lost_when_a_compiled_model_is_recorded():
+    model = language_model(CapacityCompaction(0.8))
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    tokens = torch.randint(11, (2, 20))
+    compiled(tokens)
+    with sma.record() as recording:
+        compiled(tokens)
+    compiled(tokens)
+    assert [layer.name for layer in recording.layers] == ["blocks.0.branches.1", "blocks.1.branches.1"]
