@@ -202,13 +202,26 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="Choose among the k most probable bytes.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Choose among bytes of this total probability.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choices.")] = 0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Text to end before. Repeatable; a line end is $'\\n' in most shells.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Write text with a language model over bytes."""
     with short_errors():
         from sma.training import commands
 
         commands.generate(
-            run, prompt, n_tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+            run,
+            prompt,
+            n_tokens=tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop=stop or [],
         )
 
 

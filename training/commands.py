@@ -103,14 +103,17 @@ def describe(target: str, changes: list[str]) -> None:
     Console().print(table)
 
 
-def generate(path: Path, prompt: str, **options: Any) -> None:
-    """Write a prompt and what a language model makes of it."""
+def generate(path: Path, prompt: str, *, stop: list[str], **options: Any) -> None:
+    """Write a prompt and what a language model makes of it, byte by byte."""
     model = results.best_model(Run.open(path)) if (path / "spec.yaml").exists() else load_model(path)
     if getattr(model.spec, "head", None) is None or model.spec.head.kind != "language_model":  # type: ignore[union-attr]
         raise ValueError(f"{path} holds no language model, so it cannot write; train one with: sma train")
+    text = generate_bytes(
+        cast(SequenceModel, model), prompt.encode(), stop=[end.encode() for end in stop], **options
+    )
     out = sys.stdout.buffer
     out.write(prompt.encode())
-    for byte in generate_bytes(cast(SequenceModel, model), prompt.encode(), **options):
+    for byte in text:
         out.write(bytes([byte]))
         out.flush()
     out.write(b"\n")

@@ -1,6 +1,7 @@
 """Text from a byte-level language model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int = 0,
+    stop: Sequence[bytes] = (),
 ) -> Iterator[int]:
-    """Bytes after a prompt, one by one; ends early where the model ends the file.
+    """Bytes after a prompt, one by one; ends early where the model ends the file, or before a stop string.
 
     The model's state is carried along, so a byte costs the same however long the text is.
 
@@ -31,22 +33,44 @@ def generate(
         top_k: choose among the k most probable bytes only.
         top_p: choose among the fewest bytes whose probabilities sum to at least this.
         seed: of the choices.
+        stop: what ends the text. It is not part of it, so a byte that may begin one waits for the next.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
     """
-    _check(temperature, top_k, top_p)
-    generator = torch.Generator().manual_seed(seed)
+    _check(n_tokens, temperature, top_k, top_p, seed, stop)
+    choice: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    return _before(stop, _bytes(model, prompt, n_tokens, torch.Generator().manual_seed(seed), choice))
+
+
+def _bytes(
+    model: SequenceModel, prompt: bytes, n_tokens: int, generator: torch.Generator, choice: dict[str, Any]
+) -> Iterator[int]:
     device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
         logits, state = model.prefill(torch.tensor([[0, *prompt]], device=device))
         scores = logits[0, -1]
         for _ in range(n_tokens):
-            byte = choose(scores.float().cpu(), generator, temperature=temperature, top_k=top_k, top_p=top_p)
+            byte = choose(scores.float().cpu(), generator, **choice)
             if byte == 0:
                 return
             yield byte
             scores = model.step(torch.tensor([byte], device=device), state)[0]
+
+
+def _before(stop: Sequence[bytes], text: Iterator[int]) -> Iterator[int]:
+    """The text before the first of the stop strings."""
+    held = b""  # what may be the beginning of one
+    for byte in text:
+        held += bytes([byte])
+        ended = max((len(end) for end in stop if held.endswith(end)), default=0)
+        if ended:
+            yield from held[:-ended]
+            return
+        waiting = max((n for end in stop for n in range(len(end)) if held.endswith(end[:n])), default=0)
+        yield from held[: len(held) - waiting]
+        held = held[len(held) - waiting :]
+    yield from held
 
 
 def choose(
@@ -71,10 +95,23 @@ def choose(
     return int(index[place])
 
 
-def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def _check(
+    n_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+    stop: Sequence[bytes],
+) -> None:
+    if n_tokens < 0:
+        raise ValueError(f"n_tokens must be at least 0, got {n_tokens}")
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be a finite number of at least 0, got {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}; leave it out for no limit")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}; leave it out for no limit")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed must fit in 64 bits, got {seed}")
+    if not all(stop):
+        raise ValueError("stop must not contain an empty string: every text ends with one; leave it out")

@@ -89,6 +89,9 @@ def test_generate_goes_on_from_the_prompt(run: Path) -> None:
     assert texts[0] == texts[1]
     assert texts[0].startswith(b"line")
     assert sma("generate", run / "best", "--tokens", 2).exit_code == 0
+    stops = [option for byte in set(texts[0][4:-1]) if byte < 128 for option in ("--stop", chr(byte))]
+    stopped = sma("generate", run, "--prompt", "line", "--tokens", 5, "--seed", 1, *stops).stdout_bytes
+    assert stopped == (b"line\n" if texts[0][4] < 128 else stopped)
 
 
 def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
@@ -120,6 +123,7 @@ def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
             "no file, no run's folder and no preset; did you mean python_source?",
         ),
         (["describe", "{spec}", "--set", "modl.x=1"], 2, "there is no field modl; did you mean model?"),
+        (["generate", "{run}", "--stop", ""], 2, "stop must not contain an empty string"),
         (["generate", "{run}", "--top-p", "2"], 2, "top_p must be in (0, 1], got 2.0"),
     ],
 )

@@ -1,10 +1,12 @@
 """Generation against recomputing everything for every byte."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from sma.architectures import SequenceModel, seqboat
-from sma.training.generation import choose, generate
+from sma.training.generation import _before, choose, generate
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +48,38 @@ def test_top_k_and_top_p_keep_the_most_probable() -> None:
     assert drawn == {"top_k": {1, 3}, "top_p": {1, 2, 3}, "both": {1}, "all": {0, 1, 2, 3}}
 
 
+def test_the_text_ends_before_the_first_stop_string(model: SequenceModel) -> None:
+    whole = bytes(generate(model, b"def ", n_tokens=30, seed=3))
+    first, second = whole[10:13], whole[4:6]
+    stopped = bytes(generate(model, b"def ", n_tokens=30, seed=3, stop=[first, second, b"never there"]))
+    assert stopped == whole[: min(whole.index(first), whole.index(second))]
+    assert bytes(generate(model, b"def ", n_tokens=30, seed=3, stop=[whole + b"!"])) == whole
+
+
+@pytest.mark.parametrize(("text", "expected"), [(b"aab", b""), (b"xaaab!", b"xa"), (b"aaaa", b"aaaa")])
+def test_stop_strings_that_overlap_themselves(text: bytes, expected: bytes) -> None:
+    assert bytes(_before([b"aab", b"ab!"], iter(text))) == expected
+
+
+def test_only_what_may_begin_a_stop_string_waits() -> None:
+    text = iter(b"xaay")
+    out = _before([b"aab"], text)
+    assert next(out) == ord("x")
+    assert bytes(text) == b"aay"  # nothing more was read
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"temperature": -1.0}, "temperature must be a finite number of at least 0, got -1"),
         ({"top_k": 0}, "top_k must be at least 1, got 0"),
+        ({"n_tokens": -1}, "n_tokens must be at least 0, got -1"),
+        ({"temperature": float("nan")}, "temperature must be a finite number"),
+        ({"seed": 2**64}, "seed must fit in 64 bits"),
+        ({"stop": [b"end", b""]}, "stop must not contain an empty string"),
         ({"top_p": 1.5}, r"top_p must be in \(0, 1\], got 1.5"),
     ],
 )
-def test_errors(model: SequenceModel, options: dict[str, float], message: str) -> None:
+def test_errors(model: SequenceModel, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        list(generate(model, b"", n_tokens=1, **options))  # type: ignore[arg-type]
+        generate(model, b"", **{"n_tokens": 1, **options})  # type: ignore[arg-type]
