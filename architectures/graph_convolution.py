@@ -48,6 +48,7 @@ class GraphConvolutionSpec(SubModuleSpec):
         name: of a class in `torch_geometric.nn`.
         arguments: of its constructor; widths are filled in.
         edge_inputs: names of tensors in the data that it reads for every edge, such as edge_attr.
+        init_scale: where a learned factor of the result starts; None for no factor.
     """
 
     kind: Literal["graph_convolution"] = "graph_convolution"
@@ -56,6 +57,7 @@ class GraphConvolutionSpec(SubModuleSpec):
         Mapping[str, Any], AfterValidator(Arguments), PlainSerializer(dict, return_type=dict[str, Any])
     ] = Arguments({})
     edge_inputs: tuple[str, ...] = ()
+    init_scale: float | None = None
 
     @model_validator(mode="after")
     def _check_convolution(self) -> "GraphConvolutionSpec":
@@ -70,4 +72,4 @@ class GraphConvolutionSpec(SubModuleSpec):
     def build(self, d_model: int) -> GraphConvolution:
         """See `SubModuleSpec.build`."""
         convolution = named_convolution(d_model, self.name, self.arguments, self.edge_inputs)
-        return GraphConvolution(convolution, edge_inputs=self.edge_inputs)
+        return GraphConvolution(convolution, edge_inputs=self.edge_inputs, init_scale=self.init_scale)

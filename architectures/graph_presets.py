@@ -5,7 +5,7 @@ from typing import Any
 
 from sma.architectures.blocks import ResidualSpec
 from sma.architectures.embeddings import FeaturesSpec
-from sma.architectures.families import EmbeddingSpec, RouterSpec, SubModuleSpec
+from sma.architectures.families import EmbeddingSpec, LayerSpec, RouterSpec, SubModuleSpec
 from sma.architectures.graph_convolution import GraphConvolutionSpec
 from sma.architectures.graph_model import GraphModelSpec, NodeClassifierSpec
 from sma.architectures.heads import ClassifierSpec
@@ -22,6 +22,7 @@ def graph_network(
     embedding: EmbeddingSpec | Mapping[str, Any] | None = None,
     convolution: SubModuleSpec | Mapping[str, Any] | None = None,
     router: RouterSpec | Mapping[str, Any] | str = "latent_configurator",
+    mixer: LayerSpec | Mapping[str, Any] | None = None,
     dropout: float = 0.0,
     pool: bool = False,
 ) -> GraphModelSpec:
@@ -35,8 +36,9 @@ def graph_network(
         n_classes: what is scored.
         d_input: width of `data.x`, where it holds features.
         embedding: what reads `data.x`, where that is not enough.
-        convolution: a sub-module, `GATv2Conv` with 4 heads by default.
+        convolution: a sub-module; by default `GATv2Conv` with 4 heads, scaled by 0.1 at first.
         router: a router for one sub-module; "always" for the same model without routing.
+        mixer: a layer before both branches, with SiLU, such as a cheap convolution over all nodes.
         dropout: on the embedding and on the sum of the branches.
         pool: score whole graphs instead of nodes.
 
@@ -55,9 +57,10 @@ def graph_network(
     if embedding is None:
         embedding = FeaturesSpec(d_input=d_input, dropout=dropout)
     if convolution is None:
-        convolution = GraphConvolutionSpec(name="GATv2Conv", arguments={"heads": 4})
+        convolution = GraphConvolutionSpec(name="GATv2Conv", arguments={"heads": 4}, init_scale=0.1)
     block = ResidualSpec(
         repeat=n_layers,
+        mixer=mixer,
         branches=(LinearSpec(), SMASpec(router=router, modules=(convolution,))),
         dropout=dropout,
     )

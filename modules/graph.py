@@ -29,6 +29,9 @@ class GraphConvolution(SubModule):
             `convolution(x, edge_index)`, that keeps the width. `named_convolution` makes one by name.
         edge_inputs: what else it reads of every edge, by the names in its `forward` and in `Data`, such as
             `edge_attr`, `edge_weight` or `edge_type`.
+        init_scale: the result is multiplied by one learned number, which starts here; None for no factor.
+            Routed convolutions want a small one, such as 0.1: a router meets an untrained convolution, and
+            if its noise is loud, learns to skip it, after which nothing ever gets a gradient again.
 
     Raises:
         ValueError: if the convolution caches a graph, contains a norm over nodes, which would tie the graphs
@@ -47,7 +50,9 @@ class GraphConvolution(SubModule):
     causal = False
     uses_edges = True
 
-    def __init__(self, convolution: nn.Module, *, edge_inputs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, convolution: nn.Module, *, edge_inputs: Sequence[str] = (), init_scale: float | None = None
+    ) -> None:
         super().__init__()
         name = type(convolution).__name__
         if getattr(convolution, "cached", False):
@@ -67,6 +72,7 @@ class GraphConvolution(SubModule):
             )
         self.convolution = convolution
         self.edge_inputs = tuple(edge_inputs)
+        self.scale = None if init_scale is None else nn.Parameter(torch.tensor([float(init_scale)]))
 
     def forward(self, elements: Elements) -> Tensor:
         """See `SubModule.forward`.
@@ -88,6 +94,8 @@ class GraphConvolution(SubModule):
             name = type(self.convolution).__name__
             given = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             raise ValueError(f"{name} maps {tuple(x.shape)} to {given}; a sub-module keeps the shape")
+        if self.scale is not None:
+            result = result * self.scale.to(result)
         return result[: len(elements.x)]
 
     def flops(self, n: int) -> int:

@@ -257,7 +257,9 @@ class TestSpec:
 
 class TestGraphConvolutionSpec(SpecContract):
     def make(self):
-        return GraphConvolutionSpec(name="TAGConv", arguments={"K": 2}, edge_inputs=["edge_weight"])
+        return GraphConvolutionSpec(
+            name="TAGConv", arguments={"K": 2}, edge_inputs=["edge_weight"], init_scale=0.5
+        )
 
     def outputs(self, module):
         edges = sma.Edges(torch.tensor([[0, 1], [1, 2]]), {"edge_weight": torch.tensor([1.0, 2.0])})

@@ -289,6 +289,16 @@ class TestRefuses:
             SMA(InputRouter(1), [GraphConvolution(GCNConv(D, D))]).init_state(1)
 
 
+def test_scale_starts_small_and_learns():
+    elements = PackedCompaction().compress(torch.ones(1, 3, D), torch.tensor([[True, True, False]]))
+    elements = elements.with_edges(Edges(torch.tensor([[0, 1], [1, 0]])), 3)
+    convolution = GCNConv(D, D)
+    plain, scaled = GraphConvolution(convolution), GraphConvolution(convolution, init_scale=0.1)
+    torch.testing.assert_close(scaled(elements), 0.1 * plain(elements))
+    scaled(elements).sum().backward()
+    torch.testing.assert_close(scaled.scale.grad, plain(elements).sum().detach().view(1))
+
+
 def test_flops():
     assert GraphConvolution(GCNConv(D, D)).flops(10) == 10 * 2 * D * D
 
