@@ -1,5 +1,6 @@
 """What the `sma` command does, once its arguments are read."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +14,14 @@ from sma.architectures.published import PUBLISHED_PARAMETERS
 from sma.architectures.reference import parameters_published
 from sma.training import results
 from sma.training.checkpoints import read_position
-from sma.training.config import TrainSpec, expand_preset, model_presets, near, read_yaml
+from sma.training.config import TrainSpec, expand_preset, model_presets, near, read_yaml, starting_sizes
 from sma.training.description import describe as parts_of
+from sma.training.description import routed_flops
 from sma.training.display import Display, rates
 from sma.training.evaluation import evaluate as score
 from sma.training.generation import generate as generate_bytes
 from sma.training.overrides import apply_overrides, parse_assignment
+from sma.training.picture import picture
 from sma.training.presets import run_names, run_values
 from sma.training.report import measure, write_report
 from sma.training.run_training import resume as resume_run
@@ -77,8 +80,11 @@ def report(path: Path) -> None:
 
 def describe(target: str, changes: list[str]) -> None:
     """Show what the model of a spec, a run or a preset consists of."""
-    model = spec_of(target, changes).build()
+    spec = spec_of(target, changes)
+    model = spec.build()
     parts = parts_of(model)
+    console = Console()
+    console.print(picture(spec))
     table = Table(title=target, title_justify="left", caption_justify="left")
     table.add_column("part", overflow="fold")
     table.add_column("kind")
@@ -95,12 +101,15 @@ def describe(target: str, changes: list[str]) -> None:
     )
     table.add_section()
     table.add_row("all", "", f"{total:,}", f"{always:,.0f} to {always + routed:,.0f}")
+    if not changes and (found := _measured_rates(Path(target))):
+        realised = always + routed_flops(model, found)
+        table.add_row("measured", "in the run's test", "", f"{realised:,.0f}")
     table.caption = "Operations per element, forward, 2 per multiply-add; element-wise functions not counted."
     if target in PUBLISHED_PARAMETERS and not changes:
         reason = parameters_published(cast(SequenceModel, model).spec).reason
         table.add_row("published", "", f"{PUBLISHED_PARAMETERS[target]:,}", "")
         table.caption += f" Published: {reason or 'the same parameters'}."
-    Console().print(table)
+    console.print(table)
 
 
 def generate(path: Path, prompt: str, *, stop: list[str], **options: Any) -> None:
@@ -139,6 +148,13 @@ def _conclude(console: Console, run: Run, ending: Ending) -> int:
     return 0
 
 
+def _measured_rates(path: Path) -> dict[str, list[float]]:
+    """The activation rates that a run's test found; none if this is no run, or one without a test."""
+    if not (path / "results.json").is_file():
+        return {}
+    return json.loads((path / "results.json").read_text())["test"]["activation_rates"]
+
+
 def spec_of(target: str, changes: list[str]) -> ModelSpec:
     """The spec of a model that a YAML or JSON file, a run, a model's folder or a preset holds."""
     path = Path(target)
@@ -151,7 +167,7 @@ def spec_of(target: str, changes: list[str]) -> ModelSpec:
     elif target in run_names():
         values = run_values(target)
     elif target in model_presets():
-        values = {"preset": target}
+        values = {"preset": target, **starting_sizes(target)}
     else:
         known = [*run_names(), *model_presets()]
         raise ValueError(f"{target!r} is no file, no run's folder and no preset{near(target, known)}")

@@ -57,6 +57,14 @@ def preset_options(name: str) -> list[str]:
     return options
 
 
+def starting_sizes(name: str) -> dict[str, int]:
+    """Sizes to begin with, for a preset that cannot do without; none for one that can."""
+    required = inspect.signature(model_presets()[name]).parameters.get("d_model")
+    if required is None or required.default is not required.empty:
+        return {}
+    return {"d_model": 128, "n_layers": 4, "vocab_size": 256}
+
+
 def expand_preset(value: Any) -> Any:
     """A mapping `{preset: NAME, ...}` as the spec that the preset gives; anything else as it is."""
     if not (isinstance(value, dict) and "preset" in value):

@@ -51,6 +51,16 @@ def describe(model: nn.Module) -> list[Part]:
     return parts
 
 
+def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
+    """Operations per element of what is routed, at these activation rates per sub-module, by layer name."""
+    total = 0.0
+    for name, layer_rates in rates.items():
+        sub_modules = model.get_submodule(name).sub_modules
+        costs = (_flops(module) or 0.0 for module in sub_modules)  # type: ignore[union-attr]
+        total += sum(rate * cost for rate, cost in zip(layer_rates, costs, strict=True))
+    return total
+
+
 def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
     if isinstance(module, SMA):
         parts = _walk(f"{name}.router", module.router, seen)

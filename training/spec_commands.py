@@ -12,7 +12,7 @@ from sma.architectures import dump_spec
 from sma.architectures.families import ModelSpec
 from sma.spec import json_schema
 from sma.training.commands import spec_of
-from sma.training.config import TrainSpec, expand_preset, model_presets, near, preset_options
+from sma.training.config import TrainSpec, expand_preset, model_presets, near, starting_sizes
 from sma.training.overrides import parse_assignment
 from sma.training.presets import run_names, run_values
 
@@ -47,11 +47,10 @@ def init(preset: str, changes: list[str]) -> str:
         return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
     if preset not in model_presets():
         raise ValueError(f"there is no preset {preset!r}{near(preset, [*run_names(), *model_presets()])}")
-    sizes = {"d_model": 128, "n_layers": 4, "vocab_size": 256}
-    options = {name: value for name, value in sizes.items() if name in preset_options(preset)}
+    options: dict[str, Any] = dict(starting_sizes(preset))
     options |= {".".join(path): value for path, value in map(parse_assignment, changes)}
     if "d_input" in options:
-        del options["vocab_size"]
+        options.pop("vocab_size", None)
     return dump_spec(expand_preset({"preset": preset, **options}))
 
 

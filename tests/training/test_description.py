@@ -1,9 +1,10 @@
 """Descriptions add up."""
 
+import pytest
 from torch import nn
 
 from sma.architectures import mega_chunk, seqboat
-from sma.training.description import describe
+from sma.training.description import describe, routed_flops
 
 
 def test_parameters_add_up_and_equal_blocks_are_one_row() -> None:
@@ -40,3 +41,10 @@ def test_any_module_can_be_described() -> None:
         ("Linear", 16, 24),
         ("Linear", 8, 16),
     ]
+
+
+def test_routed_operations_at_measured_rates() -> None:
+    model = seqboat(vocab_size=8, d_model=8, n_layers=2).build()
+    full = sum((part.flops or 0) * part.count for part in describe(model) if part.routed)
+    rates = {"blocks.0.branches.1": [1.0], "blocks.1.branches.1": [0.5]}
+    assert routed_flops(model, rates) == pytest.approx(full * 0.75)
