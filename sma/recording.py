@@ -161,10 +161,10 @@ def _recording() -> Recording | None:
 
 
 def _eagerly() -> AbstractContextManager[object]:
-    """Lets compiled models run as if they were not. There are none before dynamo, slow to import, is there."""
+    """Lets compiled models run as if they were not; there are none before dynamo is imported."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call]
+    return torch.compiler.set_stance("force_eager")
 
 
 def _per_row(elements: Elements) -> Tensor:
