@@ -83,7 +83,7 @@ def evaluate(model: nn.Module, task: Task, split: Split, *, batch_size: int) -> 
 def run_batch(model: nn.Module, batch: Batch) -> tuple[Tensor, sma.Recording]:
     """The scores of a batch, and what the SMA layers did."""
     with sma.record() as recording:
-        logits = model(batch.inputs, batch.mask)
+        logits = batch.scores(model)
     return logits, recording
 
 

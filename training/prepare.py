@@ -52,7 +52,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
     try:
         with evaluating(model), torch.no_grad():
             logits, _ = run_batch(model, batch)
-    except (ValueError, RuntimeError, IndexError) as error:
+    except (ValueError, RuntimeError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(
             f"the model cannot read this task's inputs ({_first_line(error)}); give it the embedding that "
             f"fits {task.title}"

@@ -2,15 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sma import Spec
 
 if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
     from sma.training.evaluation import Evaluation
     from sma.training.report import Section
 
@@ -22,23 +25,41 @@ Split = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows to predict.
+    """Rows to predict, or the nodes of a graph.
 
     Attributes:
-        inputs: `(B, L)` tokens or `(B, L, F)` features.
-        targets: `(B, L)` long, one class per element, or `(B,)`, one per row; `IGNORED` is not scored.
+        inputs: `(B, L)` tokens or `(B, L, F)` features, or a graph as `torch_geometric.data.Data`.
+        targets: `(B, L)` long, one class per element, or `(B,)`, one per row; `(n_nodes,)` for a graph;
+            `IGNORED` is not scored.
         mask: `(B, L)` bool, True = a real element. None: all are real.
     """
 
-    inputs: Tensor
+    inputs: "Tensor | Data"
     targets: Tensor
     mask: Tensor | None = None
 
+    @property
+    def n_elements(self) -> int:
+        """How many elements a model reads, padding included."""
+        if isinstance(self.inputs, Tensor):
+            return self.inputs.shape[:2].numel()
+        return int(self.inputs.num_nodes)
+
     def to(self, like: Tensor) -> "Batch":
         """The same batch on the device of `like`; features in its precision as well."""
-        inputs = self.inputs.to(like) if self.inputs.is_floating_point() else self.inputs.to(like.device)
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
+
+        inputs = move(self.inputs) if isinstance(self.inputs, Tensor) else copy(self.inputs).apply(move)
         mask = None if self.mask is None else self.mask.to(like.device)
         return replace(self, inputs=inputs, targets=self.targets.to(like.device), mask=mask)
+
+    def scores(self, model: nn.Module) -> Tensor:
+        """What the model says of every class, `(*targets.shape, C)`."""
+        if isinstance(self.inputs, Tensor):
+            return model(self.inputs, self.mask)
+        return model(self.inputs)
 
 
 class Task(ABC):
@@ -71,7 +92,7 @@ class Task(ABC):
         """The headline measure of simple methods on the same test data, by name."""
 
     @abstractmethod
-    def sections(self, model: torch.nn.Module, test: "Evaluation") -> list["Section"]:
+    def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
         """What the report shows beside the curves: the model at work on test data."""
 
 

@@ -154,8 +154,7 @@ class Trainer:
             logits, recording = run_batch(self.model, batch)
         cross = cross_entropy(logits, batch.targets)
         total = cross + sum(recording.losses.values(), torch.zeros_like(cross))
-        rows, length = batch.inputs.shape[:2]
-        return total, cross.detach(), recording, rows * length
+        return total, cross.detach(), recording, batch.n_elements
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.spec.precision == "bfloat16":
