@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 import sma.architectures
 from sma import OneOf, Spec, register
 from sma.architectures.families import ModelSpec
-from sma.training import digits, text  # noqa: F401  (their tasks join the family)
+from sma.training import digits, graphs, text  # noqa: F401  (their tasks join the family)
 from sma.training.optimizers import AdamWSpec, OptimizerSpec
 from sma.training.schedules import LinearSchedule, ScheduleSpec
 from sma.training.tasks import TaskSpec

@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -128,12 +128,12 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
-@cache
+@lru_cache(2**16)
 def _code(role: str, word: str) -> int:
     return zlib.crc32(f"{role} {word}".encode())
 
 
-@cache
+@lru_cache(2**16)
 def _ngram_codes(word: str) -> tuple[int, ...]:
     marked = f"<{word}>"
     return tuple(_code("ngram", marked[i : i + n]) for n in (3, 4) for i in range(len(marked) - n + 1))
