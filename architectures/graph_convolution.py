@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from sma import register
 from sma.architectures.families import SubModuleSpec
@@ -55,7 +55,7 @@ class GraphConvolutionSpec(SubModuleSpec):
     name: str
     arguments: Annotated[
         Mapping[str, Any], AfterValidator(Arguments), PlainSerializer(dict, return_type=dict[str, Any])
-    ] = Arguments({})
+    ] = Field(default_factory=lambda: Arguments({}))
     edge_inputs: tuple[str, ...] = ()
     init_scale: float | None = None
 
