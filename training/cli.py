@@ -1,5 +1,6 @@
 """The `sma` command. torch is imported inside the commands, so that help is quick."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,9 @@ OutOption = Annotated[
 
 def main() -> None:
     """Run the command line."""
+    # Read when torch is loaded. By default waiting threads spin, and beside other programs a step then takes
+    # ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 
