@@ -9,6 +9,7 @@ ARGS ?=
 REFERENCE ?=
 
 export HYPOTHESIS_PROFILE ?= ci
+export OMP_WAIT_POLICY ?= passive  # waiting threads sleep: on a shared machine spinning ones cost tenfold
 
 .PHONY: help train test test-slow lint format bench wheel clean
 

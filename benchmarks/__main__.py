@@ -51,7 +51,9 @@ def run(section: Section, reference: Path | None, threads: int) -> str:
     if section.script == "layer" and reference is not None:
         command += ["--reference", str(reference)]
     shown = " ".join(["python", f"benchmarks/{section.script}.py", *command[2:4]])
-    result = subprocess.run(command, capture_output=True, text=True)
+    # Waiting threads sleep: spinning ones cost tenfold when anything else runs.
+    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:
         output = f"Failed: {result.stderr.strip().splitlines()[-1]}"
         print(result.stderr, file=sys.stderr)

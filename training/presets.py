@@ -8,39 +8,71 @@ from sma.training.config import near
 _TEXT_RUN: dict[str, Any] = {
     "task": {"kind": "python_source", "length": 512},
     "model": {
-        "preset": "seqboat",
-        "vocab_size": 256,
+        "kind": "sequence_model",
         "d_model": 128,
-        "n_layers": 4,
-        "d_qk": 32,
-        "d_hidden": 128,
-        "window": 64,
-        "d_state": 8,
+        "embedding": {"kind": "tokens", "vocab_size": 256, "scale": True},
+        "blocks": [
+            {
+                "kind": "residual",
+                "repeat": 4,
+                "mixer": {"kind": "ema", "d_state": 8},
+                "branches": [
+                    {"kind": "linear"},
+                    {
+                        "kind": "sma",
+                        "router": {
+                            "kind": "activation_budget",
+                            "router": {"kind": "latent_configurator"},
+                            "rate": 0.3,
+                            "coefficient": 1.0,
+                        },
+                        "modules": [{"kind": "gau", "d_qk": 32, "d_hidden": 128, "window": 128}],
+                    },
+                ],
+            }
+        ],
+        "norm": {"kind": "layer_norm"},
+        "head": {"kind": "language_model"},
     },
-    "steps": 1000,
-    "batch_size": 16,
-    "learning_rate": 5e-3,
-    "schedule": {"kind": "linear", "warmup": 50},
+    "steps": 2600,
+    "batch_size": 4,
+    "learning_rate": 1e-2,
+    "schedule": {"kind": "linear", "warmup": 100},
     "optimizer": {"kind": "adamw", "weight_decay": 0.01},
+    "validation_interval": 200,
 }
 
 _DIGITS_RUN: dict[str, Any] = {
     "task": {"kind": "digits"},
     "model": {
-        "preset": "seqboat",
-        "d_input": 1,
-        "n_classes": 10,
+        "kind": "sequence_model",
         "d_model": 64,
-        "n_layers": 4,
-        "d_qk": 16,
-        "d_hidden": 64,
-        "window": 16,
-        "d_state": 8,
+        "embedding": {"kind": "features", "d_input": 1, "sinusoid": True},
+        "blocks": [
+            {
+                "kind": "residual",
+                "repeat": 4,
+                "norm": {"kind": "batch_norm"},
+                "mixer": {"kind": "ema", "d_state": 8, "bidirectional": True},
+                "branches": [
+                    {"kind": "linear"},
+                    {
+                        "kind": "sma",
+                        "router": {"kind": "latent_configurator"},
+                        "modules": [
+                            {"kind": "gau", "d_qk": 16, "d_hidden": 64, "window": 16, "bidirectional": True}
+                        ],
+                    },
+                ],
+            }
+        ],
+        "norm": {"kind": "batch_norm"},
+        "head": {"kind": "classifier", "n_classes": 10},
     },
-    "steps": 1000,
+    "steps": 800,
     "batch_size": 32,
     "learning_rate": 5e-3,
-    "schedule": {"kind": "linear", "warmup": 100},
+    "schedule": {"kind": "linear", "warmup": 80},
     "optimizer": {"kind": "adamw", "weight_decay": 0.01},
 }
 

@@ -1,0 +1,31 @@
+"""The ready runs, and the same runs as files."""
+
+from pathlib import Path
+
+import pytest
+
+from sma.training import TrainSpec
+from sma.training.config import read_yaml
+from sma.training.presets import run_names, run_values
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("task", ["python_source", "digits"])
+def test_the_example_is_the_ready_run(task: str) -> None:
+    example = TrainSpec.model_validate(read_yaml(EXAMPLES / f"{task}.yaml"))
+    assert example == TrainSpec.model_validate(run_values(task))
+
+
+def test_every_ready_run_has_the_task_it_is_named_after() -> None:
+    assert all(run_values(name)["task"]["kind"] == name for name in run_names())
+
+
+def test_values_are_copies() -> None:
+    run_values("digits")["task"]["kind"] = "changed"
+    assert run_values("digits")["task"]["kind"] == "digits"
+
+
+def test_a_task_without_a_ready_run() -> None:
+    with pytest.raises(ValueError, match=r"task 'digit' has no ready run; did you mean digits\?"):
+        run_values("digit")
