@@ -68,7 +68,7 @@ def _everywhere(
 
 @app.command()
 def train(
-    spec: Annotated[Path | None, typer.Option(help="YAML file with all or some fields of a run.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="YAML file of a run, or of a model.")] = None,
     task: Annotated[
         str | None,
         typer.Option(help="python_source (default), text_files, digits, or one of another package."),
@@ -282,7 +282,11 @@ def _train_spec(
     from sma.training.overrides import apply_overrides, parse_assignment
     from sma.training.presets import run_values
 
-    values = read_yaml(path) if path is not None else run_values(task or "python_source")
+    values = read_yaml(path) if path is not None else {}
+    if "preset" in values or values.get("kind", "training") != "training":  # a model: with the ready run of the task around it
+        values = {**run_values(task or "python_source"), "model": values}
+    elif path is None:
+        values = run_values(task or "python_source")
     assignments = assignments + [parse_assignment(change) for change in changes or []]
     return TrainSpec.model_validate(apply_overrides(values, assignments))
 

@@ -205,3 +205,14 @@ def test_ctrl_c_finishes_the_step_and_writes_the_report(spec_file: Path, tmp_pat
     assert results["ending"] == "interrupted"
     assert results["steps"] >= 1
     assert (run / "best" / "model.safetensors").exists()
+
+
+def test_a_model_file_is_trained_with_the_ready_run_around_it(
+    values: dict[str, Any], text_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump(values["model"]))
+    options = ["--task", "text_files", "--set", f"task.folder={text_folder}", "--length", 16, "--steps", 2]
+    result = sma("train", "--spec", path, *options, "--out", tmp_path / "runs", "--name", "run")
+    assert result.exit_code == 0, result.output
+    assert yaml.safe_load((tmp_path / "runs" / "run" / "spec.yaml").read_text())["model"]["d_model"] == 8
