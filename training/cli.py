@@ -283,7 +283,7 @@ def _train_spec(
     from sma.training.presets import run_values
 
     values = read_yaml(path) if path is not None else {}
-    if "preset" in values or values.get("kind", "training") != "training":  # a model: with the ready run of the task around it
+    if "preset" in values or values.get("kind", "training") != "training":  # a model
         values = {**run_values(task or "python_source"), "model": values}
     elif path is None:
         values = run_values(task or "python_source")
