@@ -76,10 +76,30 @@ _DIGITS_RUN: dict[str, Any] = {
     "optimizer": {"kind": "adamw", "weight_decay": 0.01},
 }
 
+_WORDNET_RUN: dict[str, Any] = {
+    "task": {"kind": "wordnet"},
+    "model": {
+        "preset": "graph_network",
+        "d_model": 64,
+        "n_layers": 2,
+        "n_classes": 45,
+        "embedding": {"kind": "bag", "vocab_size": 32768},
+        "router": {"kind": "latent_configurator"},
+        "dropout": 0.1,
+    },
+    "steps": 1000,
+    "batch_size": 512,
+    "learning_rate": 5e-3,
+    "schedule": {"kind": "linear", "warmup": 80},
+    "optimizer": {"kind": "adamw", "weight_decay": 0.01},
+    "validation_interval": 250,
+}
+
 _RUNS = {
     "python_source": _TEXT_RUN,
     "text_files": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "text_files"}},
     "digits": _DIGITS_RUN,
+    "wordnet": _WORDNET_RUN,
 }
 
 

@@ -11,7 +11,7 @@ from sma.training.presets import run_names, run_values
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.parametrize("task", ["python_source", "digits"])
+@pytest.mark.parametrize("task", ["python_source", "digits", "wordnet"])
 def test_the_example_is_the_ready_run(task: str) -> None:
     example = TrainSpec.model_validate(read_yaml(EXAMPLES / f"{task}.yaml"))
     assert example == TrainSpec.model_validate(run_values(task))
