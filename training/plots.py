@@ -75,7 +75,10 @@ def draw_loss(rows: Sequence[Row]) -> bytes:
 
 
 def draw_activation(rows: Sequence[Row]) -> bytes:
-    """The share of elements that activated each sub-module, per layer, over training steps."""
+    """The share of elements that activated each sub-module, per layer, over training steps.
+
+    Faint lines are single batches, strong ones their running mean.
+    """
     figure, axes = _axes()
     training = [row for row in rows if row["split"] == "training" and row["activation"]]
     layers = list(training[-1]["activation"]) if training else []
@@ -86,11 +89,13 @@ def draw_activation(rows: Sequence[Row]) -> bytes:
         for module in range(len(rates[-1])):
             color, style = LAYER_COLORS[i % len(LAYER_COLORS)], ("-", "--", ":", "-.")[module % 4]
             shares = [100 * rate[module] for rate in rates]
-            axes.plot(steps, shares, color=color, ls=style, lw=1.4, label=next(labels))
-    axes.set(xlabel="step", ylabel="elements that activate attention (%)")
+            axes.plot(steps, shares, color=color, lw=0.6, alpha=0.3)
+            mean = _running_mean(shares, len(shares) // 40)
+            axes.plot(steps, mean, color=color, ls=style, lw=1.6, label=next(labels))
+    axes.set(xlabel="step", ylabel="active elements (%)")
     axes.set_ylim(-3, 103)
     if layers:
-        _legend(axes)
+        _legend(axes, columns=6)
     return to_png(figure)
 
 
@@ -125,9 +130,15 @@ def _axes() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes) -> None:
+def _running_mean(values: Sequence[float], reach: int) -> list[float]:
+    """Each value's mean with up to `reach` neighbours on each side."""
+    windows = (values[max(i - reach, 0) : i + reach + 1] for i in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
+
+
+def _legend(axes: Axes, *, columns: int = 3) -> None:
     """A legend above the axes, where it hides nothing."""
-    axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
+    axes.legend(frameon=False, fontsize=9, ncols=columns, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
 
 
 def _xy(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:

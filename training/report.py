@@ -97,7 +97,7 @@ def _head(run: Run, facts: Mapping[str, Any], results: Mapping[str, Any]) -> str
     )
     cards = [
         (number, unit),
-        ("none" if rate is None else f"{100 * rate:.0f} %", "of elements activate attention"),
+        ("none" if rate is None else f"{100 * rate:.0f} %", "activation rate, all layers"),
         (f"{results['parameters']:,}", "parameters"),
         (duration(results["training_seconds"]), f"training, {results['steps']:,} steps"),
     ]

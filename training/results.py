@@ -113,7 +113,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def this_command() -> list[str]:
     """The command line of this process, as a user would type it."""
-    return [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+    return ["sma", *sys.argv[1:]]
 
 
 def _now() -> str:
