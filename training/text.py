@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 SEPARATOR = b"\0"
 """Stands before every file: what the first byte of a file is predicted from."""
 
-NOT_SOURCE = ("site-packages", "dist-packages", "test", "tests", "idle_test", "pydoc_data")
-"""Folders of the standard library that hold other people's code, tests, or one huge generated text."""
+NOT_SOURCE = ("site-packages", "dist-packages", "test", "tests", "idle_test", "pydoc_data", "encodings")
+"""Folders of the standard library that are left out.
+
+They hold other people's code, tests, and generated files: one huge text, and character tables that are nearly
+copies of each other, so that a held-out one would not be unseen.
+"""
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Length = Annotated[int, Field(ge=2, le=2**24)]
@@ -217,7 +221,7 @@ class TextSpec(TaskSpec):
 
 @register
 class PythonSourceSpec(TextSpec):
-    """The source of Python's standard library on this machine, without its tests and installed packages."""
+    """The source of Python's standard library on this machine, without `NOT_SOURCE`."""
 
     kind: Literal["python_source"] = "python_source"
 
