@@ -55,6 +55,7 @@ def evaluate(path: Path, *, split: str, weights: str, batch_size: int | None) ->
     spec = TrainSpec.model_validate(run.values())
     model = results.best_model(run) if weights == "best" else results.last_model(run, spec.model)
     task = spec.task.build()
+    results.check_data(run, task)
     found = score(model, task, cast(Split, split), batch_size=batch_size or spec.batch_size)
     table = Table(title=f"{run.path}: {weights} weights on the {split} split", title_justify="left")
     table.add_column("measure")
@@ -72,6 +73,7 @@ def report(path: Path) -> None:
     run = Run.open(path)
     spec = TrainSpec.model_validate(run.values())
     task = spec.task.build()
+    results.check_data(run, task)
     position = read_position(run)
     before = run.read_json("results.json") or {"ending": "interrupted"}
     model, test = results.write_results(run, spec, task, position, before["ending"])

@@ -40,6 +40,22 @@ def write_facts(run: Run, trainer: Trainer, command: Sequence[str]) -> None:
     run.write_json("facts.json", facts)
 
 
+def check_data(run: Run, task: Task) -> None:
+    """See that the data are those that a run began with, as far as they have a hash.
+
+    Raises:
+        ValueError: if they have changed.
+    """
+    recorded = (run.read_json("facts.json") or {"data": {}})["data"]
+    for name, value in task.facts.items():
+        if name.startswith("SHA-256") and recorded.get(name, value) != value:
+            raise ValueError(
+                f"the data of {run.path} have changed since it began ({name}: {recorded[name][:12]}... then, "
+                f"{value[:12]}... now); restore them, or start a new run with: sma train --spec "
+                f"{run.path / 'spec.yaml'}"
+            )
+
+
 def write_results(
     run: Run, spec: TrainSpec, task: Task, position: Position, ending: str
 ) -> tuple[nn.Module, Evaluation]:

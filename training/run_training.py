@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sma.training.config import TrainSpec
 from sma.training.report import write_report
-from sma.training.results import write_facts, write_results
+from sma.training.results import check_data, write_facts, write_results
 from sma.training.runs import Run
 from sma.training.trainer import Ending, Observer, Trainer
 
@@ -51,10 +51,12 @@ def resume(
         command: recorded.
 
     Raises:
-        ValueError: if the spec is another one.
+        ValueError: if the spec is another one, or the data are others.
         RunError: if the checkpoint is missing or damaged.
     """
-    trainer = Trainer(spec, spec.task.build(), observer=observer)
+    task = spec.task.build()
+    check_data(run, task)
+    trainer = Trainer(spec, task, observer=observer)
     trainer.resume(run)
     return _go(run, trainer, command)
 

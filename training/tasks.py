@@ -67,7 +67,8 @@ class Task(ABC):
 
     Attributes:
         title: one line that names the data.
-        facts: what one must know to repeat the run: versions, sizes, hashes.
+        facts: what one must know to repeat the run: versions, sizes, hashes. Entries that start with SHA-256
+            identify the data: a run goes on only while they are the same.
         n_classes: how many classes a model scores: 256 for bytes.
         unit: what one target is called, as in "bits per byte".
         headline: the measure that the report leads with.

@@ -157,6 +157,18 @@ def test_a_damaged_checkpoint_is_a_failed_run(run: Path, tmp_path: Path) -> None
         assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_changed_data_are_noticed(spec_file: Path, text_folder: Path, tmp_path: Path) -> None:
+    assert sma("train", "--spec", spec_file, "--out", tmp_path, "--name", "a", "--steps", 1).exit_code == 0
+    (text_folder / "file0.txt").write_text("something else")
+    before = {path: path.read_bytes() for path in tmp_path.glob("a/*.*")}
+    for arguments in (["train", "--resume"], ["evaluate"], ["report"]):
+        result = sma(*arguments, tmp_path / "a")
+        assert result.exit_code == 2
+        assert "have changed since it began (SHA-256 of all files: " in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("a/*.*")}
+
+
 def test_traceback_on_request(tmp_path: Path) -> None:
     result = sma("--traceback", "evaluate", tmp_path)
     assert isinstance(result.exception, ValueError)
