@@ -13,6 +13,7 @@ from sma.architectures.families import Activation, BlockSpec, Dropout, LayerSpec
 from sma.architectures.norms import LayerNormSpec
 from sma.modules.activations import activation_function
 from sma.modules.norms import NoNorm, Norm
+from sma.sequence import zero_padding
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,7 @@ class Residual(SequenceModule):
     def _run(
         self, x: Tensor, mask: Tensor | None, run: Callable[[SequenceModule, int, Tensor], Tensor]
     ) -> Tensor:
-        padding = None if mask is None else ~mask.unsqueeze(-1)
-        if padding is not None:
-            x = x.masked_fill(padding, 0)
+        x = zero_padding(x, mask)
         h = self.pre_norm(x, mask)
         parts = self._parts()
         if self.mixer is not None:
@@ -116,7 +115,7 @@ class Residual(SequenceModule):
         first = len(parts) - len(self.branches)
         y = sum(run(part, i, h) for i, part in enumerate(parts[first:], first))
         y = self.post_norm(self.activation(self.dropout(y) + x), mask)
-        return y if padding is None else y.masked_fill(padding, 0)
+        return zero_padding(y, mask)
 
 
 @register

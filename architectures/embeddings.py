@@ -11,6 +11,7 @@ from sma import OneOf, register
 from sma.architectures.families import Dropout, EmbeddingSpec, NormSpec, Size
 from sma.modules.linear import linear
 from sma.modules.norms import Norm
+from sma.sequence import check_mask
 
 
 class ScaledSinusoid(nn.Module):
@@ -71,6 +72,9 @@ class Embedding(nn.Module, ABC):
         Returns:
             `(B, L, D)`, 0 at padding.
         """
+        check_mask(mask, inputs)
+        if mask is not None:  # padding may hold anything, such as the token -100
+            inputs = inputs.masked_fill(~mask.view(*mask.shape, *[1] * (inputs.dim() - 2)), 0)
         x = self.embed(inputs)
         if self.sinusoid is not None:
             real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
@@ -116,6 +120,16 @@ class TokenEmbedding(Embedding):
         """Tokens `(B, L)` long -> `(B, L, D)`."""
         if inputs.dim() != 2 or inputs.is_floating_point():
             raise ValueError(f"tokens must be (B, L) integers, got {tuple(inputs.shape)} {inputs.dtype}")
+        inputs = inputs.long()
+        if inputs.device.type == "cpu" and inputs.numel() and not torch.compiler.is_compiling():
+            # elsewhere this would wait for the device
+            lowest, highest = map(int, inputs.aminmax())
+            if lowest < 0 or highest >= len(self.weight):
+                wrong = lowest if lowest < 0 else highest
+                raise ValueError(
+                    f"token {wrong} is not in the vocabulary, 0 to {len(self.weight) - 1}; mask padding, or "
+                    "raise vocab_size"
+                )
         return nn.functional.embedding(inputs, self.weight) * self.factor
 
 

@@ -85,7 +85,7 @@ def load_model(folder: str | Path) -> Model:
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Fill a model with the weights in a safetensors file.
+    """Fill a model with the weights in a safetensors file, in their dtype.
 
     Raises:
         ValueError: if the file is truncated, or its names and shapes are not the model's.
@@ -94,6 +94,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     tensors = _read(path, "weights")
     own = _own_tensors(model)
     _compare(tensors, own, f"{path} holds the weights of another spec")
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(dtypes) == 1:
+        model.to(dtypes.pop())
     missing = model.load_state_dict(tensors, strict=False).missing_keys
     assert not set(missing) & own.keys()
 

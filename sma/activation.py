@@ -46,6 +46,7 @@ class SparseModularActivation(SequenceModule):
 
     Raises:
         ValueError: if the router decides for another number of sub-modules.
+        TypeError: if a part is no `Router` or `SubModule`.
 
     Example:
         >>> from sma.modules import GAU, LatentConfigurator
@@ -58,6 +59,12 @@ class SparseModularActivation(SequenceModule):
         self, router: Router, sub_modules: Sequence[SubModule], *, compaction: Compaction | None = None
     ) -> None:
         super().__init__()
+        for part, base in ((router, Router), *((module, SubModule) for module in sub_modules)):
+            if not isinstance(part, base):
+                raise TypeError(
+                    f"{type(part).__name__} is no sma.{base.__name__}; derive from it, or wrap a module that "
+                    "maps (T, D) to (T, D) in sma.Pointwise"
+                )
         if router.n_modules != len(sub_modules):
             raise ValueError(
                 f"the router decides for n_modules={router.n_modules}, but there are {len(sub_modules)} "

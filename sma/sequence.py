@@ -93,8 +93,26 @@ class PerElement(SequenceModule):
         return n * matrix_flops(self.module)
 
 
+def check_mask(mask: Tensor | None, x: Tensor) -> None:
+    """Raise ValueError unless the mask is None, or bool and of the first two dimensions of x."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != x.shape[:2]:
+        got = f"{tuple(mask.shape)} {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(
+            f"mask must be (B, L) = {tuple(x.shape[:2])} bool, True for a real element; got {got}"
+        )
+
+
 def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
-    """`x (B, L, D)` with 0 wherever `mask (B, L)` is False: padding may hold NaN."""
+    """`x (B, L, D)` with 0 wherever `mask (B, L)` is False: padding may hold NaN.
+
+    Raises:
+        ValueError: if x has not three dimensions, or the mask is not `(B, L)` bool.
+    """
+    if x.dim() != 3:
+        raise ValueError(f"x must be (B, L, D), got {tuple(x.shape)}; a single sequence needs a batch of one")
+    check_mask(mask, x)
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
 
 

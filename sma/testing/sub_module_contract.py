@@ -33,7 +33,8 @@ class SubModuleContract(SequenceModuleContract):
 
     Derive a class in a test file, and say how to make the sub-module. It runs inside the smallest layer there
     is, behind a router that reads its decisions from the input's first channel, and so must have every
-    property of a `SequenceModuleContract` too.
+    property of a `SequenceModuleContract` too. Set `supports_decoding = False` for one without `init_state`
+    and `step`; `flops` it must have.
 
     Example:
         >>> from sma.testing import CausalMean

@@ -95,3 +95,8 @@ def test_a_truncated_or_missing_state_is_an_error(tmp_path):
         load_state(decoder(), path)
     with pytest.raises(FileNotFoundError, match="no state at"):
         load_state(decoder(), tmp_path / "none")
+
+
+def test_the_dtype_is_kept(model, tmp_path):
+    save_model(model.double(), tmp_path)
+    assert load_model(tmp_path).embedding.weight.dtype == torch.float64

@@ -135,3 +135,22 @@ def test_activation_checkpointing_gives_the_same_gradients():
     model.head(model._normalise(x, None)).sum().backward()
     for gradient, parameter in zip(expected, model.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.ones(2, 8, dtype=torch.bool), torch.ones(9, dtype=torch.bool), torch.ones(2, 9), [True]]
+)
+def test_a_wrong_mask_is_named(mask):
+    with pytest.raises(ValueError, match=r"mask must be \(B, L\) = \(2, 9\) bool"):
+        language_model()(torch.randint(11, (2, 9)), mask)
+
+
+def test_a_token_out_of_the_vocabulary_is_named_unless_it_is_padding():
+    model, tokens = language_model(), torch.randint(11, (2, 9))
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    mask[:, 7:] = False
+    padded = tokens.masked_fill(~mask, -100)
+    torch.testing.assert_close(model(padded, mask), model(tokens, mask))
+    with pytest.raises(ValueError, match="token -100 is not in the vocabulary, 0 to 10"):
+        model(padded)
+    assert torch.equal(model(tokens.to(torch.uint8)), model(tokens))

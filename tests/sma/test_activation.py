@@ -99,3 +99,8 @@ def test_the_result_has_the_inputs_type_under_autocast():
 
 def test_state_dict_names():
     assert list(SMA(InputRouter(1), [CausalMean(D)]).state_dict()) == ["sub_modules.0.linear.weight"]
+
+
+def test_what_is_no_sub_module_is_refused():
+    with pytest.raises(TypeError, match=r"Linear is no sma\.SubModule; .* sma\.Pointwise"):
+        SMA(InputRouter(1), [torch.nn.Linear(4, 4)])
