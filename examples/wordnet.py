@@ -26,6 +26,14 @@ ROUTERS = {
     "latent_configurator": "latent_configurator",
     "always": "always",
 }
+MEAN = {
+    "kind": "dense",
+    "module": {
+        "kind": "graph_convolution",
+        "name": "SimpleConv",
+        "arguments": {"aggr": "mean", "combine_root": "sum"},
+    },
+}
 
 
 class StepTimes(Observer):
@@ -53,6 +61,7 @@ def run_spec(router, arguments):
                 "n_classes": 45,
                 "embedding": {"kind": "bag", "vocab_size": WordNetSpec().vocab_size},
                 "router": router,
+                "mixer": MEAN if arguments.mean else None,
                 "dropout": 0.1,
             },
             "steps": arguments.steps,
@@ -69,6 +78,7 @@ def run_spec(router, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--routers", nargs="+", choices=ROUTERS, default=list(ROUTERS))
+    parser.add_argument("--mean", action="store_true", help="let all nodes see the mean of their neighbours")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--d-model", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
