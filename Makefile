@@ -9,7 +9,8 @@ ARGS ?=
 REFERENCE ?=
 
 export HYPOTHESIS_PROFILE ?= ci
-export OMP_WAIT_POLICY ?= passive  # waiting threads sleep: on a shared machine spinning ones cost tenfold
+# Waiting threads sleep: on a shared machine spinning ones cost tenfold.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help train test test-slow lint format bench wheel clean
 

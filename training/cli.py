@@ -41,8 +41,8 @@ OutOption = Annotated[
 
 def main() -> None:
     """Run the command line."""
-    # Read when torch is loaded. By default a waiting thread spins for so long that a step beside other programs
-    # takes up to forty times as long; with fewer spins it sleeps, and a step alone takes no longer.
+    # Read when torch is loaded. By default a waiting thread spins for so long that a step beside other
+    # programs takes up to forty times as long; with fewer spins it sleeps, and a step alone takes no longer.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     app()
