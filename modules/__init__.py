@@ -6,7 +6,8 @@ if __name__ == "modules":
     )
 
 from sma.modules.activations import activation_function
-from sma.modules.attention import AttentionFunction, attention_function, windowed_attention
+from sma.modules.attention import windowed_attention
+from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.chunk_attention import ChunkAttention, ChunkAttentionState
 from sma.modules.convolution import CausalConvolution
 from sma.modules.diagonal import DiagonalSSM

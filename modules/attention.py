@@ -1,76 +1,17 @@
 """Attention over the flat list of activated elements, linear in its length in time and memory."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from sma.elements import Elements
+from sma.modules.attention_functions import SOFTMAX, AttentionFunction
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import OffsetBias
 from sma.modules.tiled_attention import Plan, row_tiles, tiled_attention, window_tiles
-
-
-@dataclass(frozen=True)
-class AttentionFunction:
-    """What turns scores into attention weights.
-
-    Attributes:
-        weights: differentiable; `(..., K)` scores to weights of the same shape, and -inf to weight 0.
-        normalized: whether the weights of a query sum to 1. If so, queries are scaled by 1 / sqrt(d_qk), else
-            by one over the number of keys that they may see.
-    """
-
-    weights: Callable[[Tensor], Tensor]
-    normalized: bool
-
-
-def _softmax(scores: Tensor) -> Tensor:
-    return torch.softmax(scores, -1)
-
-
-def _relu2(scores: Tensor) -> Tensor:
-    return torch.relu(scores).square()
-
-
-def _laplace(scores: Tensor) -> Tensor:
-    mean, std = 0.707107, 0.282095  # as published; the exact ones are sqrt(1/2) and sqrt(1/(4 pi))
-    return torch.erf((scores - mean).div_(std * math.sqrt(2))).add_(1).mul_(0.5)
-
-
-_FUNCTIONS = {
-    "laplace": AttentionFunction(_laplace, normalized=False),
-    "relu2": AttentionFunction(_relu2, normalized=False),
-    "softmax": AttentionFunction(_softmax, normalized=True),
-}
-
-
-def attention_function(name: str | AttentionFunction) -> AttentionFunction:
-    """The attention function that a name stands for.
-
-    `relu2` is the square of relu (https://arxiv.org/abs/2109.08668), `laplace` the distribution function that
-    approximates it with a bounded slope (https://arxiv.org/abs/2209.10655).
-
-    Args:
-        name: softmax, relu2 or laplace; an `AttentionFunction` is returned as it is.
-
-    Raises:
-        ValueError: if no function has that name.
-
-    Example:
-        >>> attention_function("relu2").weights(torch.tensor([-2.0, 3.0]))
-        tensor([0., 9.])
-    """
-    if isinstance(name, AttentionFunction):
-        return name
-    if name not in _FUNCTIONS:
-        raise ValueError(
-            f"unknown attention {name!r}; known: {', '.join(_FUNCTIONS)}, or an AttentionFunction"
-        )
-    return _FUNCTIONS[name]
 
 
 def windowed_attention(
@@ -81,7 +22,7 @@ def windowed_attention(
     *,
     window: int | None,
     bidirectional: bool = False,
-    function: AttentionFunction = _FUNCTIONS["softmax"],
+    function: AttentionFunction = SOFTMAX,
     bias: OffsetBias | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
@@ -117,7 +58,9 @@ def windowed_attention(
     if window is None:
         tiles = row_tiles(elements, bidirectional=bidirectional)
     else:
-        tiles = window_tiles(len(q), window, bidirectional=bidirectional, device=q.device)
+        tiles = window_tiles(elements, window, bidirectional=bidirectional)
+    if bias is not None and not bias.by_rank and _advances_with_rank(elements):
+        bias = replace(bias, by_rank=True)  # so that one small table serves all tiles
     reach = len(q) if window is None else window
     plan = Plan(
         tiles=tiles,
@@ -125,13 +68,13 @@ def windowed_attention(
         position=elements.position.int(),
         back=reach,
         ahead=reach if bidirectional else 0,
-        function=function.weights,
+        function=function,
         bias=bias,
         dropout=dropout,
         seed=int(torch.randint(2**62, ())) if dropout else 0,
     )
     divisor = query_divisor(elements, q.shape[1], window, bidirectional=bidirectional, function=function)
-    y = tiled_attention(q / divisor, k, v, plan)
+    y = tiled_attention(q.to(plan.dtype) / divisor, k, v, plan)
     return y if n_heads is None else y.view(n_heads, len(y) // n_heads, y.shape[1]).transpose(0, 1)
 
 
@@ -149,6 +92,15 @@ def query_divisor(
     else:
         n_keys = torch.arange(1, len(row) + 1, device=row.device) - elements.ptr[row]
     return n_keys.clamp(min=1).unsqueeze(1)
+
+
+def _advances_with_rank(elements: Elements) -> bool:
+    """Whether positions and ranks differ by a constant in each row. A device is not asked: it would wait."""
+    if elements.row.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    row, position = elements.row, elements.position
+    one_on = position[1:] == position[:-1] + 1
+    return bool((one_on | (row[1:] != row[:-1]) | (row[1:] < 0)).all())
 
 
 def _repeat_rows(elements: Elements, n: int) -> Elements:

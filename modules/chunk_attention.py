@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sma.modules.attention import AttentionFunction, attention_function
+from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import NoPosition, RelativePosition
 from sma.sequence import zero_padding

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sma.elements import Elements
-from sma.modules.attention import AttentionFunction, attention_function, windowed_attention
+from sma.modules.attention import windowed_attention
+from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.linear import linear, truncated_normal
 from sma.modules.memory import WorkingMemory
 from sma.modules.positions import NoPosition, RelativePosition

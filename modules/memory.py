@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sma.elements import Elements
-from sma.modules.attention import AttentionFunction, query_divisor, windowed_attention
+from sma.modules.attention import query_divisor, windowed_attention
+from sma.modules.attention_functions import AttentionFunction
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import OffsetBias
 from sma.state import State

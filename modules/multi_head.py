@@ -7,15 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sma.elements import Elements
-from sma.modules.attention import attention_function, windowed_attention
+from sma.modules.attention import windowed_attention
+from sma.modules.attention_functions import SOFTMAX
 from sma.modules.linear import linear
 from sma.modules.memory import WorkingMemory
 from sma.modules.positions import NoPosition, RelativePosition
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State
 from sma.sub_module import SubModule
-
-_SOFTMAX = attention_function("softmax")
 
 
 class MultiHeadAttention(SubModule):
@@ -104,7 +103,7 @@ class MultiHeadAttention(SubModule):
         assert isinstance(state, WorkingMemory)
         q, k, v = self.heads.split(elements.x, elements.position)
         bias = self.heads.position.bias()
-        return self.heads.join(state.attend(q, k, v, elements, function=_SOFTMAX, bias=bias))
+        return self.heads.join(state.attend(q, k, v, elements, function=SOFTMAX, bias=bias))
 
     def flops(self, n: int) -> int:
         """See `SubModule.flops`; for n elements in one row."""

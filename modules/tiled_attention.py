@@ -6,9 +6,7 @@ of keeping them, so that memory is linear in the length of the list, whatever th
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sma.elements import Elements
+from sma.modules.attention_functions import AttentionFunction
 from sma.modules.positions import OffsetBias
 
 _BLOCK = 64  # queries per block; the fastest of 32, 64 and 128 on CPU
@@ -38,6 +37,7 @@ class Tile:
     block: int
     first_key: int
     n_keys: int
+    one_row: bool = False
 
     @property
     def stop(self) -> int:
@@ -72,19 +72,35 @@ class Tile:
         return key - query.unsqueeze(1)
 
 
-def window_tiles(n_slots: int, window: int, *, bidirectional: bool, device: torch.device) -> list[Tile]:
+def window_tiles(elements: Elements, window: int, *, bidirectional: bool) -> list[Tile]:
     """Blocks over the whole list, each with a window's width of keys before it, and after."""
+    n_slots = len(elements.row)
     window = min(window, max(n_slots - 1, 1))
     n_halo = -(-window // _BLOCK)
     block = 16 * -(-window // (16 * n_halo))  # so that n_halo whole blocks are hardly more than a window
     halo = n_halo * block
     n_keys = block + halo * (2 if bidirectional else 1)
     n_blocks = -(-n_slots // block)
-    group = max(1, _workspace(device) // (block * n_keys))
-    return [
+    group = max(1, _workspace(elements.row.device) // (block * n_keys))
+    tiles = [
         Tile(b * block, min(group, n_blocks - b), block, b * block - halo, n_keys)
         for b in range(0, n_blocks, group)
     ]
+    return [
+        replace(tile, one_row=one_row)
+        for tile, one_row in zip(tiles, _in_one_row(tiles, elements), strict=True)
+    ]
+
+
+def _in_one_row(tiles: list[Tile], elements: Elements) -> list[bool]:
+    """Which tiles lie inside one row, where finding out is free."""
+    row = elements.row
+    if row.device.type != "cpu" or torch.compiler.is_compiling():
+        return [False] * len(tiles)
+    ends = torch.tensor([(tile.first_key, tile.last_key - 1) for tile in tiles], dtype=torch.long).view(-1, 2)
+    inside = (ends[:, 0] >= 0) & (ends[:, 1] < len(row))
+    first, last = row[ends.clamp(0, len(row) - 1)].unbind(1)
+    return (inside & (first == last) & (first >= 0)).tolist()  # type: ignore[no-any-return]
 
 
 def row_tiles(elements: Elements, *, bidirectional: bool) -> list[Tile]:
@@ -119,7 +135,7 @@ class Plan:
     position: Tensor
     back: int
     ahead: int
-    function: Callable[[Tensor], Tensor]
+    function: AttentionFunction
     bias: OffsetBias | None
     dropout: float
     seed: int
@@ -152,23 +168,28 @@ class Plan:
     ) -> Tensor:
         """Scores (n_blocks, block, n_keys), so low that weights are exactly 0 where there is no key."""
         rank = tile.rank_offsets(self.row.device)
-        band = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
-        band.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
-        between = tile.offsets(self.row)  # 0 within a row: one multiply-add masks all other rows
-        scores = torch.addcmul(band, between, between, value=_FAR, out=between)
-        scores.baddbmm_(queries, keys.transpose(1, 2))
+        base = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
+        base.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
+        bias = None
         if table is not None and index is not None:
-            scores += table.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
-        return scores
+            bias = table.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
+            if bias.dim() == 2:
+                base, bias = base + bias, None
+        if tile.one_row:
+            scores = torch.baddbmm(base, queries, keys.mT)
+        else:
+            between = tile.offsets(self.row)  # 0 within a row: one multiply-add masks all other rows
+            scores = torch.addcmul(base, between, between, value=_FAR, out=between)
+            scores.baddbmm_(queries, keys.mT)
+        return scores if bias is None else scores.add_(bias)
 
-    def weights(self, tile: Tile, scores: Tensor) -> Tensor:
-        """Attention weights, the same at every call for the same tile."""
-        weights = self.function(scores)
+    def kept(self, tile: Tile, weights: Tensor) -> Tensor | None:
+        """The factors of dropout, the same at every call for the same tile; None without dropout."""
         if not self.dropout:
-            return weights
-        generator = torch.Generator(scores.device).manual_seed(self.seed + tile.start)
-        kept = torch.empty_like(scores).bernoulli_(1 - self.dropout, generator=generator)
-        return weights * kept.div_(1 - self.dropout)
+            return None
+        generator = torch.Generator(weights.device).manual_seed(self.seed + tile.start)
+        kept = torch.empty_like(weights).bernoulli_(1 - self.dropout, generator=generator)
+        return kept.div_(1 - self.dropout)
 
 
 def tiled_attention(q: Tensor, k: Tensor, v: Tensor, plan: Plan) -> Tensor:
@@ -201,8 +222,10 @@ class _TiledAttention(torch.autograd.Function):
         for tile in plan.tiles:
             queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
             scores = plan.scores(tile, queries, keys, table, plan.bias_index(tile))
+            weights = plan.function.weights(scores)
+            kept = plan.kept(tile, weights)
             values, into = tile.keys(v, plan.dtype), tile.queries(y, plan.dtype)
-            torch.bmm(plan.weights(tile, scores), values, out=into)
+            torch.bmm(weights if kept is None else weights * kept, values, out=into)
         return y[: len(q)].to(v.dtype)
 
     @staticmethod
@@ -220,11 +243,19 @@ class _TiledAttention(torch.autograd.Function):
                 values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
                 index = plan.bias_index(tile)
                 scores = plan.scores(tile, queries, keys, table, index)
-                weights, pull = torch.func.vjp(partial(plan.weights, tile), scores)  # type: ignore[misc]
-                (grad_scores,) = pull(torch.bmm(grads, values.transpose(1, 2)))
+                weights = plan.function.weights(scores)
+                kept, grad_weights = plan.kept(tile, weights), torch.bmm(grads, values.mT)
+                if kept is not None:
+                    grad_weights *= kept
+                grad_scores = plan.function.backward(scores, weights, grad_weights)
                 torch.bmm(grad_scores, keys, out=tile.queries(grad_q, plan.dtype))
                 _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries)
-                _accumulate(grad_v[plan.before + tile.first_key :], tile, weights, grads)
+                _accumulate(
+                    grad_v[plan.before + tile.first_key :],
+                    tile,
+                    weights if kept is None else weights * kept,
+                    grads,
+                )
                 if index is not None:
                     per_entry = grad_scores.sum(0) if index.dim() == 2 else grad_scores
                     grad_table.scatter_add_(0, index.flatten().long(), per_entry.flatten())
@@ -242,7 +273,7 @@ def _accumulate(total: Tensor, tile: Tile, left: Tensor, right: Tensor) -> None:
     step = tile.block if tile.n_blocks > 1 else tile.n_keys
     for j in range(0, tile.n_keys, step):
         strip = total[j : j + tile.n_blocks * step].view(tile.n_blocks, step, -1)
-        strip.baddbmm_(left[..., j : j + step].transpose(1, 2), right)
+        strip.baddbmm_(left[..., j : j + step].mT, right)
 
 
 def _slots(x: Tensor, start: int, stop: int, fill: int) -> Tensor:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,20 +11,22 @@ from torch.utils._pytree import tree_leaves
 
 from sma import Elements
 from sma.modules import tiled_attention
-from sma.modules.attention import attention_function, windowed_attention
+from sma.modules.attention import windowed_attention
+from sma.modules.attention_functions import attention_function
 from sma.modules.positions import LearnedBias, RankBias, T5Bias
 
 D_QK, D_V = 4, 3
 
 
-def slots(counts, padding=0, seed=0):
-    """A flat list: `counts[b]` elements of row b at random places, and padding slots after them."""
+def slots(counts, padding=0, seed=0, gaps=True):
+    """A flat list: `counts[b]` elements of row b at random places or without gaps, then padding."""
     generator = torch.Generator().manual_seed(seed)
     rows, positions, ptr = [], [], [0]
     for b, count in enumerate(counts):
         places = torch.randperm(2 * count + 1, generator=generator)[:count].sort().values.tolist()
+        places = places if gaps else range(b, b + count)
         rows += [b] * count + [-1] * padding
-        positions += places + [0] * padding
+        positions += [*places, *[0] * padding]
         ptr.append(len(rows))
     row, position = (torch.tensor(values, dtype=torch.long) for values in (rows, positions))
     return Elements(torch.zeros(len(rows), 1), row, position, torch.zeros_like(row), torch.tensor(ptr))
@@ -87,9 +90,10 @@ def biases(window, bidirectional):
     name=st.sampled_from(["softmax", "relu2", "laplace"]),
     kind=st.integers(0, 3),
     small=st.booleans(),
+    gaps=st.booleans(),
 )
-def test_equals_a_loop_over_queries(counts, padding, window, bidirectional, name, kind, small):
-    elements = slots(counts, padding)
+def test_equals_a_loop_over_queries(counts, padding, window, bidirectional, name, kind, small, gaps):
+    elements = slots(counts, padding, gaps=gaps)
     position = biases(window, bidirectional)[kind]
     tables = [] if position is None else list(position.double().parameters())
     inputs = draws(elements)
@@ -265,9 +269,7 @@ def test_memory_is_linear(bias, monkeypatch):
 
 def test_time_is_spent_on_neighbours_only():
     elements = slots([700, 900])
-    tiles = tiled_attention.window_tiles(
-        len(elements.row), 32, bidirectional=True, device=torch.device("cpu")
-    )
+    tiles = tiled_attention.window_tiles(elements, 32, bidirectional=True)
     scores = sum(tile.n_blocks * tile.block * tile.n_keys for tile in tiles)
     assert scores < 1.1 * len(elements.row) * 3 * 32
     assert all(a.start + a.n_blocks * a.block == b.start for a, b in pairwise(tiles))
@@ -279,6 +281,15 @@ def test_masked_scores_have_no_weight_where_zero_has():
     y = windowed_attention(zero, zero, v, elements, window=3, function=attention_function("laplace"))
     at_zero = 0.5 * (1 + math.erf(-0.707107 / (0.282095 * 2**0.5)))
     torch.testing.assert_close(y, v * at_zero)
+
+
+@pytest.mark.parametrize("name", ["softmax", "relu2", "laplace"])
+def test_gradient_formulas(name):
+    function = attention_function(name)
+    scores = torch.linspace(-2, 3, 24, dtype=torch.float64).view(4, 6)
+    weights, grad = function.weights(scores), torch.linspace(3, -1, 24, dtype=torch.float64).view(4, 6)
+    expected = replace(function, gradient=None).backward(scores, weights, grad)
+    torch.testing.assert_close(function.backward(scores, weights, grad), expected)
 
 
 def test_unknown_function():
