@@ -4,12 +4,13 @@ Each says what its kinds build. A package adds a kind by deriving from one of th
 """
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from torch import nn
 
 from sma import Compaction, Router, SequenceModule, Spec, SubModule
+from sma.architectures.versions import newest_version, upgrade
 from sma.modules.activations import activation_function
 from sma.modules.norms import Norm
 from sma.modules.positions import RelativePosition
@@ -119,7 +120,12 @@ class ModelSpec(Spec):
         format_version: of the spec's format; older versions still load.
     """
 
-    format_version: Annotated[int, Field(ge=1, le=1)] = 1
+    format_version: Annotated[int, Field(ge=1)] = newest_version()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, values: Any) -> Any:
+        return upgrade(values) if isinstance(values, dict) else values
 
     @abstractmethod
     def build(self) -> "Model":

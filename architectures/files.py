@@ -5,7 +5,7 @@ A spec is YAML or JSON, a model `spec.json` and `model.safetensors` in a folder,
 
 import json
 import os
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +169,14 @@ def _shape(tensor: Any) -> str:
     return "missing" if tensor is None else str(tuple(tensor.shape))
 
 
-def _write(path: Path, write: Any) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(Path(name))
-        os.replace(name, path)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        write(temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner can read
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -12,8 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+import sma
 from sma.architectures import save_model
-from sma.training.config import TrainSpec
+from sma.architectures.versions import UPGRADE
+from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
 from sma.training.errors import RunError
 from sma.training.runs import Run, guard, sync_folder
 
@@ -141,11 +143,10 @@ def read_checkpoint(run: Run) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} is damaged or cut off ({error}); restore it from a copy{best}, or start a new run with: "
             f"{_again(run)}"
         ) from error
-    if metadata.get("format") != FORMAT:
-        raise RunError(
-            f"{path} has format {metadata.get('format', 'of another program')}, and this version reads "
-            f"{FORMAT}; use the version of sma that wrote it"
-        )
+    found = metadata.get("format", "of another program")
+    if found != FORMAT:
+        remedy = UPGRADE if found.isdecimal() else f"start a new run with: {_again(run)}"
+        raise RunError(f"{path} has format {found}, and sma {sma.__version__} reads {FORMAT}; {remedy}")
     return tensors, metadata
 
 
@@ -160,6 +161,8 @@ def _again(run: Run) -> str:
 
 def _check_spec(run: Run, spec: TrainSpec, saved: dict[str, Any]) -> None:
     now = spec.influential()
+    others = spec.model_dump(mode="json", include=WITHOUT_INFLUENCE)
+    saved = TrainSpec.model_validate({**saved, **others}).influential()  # in today's format
     differences = [
         f"{path} ({_at(saved, path)!r} there, {_at(now, path)!r} here)"
         for path in sorted(_differences(saved, now))

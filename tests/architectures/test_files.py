@@ -20,6 +20,12 @@ def test_save_and_load_give_the_same_function(model, tmp_path):
     assert again.head.weight is again.embedding.weight
 
 
+def test_files_are_as_readable_as_any_other(model, tmp_path):
+    (tmp_path / "other").touch()
+    save_model(model, tmp_path)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 def test_saving_again_replaces(model, tmp_path):
     save_model(model, tmp_path)
     with torch.no_grad():

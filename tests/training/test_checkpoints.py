@@ -73,7 +73,7 @@ def test_a_missing_checkpoint(trained: tuple[Trainer, Run]) -> None:
 def test_a_file_of_another_program(trained: tuple[Trainer, Run]) -> None:
     _, run = trained
     save_file({"x": torch.zeros(1)}, run.last)
-    with pytest.raises(RunError, match="has format of another program, and this version reads 1"):
+    with pytest.raises(RunError, match=r"has format of another program, and sma .* reads 1; start a new run"):
         read_position(run)
 
 
