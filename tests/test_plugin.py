@@ -104,3 +104,4 @@ def test_a_package_that_fails_to_import_is_named_and_the_rest_works(run, tmp_pat
 def test_a_kind_whose_package_is_missing_lists_what_exists(run):
     answer = json.loads(run("-c", FIND.format(kind="memory_lookups"), also=[]).stdout)
     assert "did you mean 'memory_lookup'?" in answer
+    assert answer.endswith("; one of another package needs that package installed")
