@@ -117,8 +117,8 @@ def find(family: type[SpecType], kind: str) -> type[SpecType]:
     if not candidates:
         known = sorted(kinds(family))
         raise ValueError(
-            f"unknown kind {kind!r} of {family.__name__}{_near(kind, known)} known kinds: {', '.join(known)}; "
-            "one of another package needs that package installed"
+            f"unknown kind {kind!r} of {family.__name__}{_near(kind, known)} known kinds: {', '.join(known)}"
+            "; one of another package needs that package installed"
         )
     return next(iter(candidates))  # type: ignore[return-value]
 
