@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from sma import SMA, CapacityCompaction, Router, Routing, naming, record
+from sma.modules import GAU, FeedForward, GatedFeedForward
 from sma.testing import CausalMean, FixedRouter, InputRouter
 
 D = 4
@@ -105,6 +107,47 @@ def test_flops_count_what_the_sub_modules_received():
     assert call.n_elements.tolist() == [4]
     assert call.overflow.tolist() == [6]
     assert call.flops == [2 * layer.sub_modules[0].flops(2)]  # two in each row
+
+
+def run_counted(rate, **gau):
+    """The record of attention and two feed-forwards, and what torch counts in each of their parts."""
+    active = torch.rand(3, 20, 3, generator=torch.Generator().manual_seed(0)) < rate
+    parts = [GAU(D, d_qk=4, d_hidden=6, **gau), FeedForward(D, d_hidden=5), GatedFeedForward(D, d_hidden=7)]
+    layer = SMA(FixedRouter(Routing(active, active.float())), parts)
+    with FlopCounterMode(display=False) as counter, record() as recording:
+        layer(torch.randn(3, 20, D))
+    counted = {name.rpartition("sub_modules.")[2]: c for name, c in counter.get_flop_counts().items()}
+    (record_,) = recording.layers
+    return record_, {name: sum(operations.values()) for name, operations in counted.items()}
+
+
+def visible(n, window, bidirectional):
+    """How many pairs of a query and a key that it sees there are in a row of n elements."""
+    window = n if window is None else window
+    return sum(abs(q - k) <= window and (bidirectional or k <= q) for q in range(n) for k in range(n))
+
+
+@pytest.mark.parametrize("rate", [0, 0.1, 0.5, 1])
+def test_flops_are_those_that_torch_counts_and_those_of_all_pairs(rate):
+    call, counted = run_counted(rate, window=None, bidirectional=True)
+    pairs = sum(visible(n, None, True) for n in call.received[:, 0].tolist())
+    attention = 2 * pairs * (4 + 6)  # a product of queries and keys, and one with the values
+    assert call.flops == [counted["0.input"] + counted["0.output"] + attention, counted["1"], counted["2"]]
+
+
+@pytest.mark.parametrize("window", [1, 3, 30])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_flops_count_whole_windows(window, bidirectional):
+    """Attention is counted as if the ends of a row saw as many neighbours as the others."""
+    call, counted = run_counted(0.5, window=window, bidirectional=bidirectional)
+    attention = call.flops[0] - counted["0.input"] - counted["0.output"]
+    for n in call.received[:, 0].tolist():
+        widest = min(n, window * (2 if bidirectional else 1) + 1)
+        assert 0 < visible(n, window, bidirectional) <= n * widest
+        attention -= 2 * n * widest * (4 + 6)
+        if window < n and not bidirectional:
+            assert n * widest - visible(n, window, bidirectional) == window * (window + 1) // 2
+    assert attention == 0
 
 
 def test_steps_are_recorded_too():
