@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from sma import OneOf, register
 from sma.architectures.embeddings import Embedding
 from sma.architectures.families import Dropout, EmbeddingSpec, NormSpec, Size
+from sma.checks import describe
 from sma.modules.norms import Norm
 
 
@@ -44,7 +45,7 @@ class BagEmbedding(Embedding):
     def embed(self, inputs: Tensor) -> Tensor:
         """Bags `(B, L, K)` of integers -> `(B, L, D)`."""
         if inputs.dim() != 3 or inputs.is_floating_point():
-            raise ValueError(f"bags must be (B, L, K) integers, got {tuple(inputs.shape)} {inputs.dtype}")
+            raise ValueError(f"bags must be (B, L, K) integers, (B, K) in a step, got {describe(inputs)}")
         bags = inputs.flatten(0, 1)
         means = nn.functional.embedding_bag(bags, self.weight, mode="mean", padding_idx=0)
         return means.view(*inputs.shape[:2], self.weight.shape[1])

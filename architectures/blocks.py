@@ -14,6 +14,7 @@ from sma.architectures.norms import LayerNormSpec
 from sma.modules.activations import activation_function
 from sma.modules.norms import NoNorm, Norm
 from sma.sequence import zero_padding
+from sma.state import check_state
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,7 @@ class Residual(SequenceModule):
 
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
         """See `SequenceModule.step`."""
-        assert isinstance(state, ResidualState)
-        parts = state.parts
+        parts = check_state(state, ResidualState, len(x)).parts
         return self._run(x, mask, lambda part, i, h: part.step(h, parts[i], mask))
 
     def flops(self, n: int) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sma import OneOf, register
 from sma.architectures.families import Dropout, EmbeddingSpec, NormSpec, Size
+from sma.checks import describe
 from sma.modules.linear import linear
 from sma.modules.norms import Norm
 from sma.sequence import check_mask
@@ -72,6 +73,8 @@ class Embedding(nn.Module, ABC):
         Returns:
             `(B, L, D)`, 0 at padding.
         """
+        if not isinstance(inputs, Tensor):
+            raise ValueError(f"inputs must be a tensor (B, L, ...), got {describe(inputs)}")
         check_mask(mask, inputs)
         if mask is not None:  # padding may hold anything, such as the token -100
             inputs = inputs.masked_fill(~mask.view(*mask.shape, *[1] * (inputs.dim() - 2)), 0)
@@ -119,7 +122,7 @@ class TokenEmbedding(Embedding):
     def embed(self, inputs: Tensor) -> Tensor:
         """Tokens `(B, L)` long -> `(B, L, D)`."""
         if inputs.dim() != 2 or inputs.is_floating_point():
-            raise ValueError(f"tokens must be (B, L) integers, got {tuple(inputs.shape)} {inputs.dtype}")
+            raise ValueError(f"tokens must be (B, L) integers, (B,) in a step, got {describe(inputs)}")
         inputs = inputs.long()
         if inputs.device.type == "cpu" and inputs.numel() and not torch.compiler.is_compiling():
             # elsewhere this would wait for the device
@@ -162,8 +165,12 @@ class FeatureEmbedding(Embedding):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Features `(B, L, d_input)` -> `(B, L, D)`."""
-        if inputs.dim() != 3 or inputs.shape[-1] != self.linear.in_features:
-            raise ValueError(f"features must be (B, L, {self.linear.in_features}), got {tuple(inputs.shape)}")
+        d_input = self.linear.in_features
+        if inputs.dim() != 3 or inputs.shape[-1] != d_input or not inputs.is_floating_point():
+            raise ValueError(
+                f"features must be (B, L, {d_input}) floating point, (B, {d_input}) in a step, got "
+                f"{describe(inputs)}"
+            )
         return self.linear(inputs)
 
 
@@ -193,7 +200,7 @@ class ScalarEmbedding(Embedding):
     def embed(self, inputs: Tensor) -> Tensor:
         """Numbers `(B, L)` -> `(B, L, D)`."""
         if inputs.dim() != 2:
-            raise ValueError(f"numbers must be (B, L), got {tuple(inputs.shape)}")
+            raise ValueError(f"numbers must be (B, L), (B,) in a step, got {describe(inputs)}")
         return inputs.unsqueeze(-1).to(self.weight) * self.weight + self.bias
 
 

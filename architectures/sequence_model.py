@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from sma import OneOf, SequenceModule, State, naming, register
 from sma.architectures.checks import check_builds
 from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, Model, ModelSpec, NormSpec, Size
+from sma.checks import describe
 from sma.modules.norms import Norm
 from sma.spec import walk
+from sma.state import check_state
 
 Inputs = Tensor | tuple[Tensor, Tensor]
 Mask = Tensor | tuple[Tensor | None, Tensor | None] | None
@@ -117,6 +119,7 @@ class SequenceModel(Model):
             The result at every element, as `forward` gives it, and the state after each row's last element.
         """
         state = self.init_state(len(inputs)) if state is None else state
+        self._check_state(state, len(inputs))
         with naming(self):
             x = self.embedding(inputs, mask, state.position)
             for block, part in zip(self.blocks, state.blocks, strict=True):
@@ -134,7 +137,18 @@ class SequenceModel(Model):
         Returns:
             `(B, V)`, the result at these elements.
         """
+        if not isinstance(inputs, Tensor) or not inputs.dim():
+            raise ValueError(f"a step takes one element per row, such as (B,) tokens, got {describe(inputs)}")
+        self._check_state(state, len(inputs))
         return self.prefill(inputs.unsqueeze(1), None, state)[0].squeeze(1)
+
+    def _check_state(self, state: SequenceModelState, n_rows: int) -> None:
+        check_state(state, SequenceModelState, n_rows)
+        if len(state.blocks) != len(self.blocks):
+            raise ValueError(
+                f"the state is of another model: it is for {len(state.blocks)} blocks, and this model has "
+                f"{len(self.blocks)}"
+            )
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.norm is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.families import BlockSpec
+from sma.state import check_state
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Stack(SequenceModule):
 
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
         """See `SequenceModule.step`."""
-        assert isinstance(state, StackState)
-        for block, part in zip(self.blocks, state.blocks, strict=True):
+        states = check_state(state, StackState, len(x)).blocks
+        for block, part in zip(self.blocks, states, strict=True):
             x = block.step(x, part, mask)  # type: ignore[operator]
         return x
 

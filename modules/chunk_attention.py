@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sma.checks import check_size, check_sizes
 from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import NoPosition, RelativePosition
@@ -67,9 +68,9 @@ class ChunkAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value in (("chunk", chunk), ("max_positions", max_positions)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1, or None")
+        check_sizes(d_qk=d_qk)
+        check_size("chunk", chunk, none="the whole row")
+        check_size("max_positions", max_positions, none="no decoding")
         self.d_qk = d_qk
         self.chunk = chunk
         self.max_positions = max_positions

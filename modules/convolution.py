@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sma.checks import check_sizes
 from sma.elements import Elements
 from sma.modules.activations import activation_function
 from sma.state import State
@@ -52,8 +53,7 @@ class CausalConvolution(SubModule):
         self, d_model: int, *, kernel_size: int, activation: str = "identity", bias: bool = True
     ) -> None:
         super().__init__()
-        if kernel_size < 1:
-            raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
+        check_sizes(d_model=d_model, kernel_size=kernel_size)
         self.kernel_size = kernel_size
         bound = kernel_size**-0.5
         self.weight = nn.Parameter(torch.empty(d_model, 1, kernel_size).uniform_(-bound, bound))

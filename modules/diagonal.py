@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sma.checks import check_size
 from sma.modules.numerics import zero_padding
 from sma.modules.recurrence import Modes, convolve, final_state, full_precision
 from sma.modules.rows import extent, take
 from sma.sequence import SequenceModule
-from sma.state import State
+from sma.state import State, check_state
 
 SHORT = 16  # elements; a step of at most this many runs them one by one
 
@@ -61,9 +62,8 @@ class DiagonalSSM(SequenceModule):
 
     def __init__(self, d_model: int, *, bidirectional: bool = False, truncation: int | None = None) -> None:
         super().__init__()
-        check_positive(d_model=d_model)
-        if truncation is not None:
-            check_positive(truncation=truncation)
+        check_size("d_model", d_model)
+        check_size("truncation", truncation, none="unlimited")
         self.d_model = d_model
         self.bidirectional = bidirectional
         self.truncation = truncation
@@ -132,6 +132,7 @@ class DiagonalSSM(SequenceModule):
         Returns:
             `(B, L, D)`, equal at real elements to `forward` on all elements so far; 0 at padding.
         """
+        check_state(state, DiagonalState, len(x))
         advance = self._advance_one_by_one if x.shape[1] <= SHORT else self._advance_chunk
         with torch.autocast(x.device.type, enabled=False):
             y = advance(self._input(x, mask), state, mask)
@@ -144,7 +145,7 @@ class DiagonalSSM(SequenceModule):
         return n * (per_element + 2 * self.d_model)
 
     def _input(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return zero_padding(x, mask).to(full_precision(self.omega).dtype)
+        return zero_padding(x, mask, self.d_model).to(full_precision(self.omega).dtype)
 
     def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes = self.modes()[0]
@@ -185,13 +186,6 @@ class DiagonalSSM(SequenceModule):
             state.recent.copy_(_in_order(recent.detach(), -state.oldest))
         state.hidden.copy_(hidden.detach())
         return take(y, -start, length)
-
-
-def check_positive(**sizes: int) -> None:
-    """Raise ValueError for the first size that is less than 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
 
 
 def _exchange(state: DiagonalState, entering: Tensor, real: Tensor | None) -> Tensor:

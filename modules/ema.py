@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from sma.modules.diagonal import DiagonalSSM, check_positive
+from sma.checks import check_sizes
+from sma.modules.diagonal import DiagonalSSM
 from sma.modules.recurrence import Modes, full_precision
 
 
@@ -42,7 +43,7 @@ class MultiHeadEMA(DiagonalSSM):
         self, d_model: int, *, d_state: int = 16, bidirectional: bool = False, truncation: int | None = None
     ) -> None:
         super().__init__(d_model, bidirectional=bidirectional, truncation=truncation)
-        check_positive(d_state=d_state)
+        check_sizes(d_state=d_state)
         shape = (2 if bidirectional else 1, d_model, d_state)
         self.delta = nn.Parameter(torch.empty(shape))
         self.alpha = nn.Parameter(torch.empty(shape))

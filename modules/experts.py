@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sma.checks import check_sizes
 from sma.modules.activations import activation_function
 from sma.modules.linear import truncated_normal
 from sma.modules.numerics import zero_padding
 from sma.recording import record_layer
 from sma.routing import Router, Routing
 from sma.sequence import SequenceModule
-from sma.state import NoState, State
+from sma.state import NoState, State, check_state
 
 
 class ExpertBank(nn.Module):
@@ -51,8 +52,7 @@ class ExpertBank(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if n_experts < 1:
-            raise ValueError(f"n_experts must be at least 1, got {n_experts}")
+        check_sizes(d_model=d_model, n_experts=n_experts, d_hidden=d_hidden)
         self.n_experts = n_experts
         self.gated = gated
         self.weight_in = truncated_normal(n_experts, d_model, (1 + gated) * d_hidden)
@@ -201,6 +201,7 @@ class MixtureOfExperts(SequenceModule):
     def step(self, x: Tensor, state: MixtureOfExpertsState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """See `SequenceModule.step`."""
         x = zero_padding(x, mask)
+        check_state(state, MixtureOfExpertsState, len(x))
         routing = self.router.step(x, state.router, mask)
         kept = self._within_capacity(routing.active, state.capacity)
         return self._run(x, routing, kept, mask)

@@ -5,6 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from sma.checks import check_features, check_sizes
 from sma.elements import Elements
 from sma.modules.activations import activation_function
 from sma.modules.linear import linear
@@ -57,6 +58,7 @@ class FeedForward(_Stateless):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        check_sizes(d_model=d_model, d_hidden=d_hidden)
         self.hidden = linear(d_model, d_hidden, bias=bias)
         self.out = linear(d_hidden, d_model, bias=bias)
         self.activation = activation_function(activation)
@@ -64,6 +66,7 @@ class FeedForward(_Stateless):
 
     def forward(self, elements: Elements) -> Tensor:
         """See `SubModule.forward`."""
+        check_features(elements.x, 2, self.hidden.in_features)
         return self.out(self.dropout(self.activation(self.hidden(elements.x))))
 
     def flops(self, n: int) -> int:
@@ -98,6 +101,7 @@ class GatedFeedForward(_Stateless):
         bias: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes(d_model=d_model, d_hidden=d_hidden)
         self.gate_and_hidden = linear(d_model, 2 * d_hidden, bias=bias)
         self.out = linear(d_hidden, d_model, bias=bias)
         self.activation = activation_function(activation)
@@ -105,6 +109,7 @@ class GatedFeedForward(_Stateless):
 
     def forward(self, elements: Elements) -> Tensor:
         """See `SubModule.forward`."""
+        check_features(elements.x, 2, self.out.out_features)
         gate, hidden = self.gate_and_hidden(elements.x).chunk(2, -1)
         return self.out(self.dropout(self.activation(gate) * hidden))
 

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
 from sma.modules.attention import windowed_attention
 from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.linear import linear, truncated_normal
 from sma.modules.memory import WorkingMemory
 from sma.modules.positions import NoPosition, RelativePosition
-from sma.state import State
+from sma.state import State, check_state
 from sma.sub_module import SubModule
 
 
@@ -41,6 +42,7 @@ class GAU(SubModule):
         output_dropout: of the result.
 
     Raises:
+        TypeError: if a size is no integer.
         ValueError: if a size is not positive, a dropout not in [0, 1), `attention` unknown, or `position`
             built for another width or direction.
 
@@ -67,16 +69,11 @@ class GAU(SubModule):
         output_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_sizes(d_model=d_model, d_qk=d_qk)
+        check_size("d_hidden", d_hidden, none="2 * d_model")
+        check_size("window", window, none="attention to the whole row")
+        check_rates(dropout=dropout, hidden_dropout=hidden_dropout, output_dropout=output_dropout)
         d_hidden = 2 * d_model if d_hidden is None else d_hidden
-        for name, size in (("d_model", d_model), ("d_qk", d_qk), ("d_hidden", d_hidden)):
-            if size < 1:
-                raise ValueError(f"{name}={size} must be at least 1")
-        if window is not None and window < 1:
-            raise ValueError(f"window={window} must be at least 1, or None for attention to the whole row")
-        rates = {"dropout": dropout, "hidden_dropout": hidden_dropout, "output_dropout": output_dropout}
-        for name, rate in rates.items():
-            if not 0 <= rate < 1:
-                raise ValueError(f"{name}={rate} must be in [0, 1)")
         self.position = NoPosition() if position is None else position
         self.position.check(d_qk=d_qk, bidirectional=bidirectional)
         self.attention = attention_function(attention)
@@ -135,9 +132,9 @@ class GAU(SubModule):
     @torch.no_grad()
     def step(self, elements: Elements, state: State) -> Tensor:
         """See `SubModule.step`; without dropout and without gradients."""
-        assert isinstance(state, WorkingMemory)
+        memory = check_state(state, WorkingMemory, elements.n_rows)
         q, k, v, gate = self._project(elements)
-        y = state.attend(q, k, v, elements, function=self.attention, bias=self.position.bias())
+        y = memory.attend(q, k, v, elements, function=self.attention, bias=self.position.bias())
         return self.output(y * gate)
 
     def flops(self, n: int) -> int:
@@ -152,6 +149,7 @@ class GAU(SubModule):
 
     def _project(self, elements: Elements) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys, values and gates."""
+        check_features(elements.x, 2, self.d_model)
         mixed = self.activation(self.input(elements.x))
         z, gate, v = torch.split(mixed, [self.d_qk, self.d_hidden, self.d_hidden], dim=1)
         both = self.position.rotate(z.unsqueeze(1) * self.gamma + self.beta, elements.position)

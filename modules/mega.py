@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sma.checks import check_sizes
 from sma.modules.chunk_attention import ChunkAttention, ChunkAttentionState
 from sma.modules.norms import NoNorm, Norm
 from sma.modules.numerics import at_least_float32
@@ -36,10 +37,9 @@ class RotaryBias(RelativePosition):
 
     def __init__(self, d_qk: int, *, max_positions: int) -> None:
         super().__init__()
-        if d_qk < 2 or d_qk % 2:
+        check_sizes(d_qk=d_qk, max_positions=max_positions)
+        if d_qk % 2:
             raise ValueError(f"d_qk={d_qk} must be even and positive: RotaryBias turns pairs; use {d_qk + 1}")
-        if max_positions < 1:
-            raise ValueError(f"max_positions={max_positions} must be at least 1; raise it")
         self.max_positions = max_positions
         self.alpha = nn.Parameter(torch.randn(d_qk) * 0.02)
         self.beta = nn.Parameter(torch.randn(d_qk) * 0.02)

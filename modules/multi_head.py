@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
 from sma.modules.attention import windowed_attention
 from sma.modules.attention_functions import SOFTMAX
@@ -13,7 +14,7 @@ from sma.modules.linear import linear
 from sma.modules.memory import WorkingMemory
 from sma.modules.positions import NoPosition, RelativePosition
 from sma.sequence import SequenceModule, zero_padding
-from sma.state import State
+from sma.state import State, check_state
 from sma.sub_module import SubModule
 
 
@@ -56,8 +57,7 @@ class MultiHeadAttention(SubModule):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if window is not None and window < 1:
-            raise ValueError(f"window={window} must be at least 1, or None for attention to the whole row")
+        check_size("window", window, none="attention to the whole row")
         self.heads = _Heads(d_model, n_heads, bidirectional, position, dropout)
         self.window = window
         self.bidirectional = bidirectional
@@ -100,10 +100,10 @@ class MultiHeadAttention(SubModule):
     @torch.no_grad()
     def step(self, elements: Elements, state: State) -> Tensor:
         """See `SubModule.step`; without dropout and without gradients."""
-        assert isinstance(state, WorkingMemory)
+        memory = check_state(state, WorkingMemory, elements.n_rows)
         q, k, v = self.heads.split(elements.x, elements.position)
         bias = self.heads.position.bias()
-        return self.heads.join(state.attend(q, k, v, elements, function=SOFTMAX, bias=bias))
+        return self.heads.join(memory.attend(q, k, v, elements, function=SOFTMAX, bias=bias))
 
     def flops(self, n: int) -> int:
         """See `SubModule.flops`; for n elements in one row."""
@@ -159,8 +159,7 @@ class DenseAttention(SequenceModule):
         max_positions: int | None = None,
     ) -> None:
         super().__init__()
-        if max_positions is not None and max_positions < 1:
-            raise ValueError(f"max_positions={max_positions} must be at least 1, or None for no decoding")
+        check_size("max_positions", max_positions, none="no decoding")
         self.heads = _Heads(d_model, n_heads, bidirectional, position, dropout)
         if self.heads.position.bias() is not None:
             raise ValueError(
@@ -211,7 +210,7 @@ class DenseAttention(SequenceModule):
         Raises:
             ValueError: if a row would exceed `max_positions`.
         """
-        assert isinstance(state, DenseAttentionState)
+        state = check_state(state, DenseAttentionState, len(x))
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         spare = state.keys.shape[1] - 1
         place = state.count.unsqueeze(1) + real.cumsum(1) - 1
@@ -233,7 +232,8 @@ class DenseAttention(SequenceModule):
 
     def _project(self, x: Tensor, place: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Queries, keys and values (B, L, H, d)."""
-        parts = self.heads.split(zero_padding(x, mask).flatten(0, 1), place.flatten())
+        x = zero_padding(x, mask, self.heads.input.in_features)
+        parts = self.heads.split(x.flatten(0, 1), place.flatten())
         return [z.view(*x.shape[:2], *z.shape[1:]) for z in parts]
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
@@ -260,10 +260,10 @@ class _Heads(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if n_heads < 1 or d_model < 1 or d_model % n_heads:
-            raise ValueError(f"n_heads={n_heads} must divide d_model={d_model}, and both must be positive")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout} must be in [0, 1)")
+        check_sizes(d_model=d_model, n_heads=n_heads)
+        check_rates(dropout=dropout)
+        if d_model % n_heads:
+            raise ValueError(f"n_heads={n_heads} must divide d_model={d_model}")
         self.n_heads, self.d_head = n_heads, d_model // n_heads
         self.position = NoPosition() if position is None else position
         self.position.check(d_qk=self.d_head, bidirectional=bidirectional)
@@ -272,6 +272,7 @@ class _Heads(nn.Module):
 
     def split(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(T, D) -> queries, keys and values (T, H, d)."""
+        check_features(x, 2, self.input.in_features)
         q, k, v = self.input(x).view(len(x), 3, self.n_heads, self.d_head).unbind(1)
         return self.position.rotate(q, position), self.position.rotate(k, position), v
 

@@ -67,7 +67,9 @@ class LayerNorm(Norm):
         """See `Norm.forward`."""
         dtype = at_least_float32(x.dtype)
         weight, bias = (p if p is None else p.to(dtype) for p in (self.weight, self.bias))
-        y = F.layer_norm(zero_padding(x, mask).to(dtype), (self.d_model,), weight, bias, self.eps)
+        y = F.layer_norm(
+            zero_padding(x, mask, self.d_model).to(dtype), (self.d_model,), weight, bias, self.eps
+        )
         return y.to(x.dtype)
 
 
@@ -88,12 +90,13 @@ class RMSNorm(Norm):
 
     def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
+        self.d_model = d_model
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Norm.forward`."""
-        return _divide_by_root_mean_square(zero_padding(x, mask), self.eps, self.weight)
+        return _divide_by_root_mean_square(zero_padding(x, mask, self.d_model), self.eps, self.weight)
 
 
 class ScaleNorm(Norm):
@@ -103,7 +106,7 @@ class ScaleNorm(Norm):
     of x instead of its root mean square, which differs by a factor of sqrt(D) in g.
 
     Args:
-        d_model: D; taken for symmetry with the other norms.
+        d_model: D.
         eps: epsilon.
         affine: whether g is learned, from 1 on; without, it stays 1.
 
@@ -114,12 +117,13 @@ class ScaleNorm(Norm):
 
     def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
+        self.d_model = d_model
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(1)) if affine else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Norm.forward`."""
-        return _divide_by_root_mean_square(zero_padding(x, mask), self.eps, self.weight)
+        return _divide_by_root_mean_square(zero_padding(x, mask, self.d_model), self.eps, self.weight)
 
 
 class BatchNorm(Norm):
@@ -161,6 +165,7 @@ class BatchNorm(Norm):
         sync: bool = False,
     ) -> None:
         super().__init__()
+        self.d_model = d_model
         self.eps = eps
         self.momentum = momentum
         self.sync = sync
@@ -172,7 +177,7 @@ class BatchNorm(Norm):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Norm.forward`."""
-        y = zero_padding(x, mask).to(at_least_float32(x.dtype))
+        y = zero_padding(x, mask, self.d_model).to(at_least_float32(x.dtype))
         if self.training:
             mean, var, count = self._statistics(y, mask)
             self._track(mean.detach(), var.detach(), count)

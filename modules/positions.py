@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sma.checks import check_size, check_sizes
 from sma.modules.linear import truncated_normal
 from sma.modules.numerics import at_least_float32
 
@@ -117,7 +118,8 @@ class Rotary(RelativePosition):
 
     def __init__(self, d_qk: int, *, base: float = 10000.0) -> None:
         super().__init__()
-        if d_qk < 2 or d_qk % 2:
+        check_sizes(d_qk=d_qk)
+        if d_qk % 2:
             raise ValueError(f"d_qk={d_qk} must be even and positive: Rotary turns pairs; use {d_qk + 1}")
         if base <= 1:
             raise ValueError(f"base={base} must be above 1; 10000 is usual")
@@ -157,7 +159,7 @@ class LearnedBias(RelativePosition):
 
     def __init__(self, max_positions: int) -> None:
         super().__init__()
-        _at_least("max_positions", max_positions, 1)
+        check_sizes(max_positions=max_positions)
         self.max_positions = max_positions
         self.weight = truncated_normal(2 * max_positions - 1)
 
@@ -183,7 +185,7 @@ class RankBias(RelativePosition):
 
     def __init__(self, window: int, *, bidirectional: bool = False) -> None:
         super().__init__()
-        _at_least("window", window, 1)
+        check_sizes(window=window)
         self.window = window
         self.bidirectional = bidirectional
         self.weight = truncated_normal(2 * window + 1 if bidirectional else window + 1)
@@ -216,11 +218,11 @@ class T5Bias(RelativePosition):
 
     def __init__(self, *, n_buckets: int = 32, max_distance: int = 128, bidirectional: bool = False) -> None:
         super().__init__()
-        _at_least("n_buckets", n_buckets, 4 if bidirectional else 2)
+        check_size("n_buckets", n_buckets, least=4 if bidirectional else 2)
         if bidirectional and n_buckets % 2:
             raise ValueError(f"n_buckets={n_buckets} must be even to serve both directions")
         per_direction = n_buckets // 2 if bidirectional else n_buckets
-        _at_least("max_distance", max_distance, per_direction // 2 + 1)
+        check_size("max_distance", max_distance, least=per_direction // 2 + 1)
         self.n_buckets = n_buckets
         self.max_distance = max_distance
         self.bidirectional = bidirectional
@@ -241,8 +243,3 @@ class T5Bias(RelativePosition):
         grown = n_single + (growth * (n_buckets - n_single)).long()
         bucket = torch.where(distance < n_single, distance, grown.clamp(max=n_buckets - 1))
         return bucket + n_buckets * (offset > 0) if self.bidirectional else bucket
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name}={value} must be at least {least}; raise it")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sma.checks import check_sizes
 from sma.modules.linear import linear
 from sma.modules.numerics import at_least_float32, zero_padding
 from sma.modules.ramps import Ramp, Scheduled
@@ -40,6 +41,7 @@ class LatentConfigurator(Router):
 
     def __init__(self, d_model: int, *, n_modules: int = 1, init_temperature_scale: float = 1.0) -> None:
         super().__init__(n_modules)
+        check_sizes(d_model=d_model)
         if init_temperature_scale <= 0:
             raise ValueError(f"init_temperature_scale must be positive, got {init_temperature_scale}")
         self.projection = linear(d_model, 2 * n_modules)
@@ -74,6 +76,7 @@ class SigmoidRouter(Router):
 
     def __init__(self, d_model: int, *, n_modules: int = 1, threshold: float = 0.5) -> None:
         super().__init__(n_modules)
+        check_sizes(d_model=d_model)
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold must be in [0, 1), got {threshold}")
         self.threshold = threshold
@@ -113,6 +116,7 @@ class GumbelRouter(Router):
 
     def __init__(self, d_model: int, *, n_modules: int = 1, temperature: float | Ramp = 1.0) -> None:
         super().__init__(n_modules)
+        check_sizes(d_model=d_model)
         self.temperature = Scheduled(temperature)
         if min(self.temperature.extremes) <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
@@ -216,7 +220,7 @@ def project(projection: nn.Linear, x: Tensor, mask: Tensor | None) -> Tensor:
     dtype = at_least_float32(torch.promote_types(x.dtype, projection.weight.dtype))
     weight, bias = (p if p is None else p.to(dtype) for p in (projection.weight, projection.bias))
     with torch.autocast(x.device.type, enabled=False):
-        return F.linear(zero_padding(x, mask).to(dtype), weight, bias)
+        return F.linear(zero_padding(x, mask, projection.in_features).to(dtype), weight, bias)
 
 
 def mean_over_real(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sma.modules.diagonal import DiagonalSSM, check_positive
+from sma.checks import check_sizes
+from sma.modules.diagonal import DiagonalSSM
 from sma.modules.recurrence import Modes, full_precision
 
 
@@ -53,7 +54,7 @@ class S4D(DiagonalSSM):
         step_max: float = 0.1,
     ) -> None:
         super().__init__(d_model, bidirectional=bidirectional)
-        check_positive(d_state=d_state)
+        check_sizes(d_state=d_state)
         if d_state % 2:
             raise ValueError(
                 f"d_state={d_state} must be even: modes come in conjugate pairs; use {d_state + 1}"

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sma.modules.diagonal import check_positive
+from sma.checks import check_sizes
 from sma.modules.norms import RMSNorm
 from sma.modules.numerics import at_least_float32, zero_padding
 from sma.modules.recurrence import full_precision
 from sma.modules.rows import extent, take
 from sma.modules.ssd import selective_scan
 from sma.sequence import SequenceModule
-from sma.state import State
+from sma.state import State, check_state
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ class SelectiveSSM(SequenceModule):
         self, d_model: int, *, d_state: int = 64, d_head: int = 64, expand: int = 2, kernel_size: int = 4
     ) -> None:
         super().__init__()
-        check_positive(
-            d_model=d_model, d_state=d_state, d_head=d_head, expand=expand, kernel_size=kernel_size
-        )
+        check_sizes(d_model=d_model, d_state=d_state, d_head=d_head, expand=expand, kernel_size=kernel_size)
         d_inner = expand * d_model
         if d_inner % d_head:
             raise ValueError(
@@ -119,6 +117,7 @@ class SelectiveSSM(SequenceModule):
 
     def step(self, x: Tensor, state: SelectiveState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """See `SequenceModule.step`. Gradients reach `x` and the parameters, but not through the state."""
+        check_state(state, SelectiveState, len(x))
         length = x.shape[1]
         start, count = extent(x, mask)
         real = None
@@ -142,7 +141,7 @@ class SelectiveSSM(SequenceModule):
 
     def _run(self, x: Tensor, mask: Tensor | None, state: SelectiveState) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs, the inputs of the convolution with those before them, and the last hidden state."""
-        projected = self.project_in(zero_padding(x, mask))
+        projected = self.project_in(zero_padding(x, mask, self.project_in.in_features))
         with torch.autocast(x.device.type, enabled=False):
             z, channels, delta = torch.split(full_precision(projected), self.widths, -1)
             joined = torch.cat((state.recent.to(channels), channels), 1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sma.checks import check_sizes
 from sma.modules.linear import linear
 from sma.modules.numerics import at_least_float32
 from sma.modules.routers import mean_over_real, project
@@ -58,7 +59,8 @@ class TopKRouter(Router):
         jitter: float = 0.0,
     ) -> None:
         super().__init__(n_modules)
-        if not 1 <= top_k <= n_modules:
+        check_sizes(d_model=d_model, top_k=top_k)
+        if top_k > n_modules:
             raise ValueError(f"top_k must be between 1 and n_modules={n_modules}, got {top_k}")
         if normalize and top_k == 1:
             raise ValueError(
@@ -138,6 +140,7 @@ class ExpertChoiceRouter(Router):
         d_predictor: int | None = None,
     ) -> None:
         super().__init__(n_modules)
+        check_sizes(d_model=d_model)
         if not 0 < capacity <= 1:
             raise ValueError(f"capacity is a share of a row and must be in (0, 1], got {capacity}")
         if softmax and n_modules == 1:

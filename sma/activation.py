@@ -12,7 +12,7 @@ from sma.elements import Elements
 from sma.recording import record_layer
 from sma.routing import Router, Routing
 from sma.sequence import SequenceModule, matrix_flops, zero_padding
-from sma.state import State
+from sma.state import State, check_state
 from sma.sub_module import SubModule
 
 
@@ -130,6 +130,7 @@ class SparseModularActivation(SequenceModule):
             `(B, L, D)`, equal to `forward` over all elements so far.
         """
         x = zero_padding(x, mask)
+        check_state(state, SMAState, len(x))
         routing = self.router.step(x, state.router, mask)
         real = torch.ones_like(routing.active[..., 0]) if mask is None else mask
         batches = self._compress(x, routing, mask, state.position[:, None] + real.cumsum(1) - 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from sma.checks import check_sizes
 from sma.state import NoState, State
 
 
@@ -71,8 +72,7 @@ class Router(nn.Module, ABC):
 
     def __init__(self, n_modules: int) -> None:
         super().__init__()
-        if n_modules < 1:
-            raise ValueError(f"n_modules must be at least 1, got {n_modules}")
+        check_sizes(n_modules=n_modules)
         self.n_modules = n_modules
 
     @abstractmethod

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from sma.checks import check_features, describe
 from sma.state import NoState, State
 
 
@@ -98,20 +99,19 @@ def check_mask(mask: Tensor | None, x: Tensor) -> None:
     if mask is None:
         return
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != x.shape[:2]:
-        got = f"{tuple(mask.shape)} {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(
-            f"mask must be (B, L) = {tuple(x.shape[:2])} bool, True for a real element; got {got}"
+            f"mask must be (B, L) = {tuple(x.shape[:2])} bool, True for a real element; got {describe(mask)}"
         )
 
 
-def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
+def zero_padding(x: Tensor, mask: Tensor | None, d_model: int | None = None) -> Tensor:
     """`x (B, L, D)` with 0 wherever `mask (B, L)` is False: padding may hold NaN.
 
     Raises:
-        ValueError: if x has not three dimensions, or the mask is not `(B, L)` bool.
+        ValueError: if x is not `(B, L, D)` floating point, D is not `d_model` (None: any), or the mask is not
+            `(B, L)` bool.
     """
-    if x.dim() != 3:
-        raise ValueError(f"x must be (B, L, D), got {tuple(x.shape)}; a single sequence needs a batch of one")
+    check_features(x, 3, d_model)
     check_mask(mask, x)
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
 

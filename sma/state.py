@@ -80,6 +80,27 @@ class NoState(State):
     """The state of a part that remembers nothing."""
 
 
+def check_state(state: State, kind: type[S], n_rows: int) -> S:
+    """`state`, if it is a `kind` of `n_rows` rows.
+
+    Raises:
+        TypeError: if it is of another class.
+        ValueError: if it holds another number of rows.
+    """
+    if not isinstance(state, kind):
+        raise TypeError(
+            f"state must be the {kind.__name__} that init_state returns, got {type(state).__name__}"
+        )
+    for _, tensor in state.tensors():
+        if len(tensor) != n_rows:
+            raise ValueError(
+                f"the state holds {len(tensor)} rows, but there are {n_rows} in the input; make them equal, "
+                "with State.select, State.join or another init_state"
+            )
+        break
+    return state
+
+
 def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return function(value)

@@ -179,5 +179,5 @@ def test_dropout_drops_weights():
 
 @pytest.mark.parametrize("options", [{"chunk": 0}, {"max_positions": 0}, {"position": Rotary(6)}])
 def test_errors(options):
-    with pytest.raises(ValueError, match=r"must be at least 1|d_qk"):
+    with pytest.raises(ValueError, match=r"must be an integer of at least 1|d_qk"):
         ChunkAttention(4, **options)

@@ -58,5 +58,5 @@ def test_without_bias():
 
 
 def test_kernel_size_is_checked():
-    with pytest.raises(ValueError, match="kernel_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="kernel_size=0 must be an integer of at least 1"):
         CausalConvolution(D, kernel_size=0)

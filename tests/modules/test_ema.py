@@ -140,7 +140,7 @@ def test_initialisation() -> None:
 @pytest.mark.parametrize("bad", [{"d_model": 0}, {"d_state": 0}, {"truncation": 0}])
 def test_sizes_must_be_positive(bad: dict[str, int]) -> None:
     (name,) = bad
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{name}=0 must be an integer of at least 1"):
         MultiHeadEMA(**{"d_model": 4, **bad})
 
 

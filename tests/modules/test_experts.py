@@ -207,7 +207,7 @@ def test_dropout_acts_in_training_only():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ExpertBank(D, n_experts=0, d_hidden=H), "n_experts must be at least 1, got 0"),
+        (lambda: ExpertBank(D, n_experts=0, d_hidden=H), "n_experts=0 must be an integer of at least 1"),
         (lambda: mixture(capacity_factor=0), "capacity_factor must be positive"),
         (
             lambda: MixtureOfExperts(

@@ -257,7 +257,7 @@ def test_budget_keeps_the_other_losses_and_the_wrapped_direction():
         (lambda: LatentConfigurator(D, init_temperature_scale=0), "init_temperature_scale.*0"),
         (lambda: SigmoidRouter(D, threshold=1.0), r"threshold must be in \[0, 1\)"),
         (lambda: GumbelRouter(D, temperature=-1.0), "temperature must be positive"),
-        (lambda: LatentConfigurator(D, n_modules=0), "n_modules must be at least 1"),
+        (lambda: LatentConfigurator(D, n_modules=0), "n_modules=0 must be an integer of at least 1"),
         (lambda: ActivationBudget(AlwaysActive(1), rate=2.0, coefficient=1.0), r"rate.*2\.0"),
         (lambda: ActivationBudget(AlwaysActive(2), rate=(0.5, -1.0), coefficient=1.0), r"rate.*-1\.0"),
         (lambda: ActivationBudget(AlwaysActive(2), rate=(0.5,), coefficient=1.0), "1 entries.* 2 modules"),

@@ -79,7 +79,7 @@ def test_initialisation() -> None:
     ("bad", "message"),
     [
         ({"d_state": 5}, "d_state=5 must be even"),
-        ({"d_state": 0}, "d_state must be at least 1"),
+        ({"d_state": 0}, "d_state=0 must be an integer of at least 1"),
         ({"step_min": 0.0}, "0 < step_min <= step_max"),
         ({"step_min": 0.2}, "0 < step_min <= step_max"),
     ],

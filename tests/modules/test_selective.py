@@ -81,7 +81,7 @@ def test_flops_count_matrices_and_states() -> None:
     ("bad", "message"),
     [
         ({"d_head": 3}, "d_head=3 must divide expand \\* d_model = 16; 1 does"),
-        ({"d_state": 0}, "d_state must"),
+        ({"d_state": 0}, "d_state=0 must"),
     ],
 )
 def test_errors(bad: dict[str, int], message: str) -> None:

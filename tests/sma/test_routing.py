@@ -17,7 +17,7 @@ def test_routing_refuses_unlike_shapes(shape):
 
 
 def test_a_router_needs_a_module():
-    with pytest.raises(ValueError, match="n_modules must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_modules=0 must be an integer of at least 1"):
         InputRouter(0)
 
 

@@ -1,0 +1,73 @@
+"""Checks of arguments, whose errors name the argument, what was given and what to give instead."""
+
+from numbers import Integral
+from typing import Any
+
+from torch import Tensor
+
+
+def check_size(name: str, size: int | None, *, least: int = 1, none: str = "") -> None:
+    """Raise unless a size is an integer that is large enough.
+
+    Args:
+        name: of the argument.
+        size: its value.
+        least: the smallest value allowed.
+        none: what None stands for, where it is allowed.
+
+    Raises:
+        TypeError: if it is no integer; True and False are none here.
+        ValueError: if it is too small.
+
+    Example:
+        >>> check_size("window", 0, none="the whole row")
+        Traceback (most recent call last):
+        ValueError: window=0 must be an integer of at least 1, or None for the whole row
+    """
+    if size is None and none:
+        return
+    is_integer = isinstance(size, Integral) and not isinstance(size, bool)
+    if not is_integer or size < least:  # type: ignore[operator]
+        allowed = f"an integer of at least {least}" + (f", or None for {none}" if none else "")
+        raise (ValueError if is_integer else TypeError)(f"{name}={size!r} must be {allowed}")
+
+
+def check_sizes(**sizes: int) -> None:
+    """`check_size` of several, each at least 1."""
+    for name, size in sizes.items():
+        check_size(name, size)
+
+
+def check_rates(**rates: float) -> None:
+    """Raise ValueError unless every rate is in [0, 1), TypeError if it is no number."""
+    for name, rate in rates.items():
+        is_number = isinstance(rate, int | float)
+        if not is_number or not 0 <= rate < 1:
+            raise (ValueError if is_number else TypeError)(f"{name}={rate!r} must be a number in [0, 1)")
+
+
+def check_features(x: Tensor, n_dims: int, d_model: int | None = None) -> None:
+    """Raise ValueError unless x is floating point, of `n_dims` dimensions and `d_model` features (None: any).
+
+    Args:
+        x: `(B, L, D)`, or `(T, D)` of elements.
+        n_dims: 3 or 2.
+        d_model: D.
+    """
+    if (
+        isinstance(x, Tensor)
+        and x.dim() == n_dims
+        and x.is_floating_point()
+        and (d_model is None or x.shape[-1] == d_model)
+    ):
+        return
+    axes, remedy = ("B, L", "; a single sequence needs a batch of one") if n_dims == 3 else ("T", "")
+    width = "D" if d_model is None else d_model
+    raise ValueError(
+        f"x must be ({axes}, {width}) floating point, got {describe(x)}; embed tokens first{remedy}"
+    )
+
+
+def describe(value: Any) -> str:
+    """The shape and dtype of a tensor; the type of anything else."""
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,65 @@
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sma import NoState, State
+from sma.checks import check_features, check_rates, check_size, check_sizes
+from sma.state import check_state
+
+
+@dataclass(frozen=True)
+class Sums(State):
+    total: Tensor
+
+
+@pytest.mark.parametrize("size", ["16", 1.5, True, None])
+def test_what_is_no_integer_is_a_type_error(size):
+    with pytest.raises(TypeError, match=re.escape(f"d_qk={size!r} must be an integer of at least 1")):
+        check_sizes(d_model=8, d_qk=size)
+
+
+def test_a_small_size_is_a_value_error_that_says_what_none_is_for():
+    with pytest.raises(ValueError, match="window=0 must be an integer of at least 1, or None for no limit"):
+        check_size("window", 0, none="no limit")
+    with pytest.raises(ValueError, match="n_buckets=3 must be an integer of at least 4"):
+        check_size("n_buckets", 3, least=4)
+
+
+def test_right_sizes_pass():
+    check_sizes(d_model=1, d_qk=np.int64(8))
+    check_size("window", None, none="no limit")
+
+
+@pytest.mark.parametrize(("rate", "error"), [(1.0, ValueError), (-0.1, ValueError), ("0.1", TypeError)])
+def test_a_rate_is_below_one(rate, error):
+    with pytest.raises(error, match=re.escape(f"dropout={rate!r} must be a number in [0, 1)")):
+        check_rates(dropout=rate)
+    check_rates(dropout=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "n_dims", "message"),
+    [
+        (torch.zeros(5, 8), 3, "(B, L, 8) floating point, got (5, 8) torch.float32"),
+        (torch.zeros(2, 5, 7), 3, "(B, L, 8) floating point, got (2, 5, 7) torch.float32"),
+        (torch.zeros(2, 8).long(), 2, "(T, 8) floating point, got (2, 8) torch.int64; embed tokens first"),
+        ([1.0], 2, "(T, 8) floating point, got list"),
+    ],
+)
+def test_features(x, n_dims, message):
+    with pytest.raises(ValueError, match=re.escape(f"x must be {message}")):
+        check_features(x, n_dims, 8)
+
+
+def test_a_state_is_of_its_kind_and_of_as_many_rows():
+    state = Sums(torch.zeros(2))
+    assert check_state(state, Sums, 2) is state
+    assert check_state(NoState(), NoState, 3) == NoState()
+    with pytest.raises(TypeError, match="state must be the Sums that init_state returns, got NoneType"):
+        check_state(None, Sums, 2)
+    with pytest.raises(ValueError, match="state holds 2 rows, but there are 3 in the input"):
+        check_state(state, Sums, 3)
