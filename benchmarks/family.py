@@ -2,17 +2,20 @@
 
     python benchmarks/family.py
 
-All with D 128, four layers, a vocabulary of 256 and otherwise default sizes, as in examples/*.yaml.
+All with D 128, four layers, a vocabulary of 256 (of graphs, 256 features and classes) and otherwise default
+sizes, as in examples/*.yaml.
 """
 
 from pathlib import Path
 
 import sma.architectures
-from sma.architectures.sequence_model import SequenceModel
+from sma.architectures.families import Model
 from sma.training.description import Part, describe
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
-SIZES = {"d_model": 128, "n_layers": 4, "vocab_size": 256}
+SIZES = {"d_model": 128, "n_layers": 4}
+TOKENS = {"vocab_size": 256}
+NODES = {"d_input": 256, "n_classes": 256}
 ROUTED = {
     "seqboat": "attention, per element",
     "seqboat_full": "attention, per element, without a window",
@@ -27,6 +30,7 @@ ROUTED = {
     "mixtral_like": "2 of 8 gated feed-forwards",
     "moe_seqboat": "attention, per element; 2 of 8 gated feed-forwards",
     "sma_all": "attention, a feed-forward and a convolution, in any combination",
+    "graph_network": "a graph convolution, per node",
 }
 BEGIN, END = "<!-- table begins -->", "<!-- table ends -->"
 
@@ -36,7 +40,8 @@ def operations(parts: list[Part], *, routed: bool) -> float:
 
 
 def row(name: str) -> str:
-    model: SequenceModel = getattr(sma.architectures, name)(**SIZES).build()
+    ends = NODES if name == "graph_network" else TOKENS
+    model: Model = getattr(sma.architectures, name)(**SIZES, **ends).build()
     parts = describe(model)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     always, routed = operations(parts, routed=False), operations(parts, routed=True)

@@ -1,22 +1,34 @@
-"""The examples in docstrings run."""
+"""The examples in docstrings and on the pages run."""
 
 import doctest
 import importlib
+import importlib.util
 import inspect
+import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from pydantic import TypeAdapter
 from torch import nn
 
 import sma.architectures
 import sma.modules
+import sma.spec
 import sma.testing
-from sma import Compaction
+from sma import Compaction, OneOf
+from sma.architectures import parse_spec
+from sma.architectures.families import LayerSpec, ModelSpec
+from sma.modules import MultiHeadEMA
+from sma.testing import RouterContract, SequenceModuleContract
 from sma.testing.contract import Contract
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 ROOT = Path(sma.__file__).parent
+PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").glob("*.md"))]
+ARCHITECTURES = ROOT.parent / "docs" / "architectures.md"
 
 
 def module_names():
@@ -46,3 +58,74 @@ def public_modules():
 def test_every_public_class_has_an_example(cls):
     if not inspect.isabstract(cls):
         assert ">>>" in cls.__doc__, "give its docstring a runnable example"
+
+
+def blocks(path, language):
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+@pytest.fixture(scope="module")
+def plug_ins(tmp_path_factory):
+    """The kinds that the page on architectures adds, in a module of their own."""
+    path = tmp_path_factory.mktemp("plug_ins") / "plug_ins_of_the_page.py"
+    path.write_text("\n\n".join(blocks(ARCHITECTURES, "python")))
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = module
+    specification.loader.exec_module(module)
+    yield module
+    del sys.modules[path.stem]
+    for key, spec in list(sma.spec._registered.items()):
+        if spec.__module__ == path.stem:
+            del sma.spec._registered[key]
+
+
+YAML = [
+    pytest.param(block, id=f"{path.stem}-{number}")
+    for path in PAGES
+    for number, block in enumerate(blocks(path, "yaml"))
+]
+
+
+@pytest.mark.parametrize("block", YAML)
+def test_yaml_on_the_pages_builds(block, plug_ins):
+    values = yaml.safe_load(block)
+    if values["kind"] not in sma.spec.kinds(ModelSpec):  # a part
+        TypeAdapter(OneOf[LayerSpec]).validate_python(values).build(32)
+        return
+    model = parse_spec(values).build()
+    with sma.record() as recording:
+        logits = model(torch.randint(256, (2, 20)))
+    loss = logits.square().mean() + sum(recording.losses.values())
+    loss.backward()
+    assert loss.isfinite()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_plug_ins_on_the_page_decode(plug_ins):
+    (block,) = (block for block in blocks(ARCHITECTURES, "yaml") if "prototype" in block)
+    model = parse_spec(yaml.safe_load(block)).build().eval()
+    tokens = torch.randint(256, (2, 9))
+    with torch.no_grad():
+        _, state = model.prefill(tokens[:, :-1])
+        torch.testing.assert_close(model.step(tokens[:, -1], state), model(tokens)[:, -1])
+
+
+class TestRouterOnThePage(RouterContract):
+    @pytest.fixture(autouse=True)
+    def _page(self, plug_ins):
+        self.page = plug_ins
+
+    def make(self):
+        return self.page.PrototypeRouter(self.d_model, 2, 0.1)
+
+
+class TestBlockOnThePage(SequenceModuleContract):
+    @pytest.fixture(autouse=True)
+    def _page(self, plug_ins):
+        self.page = plug_ins
+
+    def make(self):
+        return self.page.Highway(self.d_model, MultiHeadEMA(self.d_model, d_state=2))
