@@ -62,7 +62,8 @@ def starting_sizes(name: str) -> dict[str, int]:
     required = inspect.signature(model_presets()[name]).parameters.get("d_model")
     if required is None or required.default is not required.empty:
         return {}
-    return {"d_model": 128, "n_layers": 4, "vocab_size": 256}
+    ends = {"vocab_size": 256} if "vocab_size" in preset_options(name) else {"d_input": 256, "n_classes": 256}
+    return {"d_model": 128, "n_layers": 4, **ends}
 
 
 def expand_preset(value: Any) -> Any:

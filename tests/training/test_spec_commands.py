@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from sma.architectures import parse_spec
 from sma.training.cli import app
-from sma.training.config import TrainSpec
+from sma.training.config import TrainSpec, model_presets
 
 
 def sma(*arguments):
@@ -26,9 +26,11 @@ def test_init_writes_a_preset_out(tmp_path):
     assert "exists already" in again.output
 
 
-@pytest.mark.parametrize("preset", ["mega", "sma_all", "mixture_of_depths", "seqboat_lra_image"])
+@pytest.mark.parametrize("preset", model_presets())
 def test_every_preset_can_start_a_file(preset):
-    parse_spec(yaml.safe_load(sma("init", preset).output)).model_dump()
+    result = sma("init", preset)
+    assert result.exit_code == 0, result.output
+    parse_spec(yaml.safe_load(result.output))
 
 
 def test_init_of_a_run():
