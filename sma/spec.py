@@ -8,7 +8,18 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from sma.spec_errors import plain
 
 ENTRY_POINT_GROUP = "sma.specs"
 MAX_DEPTH = 32
@@ -41,6 +52,16 @@ class Spec(BaseModel):
     def causal(self) -> bool:
         """Whether nothing that this spec builds looks at later elements; what it contains not counted."""
         return not getattr(self, "bidirectional", False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def validate(values: Any, inner: Callable[[Any], Any]) -> Any:
+            try:
+                return inner(values)
+            except ValidationError as error:
+                raise plain(cls, error) from None
+
+        return core_schema.no_info_wrap_validator_function(validate, handler(source))
 
     @model_validator(mode="before")
     @classmethod

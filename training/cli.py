@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="sma",
     help="Train and inspect sequence models with Sparse Modular Activation.",
+    epilog="Exit codes: 0 done, 1 failed (or `diff` found a difference), 2 wrong input, 130 Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

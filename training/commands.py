@@ -177,6 +177,6 @@ def spec_of(target: str, changes: list[str]) -> ModelSpec:
     wrapped = {"model": model, "task": "digits"}  # the task plays no part
     assignments = [parse_assignment(change) for change in changes]
     if "model" not in values:
-        assignments = [(("model", *key), value) for key, value in assignments]
+        assignments = [(key if key[0] == "model" else ("model", *key), value) for key, value in assignments]
     spec = expand_preset(apply_overrides(wrapped, assignments)["model"])
     return spec if isinstance(spec, ModelSpec) else parse_spec(spec)

@@ -1,5 +1,10 @@
 """Errors that a user can do something about, and how the command says them in one line."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class RunError(RuntimeError):
     """A run cannot go on: a full disk, a damaged checkpoint, a loss that is not a number.
@@ -28,32 +33,15 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def one_line(error: Exception) -> str:
-    """A pydantic error in one line: every wrong field, its value, and what is allowed."""
+def one_line(error: "ValidationError") -> str:
+    """The error of a spec in one line: every wrong field, its value, and what is allowed."""
     parts = []
-    details = error.errors(include_url=False)  # type: ignore[attr-defined]
-    for detail in details:
-        if detail["type"] == "too_short" and any(
-            _is_inside(other["loc"], detail["loc"]) for other in details
-        ):
-            continue  # it counts only the items that are right
-        path = ".".join(str(part) for part in detail["loc"] if not _is_branch(part))
-        message = detail["msg"].removeprefix("Value error, ")
-        value = detail["input"]
-        shown = f"={value!r}" if isinstance(value, str | int | float) or value is None else ""
-        if detail["type"] == "missing":
-            shown, message = "", "is missing; set it"
-        parts.append(f"{path}{shown}: {message}" if path else message)
-    return " | ".join(dict.fromkeys(parts))
-
-
-def _is_inside(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
-    return len(place) > len(other) and place[: len(other)] == other
-
-
-def _is_branch(part: int | str) -> bool:
-    """Whether a part of a location names a branch of a union, and not a field."""
-    return isinstance(part, str) and any(mark in part for mark in "[(-")
+    for detail in error.errors(include_url=False):
+        path, value = ".".join(map(str, detail["loc"])), detail["input"]
+        is_shown = detail["type"] != "missing" and (value is None or isinstance(value, str | int | float))
+        shown = f"={value!r}" if is_shown else ""
+        parts.append(f"{path}{shown}: {detail['msg']}" if path else detail["msg"])
+    return " | ".join(parts)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

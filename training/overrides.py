@@ -103,7 +103,10 @@ def _child(node: Any, name: str, path: Path) -> Any:
 def _index(node: list[Any], name: str, path: Path) -> int:
     if name.isdecimal() and int(name) < len(node):
         return int(name)
-    raise ValueError(f"there is no item {'.'.join(path)}: the list has the items 0 to {len(node) - 1}")
+    whole = ".".join(path[:-1])
+    raise ValueError(
+        f"there is no item {whole}.{name}: {whole} is a list of {len(node)}, whose items are numbered from 0"
+    )
 
 
 def _expand(node: Any, name: str) -> None:

@@ -123,6 +123,7 @@ def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
             "no file, no run's folder and no preset; did you mean python_source?",
         ),
         (["describe", "{spec}", "--set", "modl.x=1"], 2, "there is no field modl; did you mean model?"),
+        (["describe", "seqboat", "--set", "model.window=0"], 2, "null (None) is allowed too"),
         (["generate", "{run}", "--stop", ""], 2, "stop must not contain an empty string"),
         (["generate", "{run}", "--top-p", "2"], 2, "top_p must be in (0, 1], got 2.0"),
     ],

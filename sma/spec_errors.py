@@ -1,0 +1,48 @@
+"""What a wrong spec is told: one line per mistake, with the path of the field."""
+
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Place = tuple[int | str, ...]
+
+
+def plain(spec: type[BaseModel], error: ValidationError) -> ValidationError:
+    """The same error, without branches of unions in its paths and without what only follows from a mistake.
+
+    Args:
+        spec: what was being validated.
+        error: as pydantic raised it.
+    """
+    mistakes: dict[Place, InitErrorDetails] = {}
+    details = error.errors(include_url=False)
+    for detail in details:
+        kind, message, place = detail["type"], detail["msg"].removeprefix("Value error, "), detail["loc"]
+        if kind == "too_short" and any(_is_inside(other["loc"], place) for other in details):
+            continue  # it counts only the items that are right
+        place = tuple(part for part in place if not _is_branch(part))
+        if kind == "missing":
+            message = "is missing; set it"
+        elif _may_be_none(spec, place):
+            message += "; null (None) is allowed too"
+        if place in mistakes:
+            message = f"{mistakes[place]['type']}; or: {message}"
+        line = PydanticCustomError(kind, message)
+        mistakes[place] = InitErrorDetails(type=line, loc=place, input=detail["input"])
+    return ValidationError.from_exception_data(error.title, list(mistakes.values()))
+
+
+def _may_be_none(spec: type[BaseModel], place: Place) -> bool:
+    """Whether a place is a field of this very spec that takes None."""
+    field = spec.model_fields.get(str(place[0])) if len(place) == 1 else None
+    return field is not None and type(None) in get_args(field.annotation)
+
+
+def _is_inside(place: Place, other: Place) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
+
+
+def _is_branch(part: int | str) -> bool:
+    """Whether a part of a location names a branch of a union, and not a field."""
+    return isinstance(part, str) and any(mark in part for mark in "[(-")
