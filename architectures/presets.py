@@ -1,5 +1,6 @@
 """Presets: functions that return specs."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
 from typing_extensions import Unpack
@@ -33,6 +34,13 @@ class SeqBoatOptions(TypedDict, total=False):
     dropout: float
 
 
+def check_options(options: Mapping[str, Any], known: type) -> None:
+    """Raise TypeError for an option that `known`, a TypedDict, lacks: at run time it takes any name."""
+    for name in options:
+        if name not in known.__annotations__:
+            raise TypeError(f"there is no option {name!r}; options: {', '.join(known.__annotations__)}")
+
+
 def seqboat_block(*, n_layers: int = 1, **options: Unpack[SeqBoatOptions]) -> ResidualSpec:
     """SeqBoat's layer (Fig. 2 of https://arxiv.org/abs/2306.11197), `n_layers` times.
 
@@ -45,7 +53,11 @@ def seqboat_block(*, n_layers: int = 1, **options: Unpack[SeqBoatOptions]) -> Re
             `attention` (softmax) and `position` (rotary) of the GAU; `d_state` (16) and `truncation` (None)
             of the SSM; `norm` (layer norm), `norm_position` (pre), `init_temperature_scale` (1.0), `dropout`
             (0) and `bidirectional` (False).
+
+    Raises:
+        TypeError: for any other option.
     """
+    check_options(options, SeqBoatOptions)
     bidirectional = options.get("bidirectional", False)
     dropout = options.get("dropout", 0.0)
     gau = GAUSpec(

@@ -13,7 +13,7 @@ from sma.architectures.families import BlockSpec, LayerSpec, NormSpec, PositionS
 from sma.architectures.layers import FeedForwardLayerSpec, LinearSpec, SMASpec
 from sma.architectures.mega_layer import MegaSpec
 from sma.architectures.norms import LayerNormSpec
-from sma.architectures.presets import SeqBoatOptions, seqboat, seqboat_block, sequence_model
+from sma.architectures.presets import SeqBoatOptions, check_options, seqboat, seqboat_block, sequence_model
 from sma.architectures.routers import AlwaysActiveSpec
 from sma.architectures.sequence_model import SequenceModelSpec
 from sma.architectures.ssms import EMASpec
@@ -51,6 +51,7 @@ def mega_blocks(
             `d_state` (16) and `truncation` (None) of the moving average; `d_feed_forward` (2 D, None for no
             such block); `norm` (layer norm), `norm_position` (pre), `dropout` (0), `bidirectional` (False).
     """
+    check_options(options, MegaOptions)
     bidirectional, dropout = options.get("bidirectional", False), options.get("dropout", 0.0)
     max_positions = options.get("max_positions", 2048)
     norm, norm_position = options.get("norm", LayerNormSpec()), options.get("norm_position", "pre")

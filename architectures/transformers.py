@@ -8,6 +8,7 @@ from sma.architectures.attention import DenseAttentionSpec, MultiHeadAttentionSp
 from sma.architectures.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
 from sma.architectures.layers import DenseSpec, FeedForwardLayerSpec
 from sma.architectures.norms import LayerNormSpec
+from sma.architectures.presets import check_options
 from sma.architectures.relatives import complete_model, plain_residual
 from sma.architectures.sequence_model import SequenceModelSpec
 from sma.architectures.sub_modules import RotarySpec
@@ -93,6 +94,7 @@ def local_attention(
 def _transformer_blocks(
     attention: LayerSpec, d_model: int, n_layers: int, options: TransformerOptions
 ) -> tuple[BlockSpec, ...]:
+    check_options(options, TransformerOptions)
     feed_forward = FeedForwardLayerSpec(d_hidden=options.get("d_feed_forward", 4 * d_model))
     norm, norm_position = options.get("norm", LayerNormSpec()), options.get("norm_position", "pre")
     dropout = options.get("dropout", 0.0)

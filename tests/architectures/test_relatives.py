@@ -35,6 +35,12 @@ def build(preset, **options):
 
 
 @every
+def test_a_misspelt_option_is_refused(preset):
+    with pytest.raises(TypeError, match=r"there is no option 'dropuot'; options: .*dropout"):
+        build(preset, vocab_size=11, dropuot=0.1)
+
+
+@every
 def test_classifier_ignores_padding_and_batch_mates(preset):
     model = build(preset, vocab_size=11, n_classes=5, norm_position="post")
     tokens = torch.randint(11, (3, 9))
