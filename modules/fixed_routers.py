@@ -102,7 +102,7 @@ class RandomRouter(Router):
 
     def _draw(self, place: Tensor) -> Tensor:
         """`(B, L, M)` numbers in [0, 2**32)."""
-        key = _scatter(torch.tensor(self.seed & _MASK, device=place.device))
+        key = _scatter(torch.full((), self.seed & _MASK, device=place.device))
         key = _scatter(key ^ (self.seed >> 32))
         keys = _scatter(key ^ torch.arange(self.n_modules, device=place.device))
         return _scatter(_scatter(place & _MASK).unsqueeze(-1) ^ keys)
