@@ -1,6 +1,6 @@
 """Checks of arguments, whose errors name the argument, what was given and what to give instead."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
@@ -41,7 +41,7 @@ def check_sizes(**sizes: int) -> None:
 def check_rates(**rates: float) -> None:
     """Raise ValueError unless every rate is in [0, 1), TypeError if it is no number."""
     for name, rate in rates.items():
-        is_number = isinstance(rate, int | float)
+        is_number = isinstance(rate, Real)
         if not is_number or not 0 <= rate < 1:
             raise (ValueError if is_number else TypeError)(f"{name}={rate!r} must be a number in [0, 1)")
 
