@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Annotated, Literal
 
 import torch
@@ -113,7 +114,7 @@ class Residual(SequenceModule):
         if self.mixer is not None:
             h = self.mixer_dropout(self.activation(run(parts[0], 0, h)))
         first = len(parts) - len(self.branches)
-        y = sum(run(part, i, h) for i, part in enumerate(parts[first:], first))
+        y = reduce(torch.add, [run(part, i, h) for i, part in enumerate(parts[first:], first)])
         y = self.post_norm(self.activation(self.dropout(y) + x), mask)
         return zero_padding(y, mask)
 

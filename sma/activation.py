@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -160,14 +161,13 @@ class SparseModularActivation(SequenceModule):
         return [replace(e, position=flat.index_select(0, e.index).masked_fill(~e.valid, 0)) for e in batches]
 
     def _combine(self, x: Tensor, routing: Routing, batches: list[Elements], results: list[Tensor]) -> Tensor:
-        output = torch.zeros_like(x)
+        outputs = []
         for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
             weight = routing.confidence[..., m].flatten().index_select(0, elements.index)
             weight = weight.masked_fill(~elements.valid, 0)  # what stands there belongs to another slot
-            output = output + self.compaction.extract(
-                weight.unsqueeze(-1).to(result) * result, elements, x.shape
-            ).to(output)
-        return output
+            weighted = weight.unsqueeze(-1).to(result) * result
+            outputs.append(self.compaction.extract(weighted, elements, x.shape).to(x))
+        return reduce(torch.add, outputs)
 
 
 SMA = SparseModularActivation

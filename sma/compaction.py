@@ -44,7 +44,7 @@ class Compaction(ABC):
         n_elements = shape[0] * shape[1]
         slot = torch.where(elements.valid, elements.index, n_elements)
         out = y.new_zeros(n_elements + 1, shape[2])  # the extra row takes the padding slots
-        return out.index_copy(0, slot, y)[:n_elements].view(shape)
+        return out.index_copy_(0, slot, y)[:n_elements].view(shape)
 
 
 class PackedCompaction(Compaction):
