@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from sma.elements import Elements
 from sma.modules.attention_functions import SOFTMAX, AttentionFunction
+from sma.modules.attention_op import attention_op
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import OffsetBias
-from sma.modules.tiled_attention import Plan, row_tiles, tiled_attention, window_tiles
+from sma.modules.tiled_attention import Lists, Rule, tiled_attention
 
 
 def windowed_attention(
@@ -54,28 +55,48 @@ def windowed_attention(
     if n_heads is not None:  # one after another, as so many times the rows
         elements = _repeat_rows(elements, n_heads)
         q, k, v = (z.transpose(0, 1).reshape(-1, z.shape[2]) for z in (q, k, v))
-    dtype = torch.promote_types(torch.promote_types(q.dtype, k.dtype), v.dtype)
-    if window is None:
-        tiles = row_tiles(elements, bidirectional=bidirectional)
-    else:
-        tiles = window_tiles(elements, window, bidirectional=bidirectional)
-    if bias is not None and not bias.by_rank and _advances_with_rank(elements):
-        bias = replace(bias, by_rank=True)  # so that one small table serves all tiles
-    reach = len(q) if window is None else window
-    plan = Plan(
-        tiles=tiles,
-        row=elements.row.to(at_least_float32(dtype)),
-        position=elements.position.int(),
-        back=reach,
-        ahead=reach if bidirectional else 0,
+    dtype = at_least_float32(torch.promote_types(torch.promote_types(q.dtype, k.dtype), v.dtype))
+    rule = Rule(
+        window=window,
+        bidirectional=bidirectional,
         function=function,
-        bias=bias,
+        first=0 if bias is None else bias.first,
+        by_rank=bias is not None and bias.by_rank,
         dropout=dropout,
-        seed=int(torch.randint(2**62, ())) if dropout else 0,
+    )
+    lists = Lists(
+        row=elements.row,
+        position=elements.position,
+        ptr=elements.ptr,
+        table=None if bias is None else bias.values,
+        seed=torch.randint(2**62, (), device="cpu") if dropout else None,
     )
     divisor = query_divisor(elements, q.shape[1], window, bidirectional=bidirectional, function=function)
-    y = tiled_attention(q.to(plan.dtype) / divisor, k, v, plan)
+    y = _attend(q.to(dtype) / divisor, k, v, lists, rule)
     return y if n_heads is None else y.view(n_heads, len(y) // n_heads, y.shape[1]).transpose(0, 1)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
+    """`tiled_attention`; in compiled code as one operation, if the function has a name to give it."""
+    if rule.function.name is None or not torch.compiler.is_compiling():
+        return tiled_attention(q, k, v, lists, rule)
+    y: Tensor = attention_op(
+        q,
+        k,
+        v,
+        lists.row,
+        lists.position,
+        lists.ptr,
+        lists.table,
+        lists.seed,
+        rule.window,
+        rule.bidirectional,
+        rule.function.name,
+        rule.first,
+        rule.by_rank,
+        rule.dropout,
+    )
+    return y
 
 
 def query_divisor(
@@ -92,15 +113,6 @@ def query_divisor(
     else:
         n_keys = torch.arange(1, len(row) + 1, device=row.device) - elements.ptr[row]
     return n_keys.clamp(min=1).unsqueeze(1)
-
-
-def _advances_with_rank(elements: Elements) -> bool:
-    """Whether positions and ranks differ by a constant in each row. A device is not asked: it would wait."""
-    if elements.row.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    row, position = elements.row, elements.position
-    one_on = position[1:] == position[:-1] + 1
-    return bool((one_on | (row[1:] != row[:-1]) | (row[1:] < 0)).all())
 
 
 def _repeat_rows(elements: Elements, n: int) -> Elements:

@@ -18,11 +18,13 @@ class AttentionFunction:
             by one over the number of keys that they may see.
         gradient: of the scores, given the scores, the weights and the weights' gradient, where a formula is
             faster than automatic differentiation of `weights`, the default.
+        name: what `attention_function` knows it by; None: it does not.
     """
 
     weights: Callable[[Tensor], Tensor]
     normalized: bool
     gradient: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    name: str | None = None
 
     def backward(self, scores: Tensor, weights: Tensor, grad: Tensor) -> Tensor:
         """The gradient of the scores, given that of their weights."""
@@ -53,7 +55,7 @@ def attention_function(name: str | AttentionFunction) -> AttentionFunction:
         return name
     if name not in _FUNCTIONS:
         raise ValueError(
-            f"unknown attention {name!r}; known: {', '.join(_FUNCTIONS)}, or an AttentionFunction"
+            f"unknown attention {name!r}; known: {', '.join(map(str, _FUNCTIONS))}, or an AttentionFunction"
         )
     return _FUNCTIONS[name]
 
@@ -86,9 +88,7 @@ def _laplace_gradient(scores: Tensor, weights: Tensor, grad: Tensor) -> Tensor:
     return density.mul_(grad)
 
 
-SOFTMAX = AttentionFunction(_softmax, normalized=True, gradient=_softmax_gradient)
-_FUNCTIONS = {
-    "laplace": AttentionFunction(_laplace, normalized=False, gradient=_laplace_gradient),
-    "relu2": AttentionFunction(_relu2, normalized=False, gradient=_relu2_gradient),
-    "softmax": SOFTMAX,
-}
+SOFTMAX = AttentionFunction(_softmax, normalized=True, gradient=_softmax_gradient, name="softmax")
+_RELU2 = AttentionFunction(_relu2, normalized=False, gradient=_relu2_gradient, name="relu2")
+_LAPLACE = AttentionFunction(_laplace, normalized=False, gradient=_laplace_gradient, name="laplace")
+_FUNCTIONS = {function.name: function for function in (_LAPLACE, _RELU2, SOFTMAX)}

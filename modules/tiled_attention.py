@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sma.elements import Elements
 from sma.modules.attention_functions import AttentionFunction
 from sma.modules.positions import OffsetBias
 
@@ -72,30 +71,27 @@ class Tile:
         return key - query.unsqueeze(1)
 
 
-def window_tiles(elements: Elements, window: int, *, bidirectional: bool) -> list[Tile]:
-    """Blocks over the whole list, each with a window's width of keys before it, and after."""
-    n_slots = len(elements.row)
+def window_tiles(row: Tensor, window: int, *, bidirectional: bool) -> list[Tile]:
+    """Blocks over all slots in `row (T,)`, each with a window's width of keys before it, and after."""
+    n_slots = len(row)
     window = min(window, max(n_slots - 1, 1))
     n_halo = -(-window // _BLOCK)
     block = 16 * -(-window // (16 * n_halo))  # so that n_halo whole blocks are hardly more than a window
     halo = n_halo * block
     n_keys = block + halo * (2 if bidirectional else 1)
     n_blocks = -(-n_slots // block)
-    group = max(1, _workspace(elements.row.device) // (block * n_keys))
+    group = max(1, _workspace(row.device) // (block * n_keys))
     tiles = [
         Tile(b * block, min(group, n_blocks - b), block, b * block - halo, n_keys)
         for b in range(0, n_blocks, group)
     ]
-    return [
-        replace(tile, one_row=one_row)
-        for tile, one_row in zip(tiles, _in_one_row(tiles, elements), strict=True)
-    ]
+    inside = _in_one_row(tiles, row)
+    return [replace(tile, one_row=one_row) for tile, one_row in zip(tiles, inside, strict=True)]
 
 
-def _in_one_row(tiles: list[Tile], elements: Elements) -> list[bool]:
-    """Which tiles lie inside one row, where finding out is free."""
-    row = elements.row
-    if row.device.type != "cpu" or torch.compiler.is_compiling():
+def _in_one_row(tiles: list[Tile], row: Tensor) -> list[bool]:
+    """Which tiles lie inside one row. A device is not asked: it would wait."""
+    if row.device.type != "cpu":
         return [False] * len(tiles)
     ends = torch.tensor([(tile.first_key, tile.last_key - 1) for tile in tiles], dtype=torch.long).view(-1, 2)
     inside = (ends[:, 0] >= 0) & (ends[:, 1] < len(row))
@@ -103,15 +99,55 @@ def _in_one_row(tiles: list[Tile], elements: Elements) -> list[bool]:
     return (inside & (first == last) & (first >= 0)).tolist()  # type: ignore[no-any-return]
 
 
-def row_tiles(elements: Elements, *, bidirectional: bool) -> list[Tile]:
-    """Row by row, some queries at a time against all keys that they may see."""
+def row_tiles(ptr: Tensor, *, bidirectional: bool) -> list[Tile]:
+    """Row by row, `ptr[b]:ptr[b + 1]`, some queries at a time against all keys that they may see."""
     tiles = []
-    for start, stop in pairwise(elements.ptr.tolist()):
-        block = max(_BLOCK, _workspace(elements.ptr.device) // max(stop - start, 1))
+    for start, stop in pairwise(ptr.tolist()):
+        block = max(_BLOCK, _workspace(ptr.device) // max(stop - start, 1))
         for first in range(start, stop, block):
             last = min(first + block, stop)
             tiles.append(Tile(first, 1, last - first, start, (stop if bidirectional else last) - start))
     return tiles
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a query sees and how it weighs it: all of attention that is no tensor.
+
+    Attributes:
+        window: by how many ranks a key may be away; None: any.
+        bidirectional: whether keys may come after their query.
+        function: from scores to weights.
+        first: the first offset of the bias table.
+        by_rank: whether its offsets are of ranks or of positions.
+        dropout: of weights.
+    """
+
+    window: int | None
+    bidirectional: bool
+    function: AttentionFunction
+    first: int
+    by_rank: bool
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What attention needs to know of every slot, and the bias table.
+
+    Attributes:
+        row: `(T,)` long; -1 in padding slots, which see each other only.
+        position: `(T,)` long.
+        ptr: `(B + 1,)` long; row b owns the slots `ptr[b]:ptr[b + 1]`.
+        table: `(n,)`, added to scores; None: nothing.
+        seed: of the dropout; None without.
+    """
+
+    row: Tensor
+    position: Tensor
+    ptr: Tensor
+    table: Tensor | None
+    seed: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -140,6 +176,30 @@ class Plan:
     dropout: float
     seed: int
 
+    @classmethod
+    def of(cls, lists: Lists, rule: Rule, dtype: torch.dtype) -> "Plan":
+        """The plan of a rule for some lists, computing in `dtype`."""
+        row, position, reach = lists.row, lists.position, rule.window
+        if reach is None:
+            tiles, reach = row_tiles(lists.ptr, bidirectional=rule.bidirectional), len(row)
+        else:
+            tiles = window_tiles(row, reach, bidirectional=rule.bidirectional)
+        bias = None
+        if lists.table is not None:  # by rank, one small table serves all tiles
+            by_rank = rule.by_rank or _advances_with_rank(row, position)
+            bias = OffsetBias(lists.table, rule.first, by_rank=by_rank)
+        return cls(
+            tiles=tiles,
+            row=row.to(dtype),
+            position=position.int(),
+            back=reach,
+            ahead=reach if rule.bidirectional else 0,
+            function=rule.function,
+            bias=bias,
+            dropout=rule.dropout,
+            seed=0 if lists.seed is None else int(lists.seed),
+        )
+
     @property
     def dtype(self) -> torch.dtype:
         """What everything is computed in."""
@@ -163,16 +223,14 @@ class Plan:
         offset = tile.rank_offsets(self.row.device) if self.bias.by_rank else tile.offsets(self.position)
         return self.bias.index(offset)
 
-    def scores(
-        self, tile: Tile, queries: Tensor, keys: Tensor, table: Tensor | None, index: Tensor | None
-    ) -> Tensor:
+    def scores(self, tile: Tile, queries: Tensor, keys: Tensor, index: Tensor | None) -> Tensor:
         """Scores (n_blocks, block, n_keys), so low that weights are exactly 0 where there is no key."""
         rank = tile.rank_offsets(self.row.device)
         base = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
         base.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
         bias = None
-        if table is not None and index is not None:
-            bias = table.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
+        if self.bias is not None and index is not None:
+            bias = self.bias.values.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
             if bias.dim() == 2:
                 base, bias = base + bias, None
         if tile.one_row:
@@ -192,80 +250,97 @@ class Plan:
         return kept.div_(1 - self.dropout)
 
 
-def tiled_attention(q: Tensor, k: Tensor, v: Tensor, plan: Plan) -> Tensor:
-    """weights(q k^T + bias) v by the tiles of a plan. The bias gets its gradient, too.
+def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
+    """weights(q k^T + bias) v, tile by tile. The bias table gets its gradient, too.
 
     Args:
-        q: `(T, d_qk)`, scaled.
+        q: `(T, d_qk)`, scaled; in the dtype to compute in.
         k: `(T, d_qk)`.
         v: `(T, d_v)`.
-        plan: everything else.
+        lists: of the T slots.
+        rule: everything else.
 
     Returns:
         `(T, d_v)` in the dtype of `v`.
     """
-    table = None if plan.bias is None else plan.bias.values
-    with torch.autocast(q.device.type, enabled=False):
-        y: Tensor = _TiledAttention.apply(q, k, v, table, plan)  # type: ignore[no-untyped-call]
+    y: Tensor = _TiledAttention.apply(q, k, v, lists.table, lists, rule)  # type: ignore[no-untyped-call]
     return y
+
+
+@torch.autocast("cpu", enabled=False)
+@torch.autocast("cuda", enabled=False)
+def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
+    """The forward pass of `tiled_attention`."""
+    plan = Plan.of(lists, rule, q.dtype)
+    y = plan.buffer(v.shape[1], filled=False)[plan.before :]
+    for tile in plan.tiles:
+        queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
+        scores = plan.scores(tile, queries, keys, plan.bias_index(tile))
+        weights = plan.function.weights(scores)
+        kept = plan.kept(tile, weights)
+        values, into = tile.keys(v, plan.dtype), tile.queries(y, plan.dtype)
+        torch.bmm(weights if kept is None else weights * kept, values, out=into)
+    return y[: len(q)].to(v.dtype)
+
+
+@torch.autocast("cpu", enabled=False)
+@torch.autocast("cuda", enabled=False)
+def attend_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v and of the bias table (empty without one), from weights computed again."""
+    plan, table = Plan.of(lists, rule, q.dtype), lists.table
+    grad_q = plan.buffer(q.shape[1], filled=False)[plan.before :]
+    grad_k, grad_v = (plan.buffer(x.shape[1], filled=True) for x in (k, v))
+    grad_table = q.new_zeros(0 if table is None else len(table))
+    for tile in plan.tiles:
+        queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
+        values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
+        index = plan.bias_index(tile)
+        scores = plan.scores(tile, queries, keys, index)
+        weights = plan.function.weights(scores)
+        kept, grad_weights = plan.kept(tile, weights), torch.bmm(grads, values.mT)
+        if kept is not None:
+            grad_weights *= kept
+        grad_scores = plan.function.backward(scores, weights, grad_weights)
+        torch.bmm(grad_scores, keys, out=tile.queries(grad_q, plan.dtype))
+        _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries)
+        weights = weights if kept is None else weights * kept
+        _accumulate(grad_v[plan.before + tile.first_key :], tile, weights, grads)
+        if index is not None:
+            per_entry = grad_scores.sum(0) if index.dim() == 2 else grad_scores
+            grad_table.scatter_add_(0, index.flatten().long(), per_entry.flatten())
+    grad_k, grad_v = (x[plan.before :][: len(q)] for x in (grad_k, grad_v))
+    return grad_q[: len(q)], grad_k.to(k.dtype), grad_v.to(v.dtype), grad_table
 
 
 class _TiledAttention(torch.autograd.Function):
     """The bias table is an argument of its own, as only arguments get gradients."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, plan: Plan) -> Tensor:
-        """Attend, tile by tile."""
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, lists: Lists, rule: Rule
+    ) -> Tensor:
+        """Attend."""
         ctx.save_for_backward(q, k, v, table)
-        ctx.plan = plan
-        y = plan.buffer(v.shape[1], filled=False)[plan.before :]
-        for tile in plan.tiles:
-            queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
-            scores = plan.scores(tile, queries, keys, table, plan.bias_index(tile))
-            weights = plan.function.weights(scores)
-            kept = plan.kept(tile, weights)
-            values, into = tile.keys(v, plan.dtype), tile.queries(y, plan.dtype)
-            torch.bmm(weights if kept is None else weights * kept, values, out=into)
-        return y[: len(q)].to(v.dtype)
+        ctx.lists, ctx.rule = replace(lists, table=None), rule
+        return attend(q, k, v, lists, rule)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None, None]:
-        """The gradients, tile by tile, from weights computed again."""
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients."""
         q, k, v, table = ctx.saved_tensors
-        plan: Plan = ctx.plan
-        grad_q = plan.buffer(q.shape[1], filled=False)[plan.before :]
-        grad_k, grad_v = (plan.buffer(x.shape[1], filled=True) for x in (k, v))
-        grad_table = torch.zeros(0 if table is None else len(table), dtype=plan.dtype, device=q.device)
-        with torch.autocast(q.device.type, enabled=False):
-            for tile in plan.tiles:
-                queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
-                values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
-                index = plan.bias_index(tile)
-                scores = plan.scores(tile, queries, keys, table, index)
-                weights = plan.function.weights(scores)
-                kept, grad_weights = plan.kept(tile, weights), torch.bmm(grads, values.mT)
-                if kept is not None:
-                    grad_weights *= kept
-                grad_scores = plan.function.backward(scores, weights, grad_weights)
-                torch.bmm(grad_scores, keys, out=tile.queries(grad_q, plan.dtype))
-                _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries)
-                _accumulate(
-                    grad_v[plan.before + tile.first_key :],
-                    tile,
-                    weights if kept is None else weights * kept,
-                    grads,
-                )
-                if index is not None:
-                    per_entry = grad_scores.sum(0) if index.dim() == 2 else grad_scores
-                    grad_table.scatter_add_(0, index.flatten().long(), per_entry.flatten())
-        return (
-            grad_q[: len(q)].to(q.dtype),
-            grad_k[plan.before :][: len(k)].to(k.dtype),
-            grad_v[plan.before :][: len(v)].to(v.dtype),
-            None if table is None else grad_table.to(table.dtype),
-            None,
-        )
+        *grads, grad_table = attend_backward(grad, q, k, v, replace(ctx.lists, table=table), ctx.rule)
+        return *grads, None if table is None else grad_table.to(table.dtype), None, None
+
+
+def _advances_with_rank(row: Tensor, position: Tensor) -> bool:
+    """Whether positions and ranks differ by a constant in each row. A device is not asked: it would wait."""
+    if row.device.type != "cpu":
+        return False
+    one_on = position[1:] == position[:-1] + 1
+    return bool((one_on | (row[1:] != row[:-1]) | (row[1:] < 0)).all())
 
 
 def _accumulate(total: Tensor, tile: Tile, left: Tensor, right: Tensor) -> None:
