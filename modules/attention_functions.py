@@ -32,7 +32,7 @@ class AttentionFunction:
             return self.gradient(scores, weights, grad)
         _, pull = torch.func.vjp(self.weights, scores)  # type: ignore[misc]
         (grad_scores,) = pull(grad)
-        return grad_scores  # type: ignore[no-any-return]
+        return grad_scores
 
 
 def attention_function(name: str | AttentionFunction) -> AttentionFunction:
@@ -65,7 +65,7 @@ def _softmax(scores: Tensor) -> Tensor:
 
 
 def _softmax_gradient(scores: Tensor, weights: Tensor, grad: Tensor) -> Tensor:
-    return torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype)  # type: ignore[no-any-return]
+    return torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype)
 
 
 def _relu2(scores: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def attention_op(
 ) -> Tensor:
     """`tiled_attention` with the fields of `Lists` and `Rule`, the function by its name."""
     rule = Rule(window, bidirectional, attention_function(function), first, by_rank, dropout)
-    return attend(q, k, v, Lists(row, position, ptr, table, seed), rule)
+    with torch.autocast(q.device.type, enabled=False):
+        return attend(q, k, v, Lists(row, position, ptr, table, seed), rule)
 
 
 @torch.library.custom_op("sma::tiled_attention_backward", mutates_args=())
@@ -50,8 +51,10 @@ def _backward_op(
     dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rule = Rule(window, bidirectional, attention_function(function), first, by_rank, dropout)
-    grads = attend_backward(grad, q, k, v, Lists(row, position, ptr, table, seed), rule)
-    return tuple(x.contiguous() for x in grads)  # type: ignore[return-value]
+    with torch.autocast(q.device.type, enabled=False):
+        grads = attend_backward(grad, q, k, v, Lists(row, position, ptr, table, seed), rule)
+    grad_q, grad_k, grad_v, grad_table = (x.contiguous() for x in grads)
+    return grad_q, grad_k, grad_v, grad_table
 
 
 @attention_op.register_fake

@@ -96,7 +96,7 @@ def _in_one_row(tiles: list[Tile], row: Tensor) -> list[bool]:
     ends = torch.tensor([(tile.first_key, tile.last_key - 1) for tile in tiles], dtype=torch.long).view(-1, 2)
     inside = (ends[:, 0] >= 0) & (ends[:, 1] < len(row))
     first, last = row[ends.clamp(0, len(row) - 1)].unbind(1)
-    return (inside & (first == last) & (first >= 0)).tolist()  # type: ignore[no-any-return]
+    return (inside & (first == last) & (first >= 0)).tolist()
 
 
 def row_tiles(ptr: Tensor, *, bidirectional: bool) -> list[Tile]:
@@ -263,14 +263,13 @@ def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -
     Returns:
         `(T, d_v)` in the dtype of `v`.
     """
-    y: Tensor = _TiledAttention.apply(q, k, v, lists.table, lists, rule)  # type: ignore[no-untyped-call]
+    with torch.autocast(q.device.type, enabled=False):
+        y: Tensor = _TiledAttention.apply(q, k, v, lists.table, lists, rule)  # type: ignore[no-untyped-call]
     return y
 
 
-@torch.autocast("cpu", enabled=False)
-@torch.autocast("cuda", enabled=False)
 def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
-    """The forward pass of `tiled_attention`."""
+    """The forward pass of `tiled_attention`, which autocast must not touch."""
     plan = Plan.of(lists, rule, q.dtype)
     y = plan.buffer(v.shape[1], filled=False)[plan.before :]
     for tile in plan.tiles:
@@ -283,8 +282,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
     return y[: len(q)].to(v.dtype)
 
 
-@torch.autocast("cpu", enabled=False)
-@torch.autocast("cuda", enabled=False)
 def attend_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -331,7 +328,8 @@ class _TiledAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients."""
         q, k, v, table = ctx.saved_tensors
-        *grads, grad_table = attend_backward(grad, q, k, v, replace(ctx.lists, table=table), ctx.rule)
+        with torch.autocast(q.device.type, enabled=False):
+            *grads, grad_table = attend_backward(grad, q, k, v, replace(ctx.lists, table=table), ctx.rule)
         return *grads, None if table is None else grad_table.to(table.dtype), None, None
 
 

@@ -50,9 +50,9 @@ class Compaction(ABC):
 class PackedCompaction(Compaction):
     """No padding at all: T = N, the number of active elements. The default.
 
-    Shapes depend on the data, so on a GPU this waits for the device once per sub-module. `torch.compile`
-    breaks its graph here, compiles again for new numbers of elements, and gives up after some: compile models
-    with `CapacityCompaction`.
+    Shapes depend on the data, so on a GPU this waits for the device once per sub-module. With `dynamic=True`,
+    `torch.compile` compiles once for any number of active elements. It breaks its graph here, unless
+    `torch._dynamo.config.capture_dynamic_output_shape_ops` is set.
 
     Example:
         >>> x = torch.arange(6.).view(2, 3, 1)

@@ -52,16 +52,24 @@ def test_fixed_capacity_compiles_to_one_graph_with_inductor():
     check(CapacityCompaction(0.8), "inductor")
 
 
-@pytest.mark.slow
-def test_packed_elements_compile_with_graph_breaks():
+@pytest.mark.parametrize(
+    "whole", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["one graph", "graph breaks"]
+)
+def test_packed_elements_compile_once_for_any_number_of_them(whole):
     model = language_model(n_layers=1)
-    compiled = torch.compile(model, backend="aot_eager")
-    for length in (40, 40, 33):
-        tokens = torch.randint(11, (3, length))
-        ours = outputs_and_gradients(model, compiled, tokens)
-        expected = outputs_and_gradients(model, model, tokens)
-        for mine, theirs in zip(ours, expected, strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=whole):
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=whole, dynamic=True)
+        numbers = set()
+        for seed in range(3):
+            tokens = torch.randint(11, (3, 40), generator=torch.Generator().manual_seed(seed))
+            with torch.compiler.set_stance("default" if seed == 0 else "fail_on_recompile"):
+                ours = outputs_and_gradients(model, compiled, tokens)
+            with sma.record() as recording:
+                expected = outputs_and_gradients(model, model, tokens)
+            numbers.add(int(recording.layers[0].n_elements))
+            for mine, theirs in zip(ours, expected, strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+    assert len(numbers) == 3
 
 
 def test_nothing_is_lost_when_a_compiled_model_is_recorded():
