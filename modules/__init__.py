@@ -6,7 +6,7 @@ if __name__ == "modules":
     )
 
 from sma.modules.activations import activation_function
-from sma.modules.attention import windowed_attention
+from sma.modules.attention import attention_backend, windowed_attention
 from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.chunk_attention import ChunkAttention, ChunkAttentionState
 from sma.modules.convolution import CausalConvolution
@@ -87,6 +87,7 @@ __all__ = [
     "TopKRouter",
     "WorkingMemory",
     "activation_function",
+    "attention_backend",
     "attention_function",
     "check_convolution",
     "named_convolution",

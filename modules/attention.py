@@ -1,6 +1,8 @@
 """Attention over the flat list of activated elements, linear in its length in time and memory."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -13,6 +15,42 @@ from sma.modules.attention_op import attention_op
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import OffsetBias
 from sma.modules.tiled_attention import Lists, Rule, tiled_attention
+
+_backend = "tiles"  # a plain global, so that torch.compile compiles again when it changes
+
+
+@contextmanager
+def attention_backend(name: str) -> Iterator[None]:
+    """Choose what computes `windowed_attention` inside the `with` block.
+
+    Both give the same function. `tiles`, the default, is plain torch: every attention function, dropout and
+    dtype, on any device. `flex` is torch's flex_attention, for softmax without dropout: a fused kernel on a
+    GPU, where it was never run; without gradients and with all scores in memory on CPU. Choose it for the
+    whole process, and compare it with `tiles` first.
+
+    Args:
+        name: tiles or flex.
+
+    Raises:
+        ValueError: if no backend has that name; and, inside, wherever `flex` does not apply.
+
+    Example:
+        >>> from sma import PackedCompaction
+        >>> elements = PackedCompaction().compress(torch.randn(1, 9, 4), torch.ones(1, 9, dtype=torch.bool))
+        >>> tiles = windowed_attention(*3 * [elements.x], elements, window=2)
+        >>> with attention_backend("flex"):
+        ...     flex = windowed_attention(*3 * [elements.x], elements, window=2)
+        >>> torch.allclose(flex, tiles, atol=1e-6)
+        True
+    """
+    if name not in ("tiles", "flex"):
+        raise ValueError(f"unknown attention backend {name!r}; known: tiles, flex")
+    global _backend
+    outer, _backend = _backend, name
+    try:
+        yield
+    finally:
+        _backend = outer
 
 
 def windowed_attention(
@@ -51,6 +89,20 @@ def windowed_attention(
     Returns:
         In the shape and dtype of `v`; finite in padding slots.
     """
+    if _backend == "flex" and len(q):
+        from sma.modules.flex_windows import flex_windows  # imports torch's compiler
+
+        return flex_windows(
+            q,
+            k,
+            v,
+            elements,
+            window=window,
+            bidirectional=bidirectional,
+            function=function,
+            bias=bias,
+            dropout=dropout,
+        )
     n_heads = q.shape[1] if q.dim() == 3 else None
     if n_heads is not None:  # one after another, as so many times the rows
         elements = _repeat_rows(elements, n_heads)
