@@ -12,11 +12,12 @@ export HYPOTHESIS_PROFILE ?= ci
 # Waiting threads sleep: on a shared machine spinning ones cost tenfold.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help train test test-slow lint format bench wheel clean
+.PHONY: help train test test-slow test-gpu lint format bench wheel clean
 
 help:
 	@echo "make train   train SeqBoat on the Python standard library's source; ARGS='...' go to sma train"
 	@echo "make test    lint, type-check and test"
+	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make bench   measure speed and memory; REFERENCE=/path/to/SeqBoat measures the published code too"
 	@echo "make wheel   build the wheel, install it in a clean environment, run the examples against it"
 
@@ -33,6 +34,9 @@ test: lint
 
 test-slow: $(BIN)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+test-gpu: $(BIN)/.installed
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

@@ -65,9 +65,8 @@ def main() -> None:
         contenders = {"chunks": False, "FFT": True}
         runs = {name: step(options, fft, n_rows, length) for name, fft in contenders.items()}
         print(table(compare(runs, rounds=options.rounds)))
-        if options.device == "cpu":
-            for name, fft in contenders.items():
-                print(f"{name:<34}{peak_memory(step, options, fft, n_rows, length) / 2**20:>8.0f}MiB")
+        for name, fft in contenders.items():
+            print(f"{name:<34}{peak_memory(step, options, fft, n_rows, length) / 2**20:>8.0f}MiB")
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ def table(timings: Mapping[str, Timing]) -> str:
 
 
 def peak_memory(make: Callable[..., Callable[[], object]], *arguments: Any) -> int:
-    """Bytes of CPU memory that `make(*arguments)()` needs at its peak on top of what `make` left (Linux).
+    """Bytes of memory that `make(*arguments)()` needs at its peak on top of what `make` left.
 
-    Both run in a fresh process, so `make` must be a function at the top level of a module.
+    The GPU's memory if `make` used one, otherwise the CPU's (Linux). Both run in a fresh process, so `make`
+    must be a function at the top level of a module.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_peak, make, arguments).result()
@@ -74,6 +75,11 @@ def peak_memory(make: Callable[..., Callable[[], object]], *arguments: Any) -> i
 
 def _peak(make: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> int:
     run = make(*arguments)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - allocated
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = _resident("VmRSS")
     run()

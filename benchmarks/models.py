@@ -1,6 +1,6 @@
 """Whole models of equal width: a training step's time and memory, and how both grow with the length.
 
-    python benchmarks/models.py [--threads 2] [--rounds 3]
+    python benchmarks/models.py [--threads 2] [--rounds 3] [--device cuda]
 
 Four layers of the published LRA text shape (D 128, d_qk 64, d_hidden 256, W 128), one row, float32, causal.
 The routers of SeqBoat are set so that the wanted share of elements activates attention.
@@ -45,12 +45,12 @@ def _seqboat(length: int, share: float) -> SequenceModel:
     return model
 
 
-def step(name: str, length: int, threads: int) -> Callable[[], None]:
+def step(name: str, length: int, threads: int, device: str) -> Callable[[], None]:
     """A training step of a language model on one row."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = MODELS[name](length).train()
-    row = tokens(length)
+    model = MODELS[name](length).train().to(device)
+    row = tokens(length).to(device)
 
     def run() -> None:
         model.zero_grad(set_to_none=True)
@@ -60,7 +60,7 @@ def step(name: str, length: int, threads: int) -> Callable[[], None]:
     return run
 
 
-def report(threads: int, rounds: int) -> list[str]:
+def report(threads: int, rounds: int, device: str) -> list[str]:
     """The table, as lines of Markdown."""
     heads = [f"L {length}: time | memory" for length in LENGTHS]
     lines = [f"| model | {' | '.join(heads)} | growth of time | of memory |", "| --- " * 7 + "|"]
@@ -70,9 +70,10 @@ def report(threads: int, rounds: int) -> list[str]:
             if length > QUADRATIC.get(name, length):
                 figures.append(None)
                 continue
-            time = compare({name: step(name, length, threads)}, rounds=rounds)[name].median
-            figures.append((time, peak_memory(step, name, length, threads)))
-        cells = [f"{f[0]:.2f} s | {f[1] / 2**20:,.0f} MB" if f else "not run | not run" for f in figures]
+            arguments = (name, length, threads, device)
+            time = compare({name: step(*arguments)}, rounds=rounds)[name].median
+            figures.append((time, peak_memory(step, *arguments)))
+        cells = [f"{f[0]:.3f} s | {f[1] / 2**20:,.0f} MB" if f else "not run | not run" for f in figures]
         if figures[-1] is None:
             growth = "- | -"
         else:
@@ -87,8 +88,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    print("\n".join(report(options.threads, options.rounds)))
+    print("\n".join(report(options.threads, options.rounds, options.device)))
 
 
 if __name__ == "__main__":
