@@ -45,7 +45,7 @@ def oracle(gau, x, positions):
     elif gau.window is not None:
         scale = 1 / (gau.window * (2 if gau.bidirectional else 1))
     else:
-        scale = 1 / torch.full((len(x), 1), len(x)) if gau.bidirectional else 1 / (n[:, None] + 1).double()
+        scale = 1 / (torch.full_like(n, len(x)) if gau.bidirectional else n + 1)[:, None].double()
     scores = q @ k.T * scale
     if (bias := gau.position.bias()) is not None:
         scores = scores + bias(offset if bias.by_rank else positions - positions[:, None])
