@@ -150,21 +150,23 @@ class DiagonalSSM(SequenceModule):
     def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes = self.modes()[0]
         growth = torch.expm1(modes.log_decay)  # where the decay itself would round to 1
-        hidden = state.hidden.to(modes.gain.dtype, copy=torch.is_grad_enabled())  # changed in place below
-        outputs = [u[:, :0]]
+        hidden = state.hidden.to(modes.gain.dtype, copy=torch.is_grad_enabled())
+        outputs = []
         for t in range(u.shape[1]):
             real = None if mask is None else mask[:, t]
             added = u[:, t].unsqueeze(-1)
             if self.truncation is not None:
                 leaving = _exchange(state, u[:, t], real).to(u).unsqueeze(-1)
                 added = added - torch.exp(modes.log_decay * self.truncation) * leaving
-            advanced = torch.addcmul(added, growth, hidden).add_(
-                hidden
-            )  # small terms first, or they are lost
-            hidden = advanced if real is None else torch.where(real[:, None, None], advanced, hidden)
-            outputs.append((hidden * modes.gain).real.sum(-1).unsqueeze(1))
-        state.hidden.copy_(hidden.detach())
-        return torch.cat(outputs, 1) + full_precision(self.omega) * u
+            change = torch.addcmul(added, growth, hidden)  # small terms first, or they are lost
+            if real is not None:
+                change = change.masked_fill(~real[:, None, None], 0)
+            hidden = hidden + change if torch.is_grad_enabled() else hidden.add_(change)
+            outputs.append((hidden * modes.gain).real.sum(-1))
+        if hidden is not state.hidden:
+            state.hidden.copy_(hidden.detach())
+        y = torch.stack(outputs, 1) if outputs else u
+        return torch.addcmul(y, full_precision(self.omega), u)
 
     def _advance_chunk(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes, skip = self.modes()[0], full_precision(self.omega)

@@ -67,11 +67,9 @@ class WorkingMemory(State):
         Equals `windowed_attention` in one direction over everything so far; arguments and result as there.
         Only rows with new elements advance.
         """
-        if not len(q):
-            return v
-        one_each = bool((elements.ptr.diff() <= 1).all())
-        run = self._attend_one_each if one_each else self._attend_many
-        return run(q, k, v, elements, function, bias)
+        if elements.longest == 1:  # asked first: compiled code does not know how many elements there are
+            return self._attend_one_each(q, k, v, elements, function, bias)
+        return self._attend_many(q, k, v, elements, function, bias) if len(q) else v
 
     def _attend_one_each(
         self,
@@ -83,16 +81,19 @@ class WorkingMemory(State):
         bias: OffsetBias | None,
     ) -> Tensor:
         """A decoding step: no row has more than one slot."""
-        n_rows, size = self.position.shape
+        size = self.position.shape[1]
         owner = _owner(elements)
         count = self.count[owner]
         self._write(owner * size + count % size, k, v, elements)
         self.count.index_add_(0, owner, elements.valid.long())
         age = (count.unsqueeze(1) - torch.arange(size, device=count.device)) % size
         dtype = at_least_float32(q.dtype)
-        keys = self.keys if len(owner) == n_rows else self.keys.index_select(0, owner)
+        keys = (
+            self.keys.index_select(0, owner).movedim(1, -2).flatten(0, -3).to(dtype)
+        )  # (T, W + 1, d_qk), or (T * H, W + 1, d_qk)
         divisor = query_divisor(elements, q.shape[-1], size - 1, bidirectional=False, function=function)
-        scores = (keys.movedim(1, -2).to(dtype) @ (q / divisor).to(dtype).unsqueeze(-1)).squeeze(-1)
+        queries = (q.to(dtype) / divisor).flatten(0, -2).unsqueeze(-1)
+        scores = torch.bmm(keys, queries).view(*q.shape[:-1], size)
         spread = (len(age), *[1] * (scores.dim() - 2), size)  # over the heads, if there are several
         if bias is not None:
             offset = -age if bias.by_rank else self.position[owner] - elements.position.unsqueeze(1)
@@ -155,6 +156,7 @@ class WorkingMemory(State):
             row=join(torch.where(rank >= 0, rows, -1).flatten(), elements.row),
             position=recall(self.position, elements.position),
             ptr=elements.ptr + torch.arange(n_rows + 1, device=q.device) * window,
+            longest=None,
         )
         y = windowed_attention(
             join(q.new_zeros(len(old_slots), *q.shape[1:]), q),

@@ -129,8 +129,9 @@ class Rotary(RelativePosition):
     def rotate(self, z: Tensor, position: Tensor) -> Tensor:
         """See `RelativePosition.rotate`; computed in float32 at least."""
         dtype = at_least_float32(z.dtype)
-        exponent = torch.arange(0, z.shape[-1], 2, device=z.device, dtype=dtype) / z.shape[-1]
-        angle = position.to(dtype)[:, None] * self.base**-exponent
+        last = 2 / z.shape[-1] - 1
+        turns = torch.logspace(0, last, z.shape[-1] // 2, self.base, device=z.device, dtype=dtype)
+        angle = position.to(dtype)[:, None] * turns
         turn = torch.polar(torch.ones_like(angle), angle)
         pairs = torch.view_as_complex(z.to(dtype).reshape(*z.shape[:-1], z.shape[-1] // 2, 2))
         return (

@@ -133,13 +133,13 @@ class SparseModularActivation(SequenceModule):
         x = zero_padding(x, mask)
         check_state(state, SMAState, len(x))
         routing = self.router.step(x, state.router, mask)
-        real = torch.ones_like(routing.active[..., 0]) if mask is None else mask
-        batches = self._compress(x, routing, mask, state.position[:, None] + real.cumsum(1) - 1)
+        rank = torch.arange(x.shape[1], device=x.device) if mask is None else mask.cumsum(1) - 1
+        batches = self._compress(x, routing, mask, state.position[:, None] + rank)
         results = [
             module.step(elements, part)
             for module, elements, part in zip(self._parts(), batches, state.sub_modules, strict=True)
         ]
-        state.position.add_(real.sum(1))
+        state.position.add_(x.shape[1] if mask is None else mask.sum(1))
         return self._combine(x, routing, batches, results)
 
     def flops(self, n: int) -> int:

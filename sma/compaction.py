@@ -69,7 +69,8 @@ class PackedCompaction(Compaction):
         index = active.flatten().nonzero().squeeze(1)
         ptr = torch.nn.functional.pad(active.sum(1).cumsum(0), (1, 0))
         row = index.div(length, rounding_mode="floor")
-        return Elements(x.flatten(0, 1).index_select(0, index), row, index - row * length, index, ptr)
+        gathered = x.flatten(0, 1).index_select(0, index)
+        return Elements(gathered, row, index - row * length, index, ptr, longest=x.shape[1])
 
 
 class PaddedCompaction(Compaction):
@@ -106,6 +107,7 @@ class PaddedCompaction(Compaction):
             spread(packed.position, 0),
             spread(packed.index, 0),
             torch.arange(n_rows + 1, device=x.device) * width,
+            longest=width,
         )
 
 
@@ -172,6 +174,7 @@ class CapacityCompaction(Compaction):
             torch.where(valid, index % max(length, 1), 0),
             index,
             torch.arange(n_rows + 1, device=x.device) * width,
+            longest=width,
         )
 
 

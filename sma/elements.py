@@ -22,6 +22,7 @@ class Elements:
         position: `(T,)` long; the element's place in that row, 0 in a padding slot.
         index: `(T,)` long; the element's place in the flattened `(B * L)` input, 0 in a padding slot.
         ptr: `(B + 1,)` long; row b owns the slots `ptr[b]:ptr[b + 1]`, its padding slots included.
+        longest: no row owns more slots than this; None: not known without asking the device.
         edges: those between the slots, for a sub-module with `uses_edges`; None for any other.
     """
 
@@ -30,6 +31,7 @@ class Elements:
     position: Tensor
     index: Tensor
     ptr: Tensor
+    longest: int | None = None
     edges: Edges | None = None
 
     @property

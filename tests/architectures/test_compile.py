@@ -72,6 +72,20 @@ def test_packed_elements_compile_once_for_any_number_of_them(whole):
     assert len(numbers) == 3
 
 
+@torch.no_grad()
+def test_a_decoding_step_compiles_to_one_graph():
+    model = language_model().eval()
+    state = model.prefill(torch.randint(11, (4, 9)))[1]
+    same = state.select(torch.arange(4))
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        step = torch.compile(model.step, backend="aot_eager", fullgraph=True)
+        for number, tokens in enumerate(torch.randint(11, (8, 4))):
+            with torch.compiler.set_stance("fail_on_recompile" if number else "default"):
+                torch.testing.assert_close(step(tokens, same), model.step(tokens, state))
+    for (name, mine), (_, theirs) in zip(same.tensors(), state.tensors(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
+
+
 def test_nothing_is_lost_when_a_compiled_model_is_recorded():
     model = language_model(CapacityCompaction(0.8))
     compiled = torch.compile(model, backend="eager", fullgraph=True)

@@ -74,7 +74,6 @@ def test_training(options):
     assert all(result.is_meta for result in results)
 
 
-@pytest.mark.xfail(reason="the working memory asks whether rows have one element each", strict=False)
 @torch.no_grad()
 def test_decoding():
     model = language_model().to("meta")
