@@ -4,6 +4,7 @@ if __name__ == "architectures":
     raise ImportError("import sma.architectures, not architectures: the bare name is only its folder")
 
 from sma.architectures.bag_embedding import BagEmbedding, BagSpec
+from sma.architectures.block_list import Blocks
 from sma.architectures.blocks import Residual, ResidualSpec
 from sma.architectures.experts import MixtureOfExpertsSpec
 from sma.architectures.fairseq_checkpoint import model_from_checkpoint
@@ -56,6 +57,7 @@ __all__ = [
     "PUBLISHED_PARAMETERS",
     "BagEmbedding",
     "BagSpec",
+    "Blocks",
     "BlocksSpec",
     "EMASpec",
     "GraphConvolutionSpec",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from torch import nn
 
 from sma import Compaction, Router, SequenceModule, Spec, SubModule
+from sma.architectures.block_list import Blocks
 from sma.architectures.versions import newest_version, upgrade
 from sma.modules.activations import activation_function
 from sma.modules.norms import Norm
@@ -140,3 +141,28 @@ class Model(nn.Module):
     """
 
     spec: ModelSpec
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Whether, in training, each block's activations are computed again in the backward pass, not kept.
+
+        Results and gradients are the same. It is no part of `spec`, and not saved.
+
+        Raises:
+            ValueError: if it is set to True in a model whose blocks are no `Blocks`.
+        """
+        return any(blocks.activation_checkpointing for blocks in self._block_lists())
+
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, value: bool) -> None:
+        lists = self._block_lists()
+        if value and not lists:
+            raise ValueError(
+                f"{type(self).__name__} has no sma.architectures.Blocks whose activations could be computed "
+                "again; set activation_checkpointing to False, or let it hold its blocks in Blocks"
+            )
+        for blocks in lists:
+            blocks.activation_checkpointing = value
+
+    def _block_lists(self) -> list[Blocks]:
+        return [module for module in self.modules() if isinstance(module, Blocks)]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sma import OneOf, SequenceModule, naming, register
+from sma.architectures.block_list import Blocks
 from sma.architectures.checks import check_builds
 from sma.architectures.families import (
     BlockSpec,
@@ -66,7 +67,7 @@ class GraphModel(Model):
         super().__init__()
         self.spec = spec
         self.embedding = embedding
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = Blocks(blocks)
         self.norm = norm
         self.head = head
 
@@ -87,9 +88,7 @@ class GraphModel(Model):
             raise ValueError("data.x is missing; give every node features, such as its degree or ones")
         with naming(self):
             rows = NodeRows.of(data)
-            x = self.embedding(rows.spread(data.x), rows.mask)
-            for block in self.blocks:
-                x = block(x, rows.mask, rows.edges) if block.uses_edges else block(x, rows.mask)
+            x = self.blocks(self.embedding(rows.spread(data.x), rows.mask), rows.mask, rows.edges)
             if self.norm is not None:
                 x = self.norm(x, rows.mask)
             scores = self.head(x, rows.mask)

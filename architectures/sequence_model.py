@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sma import OneOf, SequenceModule, State, naming, register
+from sma.architectures.block_list import Blocks
 from sma.architectures.checks import check_builds
 from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, Model, ModelSpec, NormSpec, Size
 from sma.checks import describe
@@ -63,7 +64,7 @@ class SequenceModel(Model):
         super().__init__()
         self.spec = spec
         self.embedding = embedding
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = Blocks(blocks)
         self.norm = norm
         self.head = head
 
@@ -89,10 +90,7 @@ class SequenceModel(Model):
 
     def encode(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Everything before the head, `(B, L, D)`; 0 at padding."""
-        x = self.embedding(inputs, mask)
-        for block in self.blocks:
-            x = block(x, mask)
-        return self._normalise(x, mask)
+        return self._normalise(self.blocks(self.embedding(inputs, mask), mask), mask)
 
     def init_state(self, batch_size: int) -> SequenceModelState:
         """The decoding state of `batch_size` rows before their first element.

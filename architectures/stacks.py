@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from sma import Edges, OneOf, SequenceModule, State, register
+from sma.architectures.block_list import Blocks
 from sma.architectures.families import BlockSpec
 from sma.state import check_state
 
@@ -34,7 +35,7 @@ class Stack(SequenceModule):
 
     def __init__(self, blocks: Sequence[SequenceModule]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = Blocks(blocks)
 
     @property
     def causal(self) -> bool:  # type: ignore[override]
@@ -48,9 +49,7 @@ class Stack(SequenceModule):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """See `SequenceModule.forward`. `edges` goes to the blocks that use it."""
-        for block in self.blocks:
-            x = block(x, mask, edges) if block.uses_edges else block(x, mask)
-        return x
+        return self.blocks(x, mask, edges)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

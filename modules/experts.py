@@ -1,6 +1,6 @@
 """Mixture of experts: many feed-forwards of one shape behind a router, computed as one bank."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from sma.checks import check_sizes
 from sma.modules.activations import activation_function
 from sma.modules.linear import truncated_normal
 from sma.modules.numerics import zero_padding
+from sma.recomputation import replayed
 from sma.recording import record_layer
 from sma.routing import Router, Routing
 from sma.sequence import SequenceModule
@@ -188,6 +189,7 @@ class MixtureOfExperts(SequenceModule):
         """See `SequenceModule.forward`; exactly 0 where nothing is active, padding included."""
         x = zero_padding(x, mask)
         routing = self.router(x, mask)
+        routing = replace(routing, active=replayed(routing.active))
         kept = self._within_capacity(routing.active, self._capacity_state(len(x), x.device))
         return self._run(x, routing, kept, mask)
 

@@ -7,6 +7,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from sma.modules.numerics import at_least_float32, zero_padding
+from sma.recomputation import recomputing
 
 
 class Norm(nn.Module, ABC):
@@ -180,7 +181,8 @@ class BatchNorm(Norm):
         y = zero_padding(x, mask, self.d_model).to(at_least_float32(x.dtype))
         if self.training:
             mean, var, count = self._statistics(y, mask)
-            self._track(mean.detach(), var.detach(), count)
+            if not recomputing():
+                self._track(mean.detach(), var.detach(), count)
         else:
             mean, var = self.running_mean.to(y), self.running_var.to(y)
         scale = torch.rsqrt(var + self.eps)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from sma.checks import check_sizes
 from sma.modules.linear import linear
 from sma.modules.numerics import at_least_float32, zero_padding
 from sma.modules.ramps import Ramp, Scheduled
+from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
 from sma.state import State
 
@@ -128,7 +130,7 @@ class GumbelRouter(Router):
         if self.training:
             logits = logits + torch.rand_like(logits).logit()
         soft = (logits / self.temperature()).sigmoid()
-        active = mask_padding(logits > 0, mask)
+        active = replayed(mask_padding(logits > 0, mask))
         return Routing(active, active + (soft - soft.detach()))
 
 
@@ -190,6 +192,7 @@ class ActivationBudget(Router):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         """See `Router.forward`."""
         routing = self.router(x, mask)
+        routing = replace(routing, active=replayed(routing.active))
         losses = {**routing.losses, "activation_budget": self._loss(routing, mask)}
         return Routing(routing.active, routing.confidence, losses)
 

@@ -10,6 +10,7 @@ from sma.checks import check_sizes
 from sma.modules.linear import linear
 from sma.modules.numerics import at_least_float32
 from sma.modules.routers import mean_over_real, project
+from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
 from sma.state import NoState, State
 
@@ -81,6 +82,7 @@ class TopKRouter(Router):
             x = x * noise.uniform_(1 - self.jitter, 1 + self.jitter)
         logits = project(self.projection, x, mask)
         chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.topk(self.top_k).indices, True)
+        chosen = replayed(chosen)
         active = mask_padding(chosen, mask)
         scores = logits.masked_fill(~chosen, -torch.inf) if self.normalize else logits
         return Routing(active, scores.softmax(-1), self._losses(logits, active, mask))
@@ -153,7 +155,7 @@ class ExpertChoiceRouter(Router):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         """See `Router.forward`."""
         confidence = self.score(project(self.projection, x, mask))
-        active = self._choose(confidence.detach(), mask)
+        active = replayed(self._choose(confidence.detach(), mask))
         if self.predictor is None:
             return Routing(active, confidence)
         logits = self.predictor(x, mask)

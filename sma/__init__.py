@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, PaddedCompaction
     from sma.edges import Edges
     from sma.elements import Elements
+    from sma.recomputation import recompute, recomputing, replayed
     from sma.recording import LayerRecord, Recording, naming, record
     from sma.routing import Router, Routing, mask_padding
     from sma.sequence import PerElement, SequenceModule
@@ -41,8 +42,11 @@ __all__ = [
     "SubModule",
     "mask_padding",
     "naming",
+    "recompute",
+    "recomputing",
     "record",
     "register",
+    "replayed",
 ]
 
 _PARTS = (
@@ -50,6 +54,7 @@ _PARTS = (
     "compaction",
     "edges",
     "elements",
+    "recomputation",
     "recording",
     "routing",
     "sequence",

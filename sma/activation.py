@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sma.compaction import Compaction, PackedCompaction
 from sma.edges import Edges
 from sma.elements import Elements
+from sma.recomputation import replayed
 from sma.recording import record_layer
 from sma.routing import Router, Routing
 from sma.sequence import SequenceModule, matrix_flops, zero_padding
@@ -99,6 +100,7 @@ class SparseModularActivation(SequenceModule):
         """
         x = zero_padding(x, mask)
         routing = self.router(x, mask)
+        routing = replace(routing, active=replayed(routing.active))
         batches = self._compress(x, routing, mask, None if mask is None else mask.cumsum(1) - 1)
         if edges is not None:
             n_places = x.shape[0] * x.shape[1]

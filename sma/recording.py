@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sma.elements import Elements
+from sma.recomputation import recomputing
 from sma.routing import Routing
 from sma.sub_module import SubModule
 
@@ -156,8 +157,11 @@ def record_layer(
 
 
 def _recording() -> Recording | None:
-    """The current recording; none in compiled code, which runs only while nothing is recorded."""
-    return None if torch.compiler.is_compiling() else _current.get()
+    """The current recording; none in compiled code, which runs only while nothing is recorded.
+
+    None either for what is computed for the second time.
+    """
+    return None if torch.compiler.is_compiling() or recomputing() else _current.get()
 
 
 def _eagerly() -> AbstractContextManager[object]:

@@ -21,7 +21,7 @@ from sma.training.tasks import TaskSpec
 
 Count = Annotated[int, Field(ge=1)]
 
-WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads"}
+WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads", "activation_checkpointing"}
 """Fields that a resumed run may change: they do not alter what a step computes, up to rounding."""
 
 
@@ -109,6 +109,8 @@ class TrainSpec(Spec):
         optimizer: what uses it.
         clip: the highest norm of the gradient; None for no limit.
         precision: of the computation; `bfloat16` keeps the weights in float32 (autocast).
+        activation_checkpointing: compute each block's activations again in the backward pass instead of
+            keeping them. The results are the same; a step takes less memory and up to a third more time.
         validation_interval: steps between validations, and between checkpoints.
         log_interval: steps between lines of metrics.jsonl.
         device: `auto` (a GPU if there is one), or a torch device.
@@ -128,6 +130,7 @@ class TrainSpec(Spec):
     optimizer: OneOf[OptimizerSpec] = AdamWSpec()
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    activation_checkpointing: bool = False
     validation_interval: Count = 100
     log_interval: Count = 10
     device: Annotated[str, Field(min_length=1)] = "auto"

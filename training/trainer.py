@@ -60,6 +60,7 @@ class Trainer:
         seed_everything(spec.seed)
         self.model = spec.model.build()
         check_fit(self.model, task)
+        self.model.activation_checkpointing = spec.activation_checkpointing
         self.model.to(self.device, torch.float64 if spec.precision == "float64" else torch.float32)
         self.optimizer = spec.optimizer.build(self.model.parameters(), spec.learning_rate)
         self.position = Position()

@@ -52,6 +52,23 @@ def test_fixed_capacity_compiles_to_one_graph_with_inductor():
     check(CapacityCompaction(0.8), "inductor")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("compaction", "whole"),
+    [(CapacityCompaction(0.8), True), (None, True), (None, False)],
+    ids=["capacity", "packed", "graph breaks"],
+)
+def test_activation_checkpointing_compiles(compaction, whole):
+    model = language_model(compaction, n_layers=1)
+    model.activation_checkpointing = True
+    tokens = torch.randint(11, (3, 40))
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=whole):
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=whole)
+        ours = outputs_and_gradients(model, compiled, tokens)
+    for mine, theirs in zip(ours, outputs_and_gradients(model, model, tokens), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "whole", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["one graph", "graph breaks"]
 )

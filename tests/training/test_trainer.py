@@ -105,6 +105,16 @@ def test_the_same_spec_gives_the_same_run(make: Make) -> None:
     assert exact_rows(other_run) != exact_rows(runs[0][1])
 
 
+def test_activation_checkpointing_changes_nothing_but_memory(make: Make) -> None:
+    rows = []
+    for checkpointing in (False, True):
+        trainer, run = make(activation_checkpointing=checkpointing, accumulation=2, precision="bfloat16")
+        assert trainer.model.activation_checkpointing == checkpointing
+        trainer.fit(run)
+        rows.append(exact_rows(run))
+    assert rows[0] == rows[1]
+
+
 def test_best_weights_are_those_of_the_best_validation(make: Make) -> None:
     trainer, run = make(steps=12, validation_interval=3)
     trainer.fit(run)
