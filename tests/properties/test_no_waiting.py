@@ -133,7 +133,6 @@ def test_training_on_a_gpu(watched_cuda, options):
 
 
 @needs_gpu
-@pytest.mark.xfail(reason="see test_decoding", strict=False)
 @torch.no_grad()
 def test_decoding_on_a_gpu(watched_cuda):
     model, tokens = language_model(), torch.randint(11, (3, 9))
