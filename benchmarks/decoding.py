@@ -119,6 +119,7 @@ def report(threads: int, rounds: int) -> list[str]:
     timings = {name: timing.median / RUN for name, timing in compare(several, rounds=rounds).items()}
     prefix = random_tokens(1, PREFIX)  # 32 rows take 32 times as long
     whole = compare({"whole": lambda: model(prefix)}, rounds=min(rounds, 3))["whole"].median * N_ROWS
+    share = sum(active) / N_LAYERS / N_ROWS
     early_time, linear, products = timings["early"], timings["linear"], timings["all"]
 
     def relative(name: str) -> str:
@@ -128,7 +129,7 @@ def report(threads: int, rounds: int) -> list[str]:
         return f"{1e3 * time:.1f} ms | {time / products:.2f} | {time / linear:.2f} |"
 
     return [
-        f"A token for each of {N_ROWS} rows; {sum(active) / N_LAYERS / N_ROWS:.0%} of the elements are active.",
+        f"A token for each of {N_ROWS} rows; {share:.0%} of the elements are active.",
         "",
         "| | time | / all matrix products, target 2 | / those of linear layers alone |",
         "| --- | --- | --- | --- |",

@@ -167,6 +167,18 @@ def query_divisor(
     return n_keys.clamp(min=1).unsqueeze(1)
 
 
+def visible_pairs(n: int, window: int | None, *, bidirectional: bool) -> int:
+    """How many pairs of a query and a key that it sees there are in a row of n activated elements.
+
+    Example:
+        >>> visible_pairs(4, 1, bidirectional=False), visible_pairs(4, None, bidirectional=True)
+        (7, 16)
+    """
+    reach = max(n - 1, 0) if window is None else min(window, max(n - 1, 0))
+    on_one_side = n * reach - reach * (reach + 1) // 2
+    return n + on_one_side * (2 if bidirectional else 1)
+
+
 def _repeat_rows(elements: Elements, n: int) -> Elements:
     """The list n times, each time with rows of its own."""
     n_slots, n_rows = len(elements.row), elements.n_rows

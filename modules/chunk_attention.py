@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sma.checks import check_size, check_sizes
+from sma.modules.attention import visible_pairs
 from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import NoPosition, RelativePosition
@@ -162,9 +163,11 @@ class ChunkAttention(nn.Module):
         return zero_padding(torch.cat([v[:, :0], *y], 1), mask)
 
     def flops(self, n: int, d_hidden: int) -> int:
-        """Operations for `n` elements of one row, two per multiply-add; pairs in the future included."""
-        n_keys = n if self.chunk is None else min(n, self.chunk)
-        return 2 * n * n_keys * (self.d_qk + d_hidden)
+        """Operations for `n` elements of one row and the keys that they see, two per multiply-add."""
+        whole, rest = divmod(n, self.chunk) if self.chunk is not None else (0, n)
+        sizes = [self.chunk or 0] * whole + [rest]
+        pairs = sum(visible_pairs(size, None, bidirectional=self.bidirectional) for size in sizes)
+        return 2 * pairs * (self.d_qk + d_hidden)
 
     def _step(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor, state: ChunkAttentionState) -> Tensor:
         """The same for at most as many elements as the state has places."""

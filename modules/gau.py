@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
-from sma.modules.attention import windowed_attention
+from sma.modules.attention import visible_pairs, windowed_attention
 from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.linear import linear, truncated_normal
 from sma.modules.memory import WorkingMemory
@@ -138,14 +138,10 @@ class GAU(SubModule):
         return self.output(y * gate)
 
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`; for n elements in one row.
-
-        Without a window, attention is counted as if every element saw the whole row.
-        """
-        reach = n if self.window is None else self.window
-        n_keys = min(n, reach * (2 if self.bidirectional else 1) + 1)
-        per_element = self.d_model * (self.d_qk + 3 * self.d_hidden) + n_keys * (self.d_qk + self.d_hidden)
-        return 2 * n * per_element
+        """See `SubModule.flops`; for n elements in one row, and the keys that they see."""
+        pairs = visible_pairs(n, self.window, bidirectional=self.bidirectional)
+        per_element = self.d_model * (self.d_qk + 3 * self.d_hidden)
+        return 2 * (n * per_element + pairs * (self.d_qk + self.d_hidden))
 
     def _project(self, elements: Elements) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys, values and gates."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
-from sma.modules.attention import windowed_attention
+from sma.modules.attention import visible_pairs, windowed_attention
 from sma.modules.attention_functions import SOFTMAX
 from sma.modules.linear import linear
 from sma.modules.memory import WorkingMemory
@@ -106,9 +106,8 @@ class MultiHeadAttention(SubModule):
         return self.heads.join(memory.attend(q, k, v, elements, function=SOFTMAX, bias=bias))
 
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`; for n elements in one row."""
-        reach = n if self.window is None else self.window
-        return self.heads.flops(n, min(n, reach * (2 if self.bidirectional else 1) + 1))
+        """See `SubModule.flops`; for n elements in one row, and the keys that they see."""
+        return self.heads.flops(n, visible_pairs(n, self.window, bidirectional=self.bidirectional))
 
 
 @dataclass(frozen=True)
@@ -227,8 +226,8 @@ class DenseAttention(SequenceModule):
         return zero_padding(self.heads.join(y.to(x.dtype)), mask)
 
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`; for n elements in one row."""
-        return self.heads.flops(n, n)
+        """See `SequenceModule.flops`; for n elements in one row, and the keys that they see."""
+        return self.heads.flops(n, visible_pairs(n, None, bidirectional=self.bidirectional))
 
     def _project(self, x: Tensor, place: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Queries, keys and values (B, L, H, d)."""
@@ -280,10 +279,10 @@ class _Heads(nn.Module):
         """(..., H, d) -> (..., D)."""
         return self.output(y.flatten(-2))
 
-    def flops(self, n: int, n_keys: int) -> int:
-        """Of n elements that see `n_keys` each."""
+    def flops(self, n: int, pairs: int) -> int:
+        """Of n elements, among them so many pairs of a query and a key."""
         d_model = self.n_heads * self.d_head
-        return 2 * n * d_model * (4 * d_model + 2 * n_keys)
+        return 2 * d_model * (4 * n * d_model + 2 * pairs)
 
 
 def _take(z: Tensor, order: Tensor) -> Tensor:

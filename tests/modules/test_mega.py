@@ -297,9 +297,9 @@ def test_initialisation():
 def test_operations_are_counted():
     whole, chunks = (build(chunk, position="rotary") for chunk in (None, 4))
     matrices = 20 * (D * D_HIDDEN + D * (2 * D + D_QK + D_HIDDEN) + D_HIDDEN * D)
-    for layer, n_keys in ((whole, 20), (chunks, 4)):
-        pairs = 20 * n_keys * (D_QK + D_HIDDEN)
-        assert layer.flops(20) == layer.mixer.flops(20) + 2 * (matrices + pairs)
+    for layer, pairs in ((whole, 20 * 21 // 2), (chunks, 5 * 4 * 5 // 2)):
+        attention = pairs * (D_QK + D_HIDDEN)
+        assert layer.flops(20) == layer.mixer.flops(20) + 2 * (matrices + attention)
 
 
 def test_dropout_stands_on_average_values_and_result():
