@@ -200,10 +200,11 @@ def activity(threads: int, rounds: int) -> list[str]:
 def growth(threads: int, rounds: int) -> list[str]:
     """Time and memory of a step as the length doubles."""
     lines = ["| causal, rotary, B 1, 20 % active | time | x | memory | x |", "| --- " * 5 + "|"]
+    cases = {str(length): ("rotary", False, length, 1, 0.2) for length in LENGTHS}
+    timings = compare({n: step(None, threads, "ours", *case) for n, case in cases.items()}, rounds=rounds)
     before = None
-    for length in LENGTHS:
-        case = ("rotary", False, length, 1, 0.2)
-        time = compare({"ours": step(None, threads, "ours", *case)}, rounds=rounds)["ours"].median
+    for length, case in cases.items():
+        time = timings[length].median
         memory = peak_memory(step, None, threads, "ours", *case)
         ratios = (f"{time / before[0]:.2f}", f"{memory / before[1]:.2f}") if before else ("", "")
         lines.append(f"| L {length} | {time:.3f} s | {ratios[0]} | {megabytes(memory)} | {ratios[1]} |")
