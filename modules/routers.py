@@ -53,10 +53,10 @@ class LatentConfigurator(Router):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         """See `Router.forward`."""
-        logits = project(self.projection, x, mask).unflatten(-1, (self.n_modules, 2))  # type: ignore[no-untyped-call]
-        temperature = self.log_temperature.to(logits.dtype).exp()
-        skip, activate = (logits / temperature).softmax(-1).unbind(-1)
-        return Routing(mask_padding(activate > skip, mask), activate)
+        weight, bias = map(_activate_over_skip, (self.projection.weight, self.projection.bias))
+        margin = affine(x, weight, bias, mask)
+        temperature = self.log_temperature.to(margin.dtype).exp()
+        return Routing(mask_padding(margin > 0, mask), (margin / temperature).sigmoid())
 
 
 class SigmoidRouter(Router):
@@ -220,10 +220,21 @@ def project(projection: nn.Linear, x: Tensor, mask: Tensor | None) -> Tensor:
 
     Decisions are steps of the logits, so that rounding them to a half precision would change decisions.
     """
-    dtype = at_least_float32(torch.promote_types(x.dtype, projection.weight.dtype))
-    weight, bias = (p if p is None else p.to(dtype) for p in (projection.weight, projection.bias))
+    return affine(x, projection.weight, projection.bias, mask)
+
+
+def _activate_over_skip(parameter: Tensor) -> Tensor:
+    """The rows of "activate" minus those of "skip": half of the products of both."""
+    precise = parameter.to(at_least_float32(parameter.dtype))
+    return precise[1::2] - precise[::2]
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+    """The same with a weight `(M, D)` and a bias `(M,)`."""
+    dtype = at_least_float32(torch.promote_types(x.dtype, weight.dtype))
     with torch.autocast(x.device.type, enabled=False):
-        return F.linear(zero_padding(x, mask, projection.in_features).to(dtype), weight, bias)
+        x = zero_padding(x, mask, weight.shape[1]).to(dtype)
+        return F.linear(x, weight.to(dtype), None if bias is None else bias.to(dtype))
 
 
 def mean_over_real(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
