@@ -65,9 +65,9 @@ SECTIONS = [
 ]
 FOOT = """## Threads
 
-Waiting OpenMP threads spin by default, and beside other programs a step then takes up to ten times as long. The
-`sma` command bounds the spinning and the Makefile sets `OMP_WAIT_POLICY=passive`; set it in your own programs
-before torch is imported. Nothing here was measured on a GPU.
+Waiting OpenMP threads spin by default, and beside other programs a step then takes up to ten times as long.
+The `sma` command bounds the spinning and the Makefile sets `OMP_WAIT_POLICY=passive`; set it in your own
+programs before torch is imported. Nothing here was measured on a GPU.
 """
 
 

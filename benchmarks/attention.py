@@ -47,7 +47,8 @@ def products(options: argparse.Namespace, n: int) -> Callable[[], None]:
         (torch.randn(n, part.in_features), torch.randn(n, part.out_features), part.weight.detach())
         for part in (gau.input, gau.output)
     ]
-    tiles = window_tiles(n, options.window, bidirectional=options.bidirectional, device=torch.device("cpu"))
+    row = torch.zeros(n, dtype=torch.long)
+    tiles = window_tiles(row, options.window, bidirectional=options.bidirectional)
     q, v = torch.randn(n, options.d_qk), torch.randn(n, gau.d_hidden)
 
     def run() -> None:

@@ -1,6 +1,6 @@
 """SeqBoat's layer against the published one, and against its own matrix products.
 
-    python benchmarks/layer.py [--reference /path/to/SeqBoat] [--threads 2] [--rounds 5]
+    python benchmarks/layer.py [--reference /path/to/SeqBoat] [--threads 2] [--rounds 9]
 
 One training step (forward and backward), float32, the same weights and inputs on both sides; the router's
 bias is set so that the wanted share of elements activates attention.
@@ -218,7 +218,7 @@ def main() -> None:
     )
     parser.add_argument("--reference", type=Path, help="folder of the published code")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     print("\n".join(report(options.reference, options.threads, options.rounds)))
 

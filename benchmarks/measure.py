@@ -4,6 +4,8 @@ Contenders take turns, so that a busy moment of the machine hits all of them. Me
 process.
 """
 
+import ctypes
+import gc
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -66,8 +68,8 @@ def table(timings: Mapping[str, Timing]) -> str:
 def peak_memory(make: Callable[..., Callable[[], object]], *arguments: Any) -> int:
     """Bytes of memory that `make(*arguments)()` needs at its peak on top of what `make` left.
 
-    The GPU's memory if `make` used one, otherwise the CPU's (Linux). Both run in a fresh process, so `make`
-    must be a function at the top level of a module.
+    The GPU's memory if `make` used one, otherwise the CPU's (Linux with glibc). Both run in a fresh process,
+    so `make` must be a function at the top level of a module.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_peak, make, arguments).result()
@@ -80,6 +82,8 @@ def _peak(make: Callable[..., Callable[[], object]], arguments: tuple[Any, ...])
         allocated = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - allocated
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # or the step would reuse what is free already
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = _resident("VmRSS")
     run()

@@ -64,20 +64,20 @@ def report(threads: int, rounds: int, device: str) -> list[str]:
     """The table, as lines of Markdown."""
     heads = [f"L {length}: time | memory" for length in LENGTHS]
     lines = [f"| model | {' | '.join(heads)} | growth of time | of memory |", "| --- " * 7 + "|"]
-    for name in MODELS:
-        figures = []
-        for length in LENGTHS:
-            if length > QUADRATIC.get(name, length):
-                figures.append(None)
-                continue
-            arguments = (name, length, threads, device)
-            time = compare({name: step(*arguments)}, rounds=rounds)[name].median
-            figures.append((time, peak_memory(step, *arguments)))
-        cells = [f"{f[0]:.3f} s | {f[1] / 2**20:,.0f} MB" if f else "not run | not run" for f in figures]
-        if figures[-1] is None:
+    figures: dict[str, list[tuple[float, int] | None]] = {name: [] for name in MODELS}
+    for length in LENGTHS:
+        cases = {name: (name, length, threads, device) for name in MODELS}
+        cases = {name: case for name, case in cases.items() if length <= QUADRATIC.get(name, length)}
+        timings = compare({name: step(*case) for name, case in cases.items()}, rounds=rounds)
+        for name, row in figures.items():
+            measured = name in cases
+            row.append((timings[name].median, peak_memory(step, *cases[name])) if measured else None)
+    for name, row in figures.items():
+        cells = [f"{f[0]:.3f} s | {f[1] / 2**20:,.0f} MB" if f else "not run | not run" for f in row]
+        if row[-1] is None:
             growth = "- | -"
         else:
-            growth = " | ".join(f"{last / first:.1f} x" for first, last in zip(*figures, strict=True))
+            growth = " | ".join(f"{last / first:.1f} x" for first, last in zip(*row, strict=True))
         lines.append(f"| {name} | {' | '.join(cells)} | {growth} |")
     return lines
 
