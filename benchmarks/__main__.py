@@ -35,9 +35,10 @@ SECTIONS = [
         "layer",
         "SeqBoat's layer",
         "A training step (forward and backward) of one layer, D 128, d_qk 64, d_hidden 256, W 128, S 16, "
-        "softmax; the same weights and inputs on both sides. Where little is active, what remains is memory "
-        "traffic: about twenty passes over (B, L, D), which two threads do not make twice as fast. Where "
-        "everything is, the matrix products take about half of the time.",
+        "softmax; the same weights and inputs on both sides. Why targets are missed: where little is active, "
+        "what remains are passes over (B, L, D), bound by memory, which a second thread hardly speeds up; where "
+        "everything is, such passes take as long as the matrix products, which two threads halve. At L 65,536 "
+        "tensors reach 32 MB, from where on glibc fetches fresh pages for each of them, in every step.",
     ),
     Section(
         "ema",
