@@ -35,10 +35,11 @@ SECTIONS = [
         "layer",
         "SeqBoat's layer",
         "A training step (forward and backward) of one layer, D 128, d_qk 64, d_hidden 256, W 128, S 16, "
-        "softmax; the same weights and inputs on both sides. Why targets are missed: where little is active, "
-        "what remains are passes over (B, L, D), bound by memory, which a second thread hardly speeds up; where "
-        "everything is, such passes take as long as the matrix products, which two threads halve. At L 65,536 "
-        "tensors reach 32 MB, from where on glibc fetches fresh pages for each of them, in every step.",
+        "softmax; the same weights and inputs on both sides. Why targets are missed: where little is "
+        "active, what remains are passes over (B, L, D), bound by memory, which a second thread hardly "
+        "speeds up; where everything is, such passes take as long as the matrix products, which two "
+        "threads halve. At L 65,536 tensors reach 32 MB, from where on glibc fetches fresh pages for each "
+        "of them, in every step.",
     ),
     Section(
         "ema",
@@ -131,12 +132,12 @@ def main() -> None:
             print(parts[-1], flush=True)
     if options.only != names:
         return
-    head = (
-        "# Performance\n\n"
-        f"Measured {datetime.date.today()} by `make bench REFERENCE=/path/to/SeqBoat` on\n"
-        f"{machine(options.threads)}. Times are medians; memory is what a step needs at its peak\n"
-        "on top of what it finds, in a fresh process.\n"
+    measured = (
+        f"Measured {datetime.date.today()} by `make bench REFERENCE=/path/to/SeqBoat` on "
+        f"{machine(options.threads)}. Times are medians; memory is what a step needs at its peak on top of "
+        "what it finds, in a fresh process."
     )
+    head = f"# Performance\n\n{fill(measured, 120)}\n"
     PAGE.write_text("\n".join([head, *parts, FOOT]), encoding="utf-8")
     print(f"wrote {PAGE}")
 
