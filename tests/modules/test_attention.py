@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sma import Elements
-from sma.modules import tiled_attention
+from sma.modules import tiles as tiling
 from sma.modules.attention import windowed_attention
 from sma.modules.attention_functions import attention_function
 from sma.modules.positions import LearnedBias, RankBias, T5Bias
@@ -109,8 +109,8 @@ def test_equals_a_loop_over_queries(counts, padding, window, bidirectional, name
 
     with pytest.MonkeyPatch.context() as patch:
         if small:  # several groups of blocks, also for so few elements
-            patch.setattr(tiled_attention, "_WORKSPACE", {"cpu": 1})
-            patch.setattr(tiled_attention, "_BLOCK", 16)
+            patch.setattr(tiling, "_WORKSPACE", {"cpu": 1})
+            patch.setattr(tiling, "_BLOCK", 16)
         y, grads = run(windowed_attention, function=attention_function(name))
     expected, expected_grads = run(oracle, name=name)
     assert torch.isfinite(y).all()
@@ -256,7 +256,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("bias", [None, RankBias(16, bidirectional=True), LearnedBias(5000)])
 def test_memory_is_linear(bias, monkeypatch):
-    monkeypatch.setattr(tiled_attention, "_WORKSPACE", {"cpu": 2**14})
+    monkeypatch.setattr(tiling, "_WORKSPACE", {"cpu": 2**14})
     window, n = 16, 4000
     elements = slots([n // 2, n // 2])
     inputs = draws(elements, dtype=torch.float32)
@@ -269,7 +269,7 @@ def test_memory_is_linear(bias, monkeypatch):
 
 def test_time_is_spent_on_neighbours_only():
     elements = slots([700, 900])
-    tiles = tiled_attention.window_tiles(elements.row, 32, bidirectional=True)
+    tiles = tiling.window_tiles(elements.row, 32, bidirectional=True)
     scores = sum(tile.n_blocks * tile.block * tile.n_keys for tile in tiles)
     assert scores < 1.1 * len(elements.row) * 3 * 32
     assert all(a.start + a.n_blocks * a.block == b.start for a, b in pairwise(tiles))
