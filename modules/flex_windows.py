@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from sma.elements import Elements
-from sma.modules.attention_functions import SOFTMAX, AttentionFunction
+from sma.modules.attention_functions import AttentionFunction
 from sma.modules.numerics import at_least_float32
 from sma.modules.positions import OffsetBias
 
@@ -33,7 +33,7 @@ def flex_windows(
     Raises:
         ValueError: for anything but softmax without dropout, and for float64 anywhere but on CPU.
     """
-    if function is not SOFTMAX or dropout:
+    if function.name != "softmax" or dropout:
         raise ValueError(
             'attention_backend("flex") computes softmax without dropout only; use attention_backend("tiles") '
             "for other attention functions, and for dropout of attention weights"
