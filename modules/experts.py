@@ -9,11 +9,10 @@ from torch.nn import functional as F
 from sma.checks import check_sizes
 from sma.modules.activations import activation_function
 from sma.modules.linear import truncated_normal
-from sma.modules.numerics import zero_padding
 from sma.recomputation import replayed
 from sma.recording import record_layer
 from sma.routing import Router, Routing
-from sma.sequence import SequenceModule
+from sma.sequence import SequenceModule, matrix_flops, zero_padding
 from sma.state import NoState, State, check_state
 
 
@@ -207,6 +206,10 @@ class MixtureOfExperts(SequenceModule):
         routing = self.router.step(x, state.router, mask)
         kept = self._within_capacity(routing.active, state.capacity)
         return self._run(x, routing, kept, mask)
+
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`: the router's."""
+        return n * matrix_flops(self.router)
 
     def _run(self, x: Tensor, routing: Routing, kept: Tensor, mask: Tensor | None) -> Tensor:
         record_layer(self, routing, kept.sum(1), mask)

@@ -1,12 +1,13 @@
 """What a model consists of: parameters per part, and what an element costs."""
 
+import math
 from dataclasses import dataclass, replace
 
 from torch import nn
 
 from sma import SMA, PerElement, Pointwise, SequenceModule, SubModule
 from sma.architectures.heads import LanguageModelHead
-from sma.modules import MixtureOfExperts
+from sma.modules import ExpertBank, MixtureOfExperts
 
 N = 1024
 """Elements that the cost of attention is averaged over."""
@@ -52,31 +53,52 @@ def describe(model: nn.Module) -> list[Part]:
 
 
 def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
-    """Operations per element of what is routed, at these activation rates per sub-module, by layer name."""
+    """Operations per element of what is routed, at these activation rates per sub-module, by layer name.
+
+    The rates of a layer inside a routed sub-module are shares of the elements that reach it. What a capacity
+    drops counts as active.
+    """
     total = 0.0
     for name, layer_rates in rates.items():
         sub_modules = model.get_submodule(name).sub_modules
         costs = (_flops(module) or 0.0 for module in sub_modules)  # type: ignore[union-attr]
-        total += sum(rate * cost for rate, cost in zip(layer_rates, costs, strict=True))
+        reached = math.prod(
+            rate
+            for outer, outer_rates in rates.items()
+            for i, rate in enumerate(outer_rates)
+            if name.startswith(f"{outer}.sub_modules.{i}.".lstrip("."))
+        )
+        total += reached * sum(rate * cost for rate, cost in zip(layer_rates, costs, strict=True))
     return total
 
 
-def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
+def _walk(name: str, module: nn.Module, seen: set[int], *, routed: bool = False) -> list[Part]:
     if isinstance(module, SMA):
-        parts = _walk(f"{name}.router", module.router, seen)
+        parts = _walk(f"{name}.router", module.router, seen, routed=routed)
         for i, sub_module in enumerate(module.sub_modules):
-            parts.append(_part(f"{name}.sub_modules.{i}", sub_module, seen, routed=True))
+            walk = _walk if _routes(sub_module) else _as_one
+            parts += walk(f"{name}.sub_modules.{i}", sub_module, seen, routed=True)
         return parts
     if isinstance(module, MixtureOfExperts):
         n_active = getattr(module.router, "top_k", module.bank.n_experts)
         bank = _part(f"{name}.bank", module.bank, seen, routed=True)
         cost = n_active * module.bank.flops(N) / N
-        return [*_walk(f"{name}.router", module.router, seen), replace(bank, flops=cost)]
-    if any(isinstance(inner, SMA | MixtureOfExperts | nn.ModuleList) for inner in module.modules()):
+        return [*_walk(f"{name}.router", module.router, seen, routed=routed), replace(bank, flops=cost)]
+    if _routes(module) or any(isinstance(inner, nn.ModuleList) for inner in module.modules()):
         children = module.named_children()
-        return [part for key, child in children for part in _walk(f"{name}.{key}", child, seen)]
-    part = _part(name, module, seen)
+        return [
+            part for key, child in children for part in _walk(f"{name}.{key}", child, seen, routed=routed)
+        ]
+    return _as_one(name, module, seen, routed=routed)
+
+
+def _as_one(name: str, module: nn.Module, seen: set[int], *, routed: bool) -> list[Part]:
+    part = _part(name, module, seen, routed=routed)
     return [part] if part.parameters or part.flops else []
+
+
+def _routes(module: nn.Module) -> bool:
+    return any(isinstance(inner, SMA | MixtureOfExperts) for inner in module.modules())
 
 
 def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
@@ -98,7 +120,7 @@ def _part(name: str, module: nn.Module, seen: set[int], *, routed: bool = False)
 
 
 def _flops(module: nn.Module) -> float | None:
-    if isinstance(module, SubModule | SequenceModule | LanguageModelHead):
+    if isinstance(module, SubModule | SequenceModule | LanguageModelHead | ExpertBank):
         try:
             return module.flops(N) / N
         except NotImplementedError:

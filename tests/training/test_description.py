@@ -1,9 +1,13 @@
 """Descriptions add up."""
 
 import pytest
+import torch
 from torch import nn
 
-from sma.architectures import mega_chunk, seqboat
+import sma
+from sma.architectures import mega_chunk, moe_seqboat, seqboat, switch
+from sma.architectures.layers import SMASpec
+from sma.modules import FeedForward
 from sma.training.description import describe, routed_flops
 
 
@@ -48,3 +52,51 @@ def test_routed_operations_at_measured_rates() -> None:
     full = sum((part.flops or 0) * part.count for part in describe(model) if part.routed)
     rates = {"blocks.0.branches.1": [1.0], "blocks.1.branches.1": [0.5]}
     assert routed_flops(model, rates) == pytest.approx(full * 0.75)
+
+
+NESTED = {
+    "kind": "sma",
+    "router": {"kind": "random", "rate": 0.7, "seed": 1},
+    "modules": [
+        {
+            "kind": "layer",
+            "layer": {
+                "kind": "sma",
+                "router": {"kind": "random", "rate": 0.4, "seed": 2},
+                "modules": [{"kind": "feed_forward", "d_hidden": 16}],
+            },
+        }
+    ],
+}
+
+
+def test_the_parts_of_a_layer_that_routes_inside() -> None:
+    inner = [part for part in describe(nn.ModuleDict({"layer": SMASpec(**NESTED).build(8)})) if part.routed]
+    assert [part.kind for part in inner] == ["FeedForward"]
+    assert inner[0].flops == FeedForward(8, d_hidden=16).flops(1)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: SMASpec(**NESTED).build(8),
+        lambda: switch(vocab_size=8, d_model=8, n_layers=2, n_heads=2, capacity_factor=8).build(),
+        lambda: moe_seqboat(vocab_size=8, d_model=8, n_layers=1, window=2000).build(),
+    ],
+    ids=["nested", "switch", "moe_seqboat"],
+)
+@torch.no_grad()
+def test_routed_operations_are_those_recorded(build) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    model = build()
+    x = torch.randn(1, 64, 8) if isinstance(model, sma.SMA) else torch.randint(8, (1, 64))
+    with sma.record(model) as recording:
+        model(x)
+    rates = recording.activation_rates
+    spent = sum(sum(layer.flops) for layer in recording.layers)
+    attention = sum(
+        module.flops(n) - n * module.flops(1024) / 1024
+        for layer in recording.layers
+        for module, n in zip(layer.modules, layer.n_elements.tolist(), strict=True)
+    )  # which sees fewer keys in shorter rows
+    assert routed_flops(model, rates) == pytest.approx((spent - attention) / 64)
