@@ -114,7 +114,8 @@ class SequenceModel(Model):
             state: to go on from, advanced in place. None: a fresh one.
 
         Returns:
-            The result at every element, as `forward` gives it, and the state after each row's last element.
+            The result at every element, as `forward` gives it (where routers do not look ahead, or a causal
+            predictor decides in their place), and the state after each row's last element.
         """
         state = self.init_state(len(inputs)) if state is None else state
         self._check_state(state, len(inputs))

@@ -56,7 +56,12 @@ SECTIONS = [
         "`torch.compile(model.step, fullgraph=True)` with "
         "`torch._dynamo.config.capture_dynamic_output_shape_ops` set.",
     ),
-    Section("experts", "Experts", "Against transformers' Mixtral block with the same weights.", False),
+    Section(
+        "experts",
+        "Experts",
+        "Against the Mixtral block of transformers, if it is installed, with the same weights.",
+        False,
+    ),
     Section(
         "models",
         "Whole models",
@@ -80,7 +85,8 @@ def run(section: Section, reference: Path | None, threads: int) -> str:
         command += ["--threads", str(threads)]
     if section.script == "layer" and reference is not None:
         command += ["--reference", str(reference)]
-    shown = " ".join(["python", f"benchmarks/{section.script}.py", *command[2:4]])
+    options = " ".join(command[2:]).replace(str(reference), "/path/to/SeqBoat")
+    shown = f"python benchmarks/{section.script}.py {options}".strip()
     # Waiting threads sleep: spinning ones cost tenfold when anything else runs.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -132,8 +138,9 @@ def main() -> None:
             print(parts[-1], flush=True)
     if options.only != names:
         return
+    command = "make bench" + (" REFERENCE=/path/to/SeqBoat" if options.reference else "")
     measured = (
-        f"Measured {datetime.date.today()} by `make bench REFERENCE=/path/to/SeqBoat` on "
+        f"Measured {datetime.date.today()} by `{command}` on "
         f"{machine(options.threads)}. Times are medians; memory is what a step needs at its peak on top of "
         "what it finds, in a fresh process."
     )

@@ -7,7 +7,6 @@ One training step (forward and backward). Without transformers its part is left 
 
 import argparse
 import importlib.util
-import sys
 
 import torch
 from measure import compare, table, training_step
@@ -82,7 +81,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     print(f"torch {torch.__version__}, {arguments.threads} threads")
     if not importlib.util.find_spec("transformers"):
-        print("transformers is not installed: no comparison with Mixtral", file=sys.stderr)
+        print("transformers is not installed: no comparison with Mixtral")
     for d_hidden in (512, 1024):
         run(d_model=256, d_hidden=d_hidden, n_elements=4096, rounds=arguments.rounds)
 

@@ -199,7 +199,10 @@ def activity(threads: int, rounds: int) -> list[str]:
 
 def growth(threads: int, rounds: int) -> list[str]:
     """Time and memory of a step as the length doubles."""
-    lines = ["| causal, rotary, B 1, 20 % active | time | x | memory | x |", "| --- " * 5 + "|"]
+    lines = [
+        "| causal, rotary, B 1, 20 % active | time | x (target 2.2) | memory | x (target 2.2) |",
+        "| --- " * 5 + "|",
+    ]
     cases = {str(length): ("rotary", False, length, 1, 0.2) for length in LENGTHS}
     timings = compare({n: step(None, threads, "ours", *case) for n, case in cases.items()}, rounds=rounds)
     before = None

@@ -60,7 +60,7 @@ def table(timings: Mapping[str, Timing]) -> str:
     first = next(iter(timings.values()))
     lines = [f"{'':<34}{'best':>10}{'median':>10}{'relative':>10}"]
     for name, timing in timings.items():
-        relative = timing.best / first.best
+        relative = timing.median / first.median
         lines.append(f"{name:<34}{1e3 * timing.best:>8.1f}ms{1e3 * timing.median:>8.1f}ms{relative:>10.2f}")
     return "\n".join(lines)
 

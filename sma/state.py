@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import torch
@@ -46,12 +47,14 @@ class State:
         Raises:
             ValueError: if `other` was made by a differently shaped model or holds another number of rows.
         """
-        for (name, mine), (other_name, theirs) in zip(self.tensors(), other.tensors(), strict=True):
+        pairs = _pairs(self, other)
+        for (name, mine), (other_name, theirs) in pairs:  # all of them, before any is written
             if name != other_name or mine.shape[1:] != theirs.shape[1:] or len(theirs) != len(rows):
                 raise ValueError(
                     f"cannot insert state {other_name} {tuple(theirs.shape)} into {len(rows)} rows of "
                     f"{name} {tuple(mine.shape)}; both states must come from the same model"
                 )
+        for (_, mine), (_, theirs) in pairs:
             mine[rows] = theirs.to(mine)
 
     def join(self: S, other: S) -> S:
@@ -60,8 +63,7 @@ class State:
         Raises:
             ValueError: if `other` was made by a differently shaped model.
         """
-        pairs = zip(self.tensors(), other.tensors(), strict=True)
-        for (name, mine), (other_name, theirs) in pairs:
+        for (name, mine), (other_name, theirs) in _pairs(self, other):
             if name != other_name or mine.shape[1:] != theirs.shape[1:]:
                 raise ValueError(
                     f"cannot join state {other_name} {tuple(theirs.shape)} to {name} {tuple(mine.shape)}; "
@@ -99,6 +101,12 @@ def check_state(state: State, kind: type[S], n_rows: int) -> S:
             )
         break
     return state
+
+
+def _pairs(mine: State, theirs: State) -> list[tuple[tuple[str, Tensor], tuple[str, Tensor]]]:
+    """The tensors of two states side by side; where one has more, `nothing` of shape (0,) beside them."""
+    nothing = ("nothing", torch.empty(0))
+    return list(zip_longest(mine.tensors(), theirs.tensors(), fillvalue=nothing))
 
 
 def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

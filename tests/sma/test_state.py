@@ -66,6 +66,24 @@ def test_insert_refuses_another_shape(other):
         Leaf(torch.zeros(4, 2)).insert(torch.tensor([0]), other)
 
 
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        (NoState(),),
+        (NoState(), Leaf(torch.zeros(1, 2))),
+        (NoState(), Leaf(torch.zeros(1)), Leaf(torch.zeros(1))),
+    ],
+)
+def test_states_of_another_model_leave_all_as_it_was(leaves):
+    state = tree()
+    other = Tree(torch.tensor([7]), Leaf(torch.tensor([[7.0]])), leaves)
+    with pytest.raises(ValueError, match=r"cannot insert state .* must come from the same model"):
+        state.insert(torch.tensor([0]), other)
+    with pytest.raises(ValueError, match=r"cannot join state .* must come from the same model"):
+        state.join(other)
+    assert flat(state) == flat(tree())
+
+
 def test_join_puts_the_rows_of_another_behind():
     state, other = tree(2), tree().select(torch.tensor([2]))
     joined = state.join(other)
