@@ -133,6 +133,7 @@ class GAU(SubModule):
     def step(self, elements: Elements, state: State) -> Tensor:
         """See `SubModule.step`; without dropout and without gradients."""
         memory = check_state(state, WorkingMemory, elements.n_rows)
+        memory.check_window(self.window)
         q, k, v, gate = self._project(elements)
         y = memory.attend(q, k, v, elements, function=self.attention, bias=self.position.bias())
         return self.output(y * gate)

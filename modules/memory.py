@@ -52,6 +52,15 @@ class WorkingMemory(State):
             torch.zeros(batch_size, device=device, dtype=torch.long),
         )
 
+    def check_window(self, window: int | None) -> None:
+        """Raise ValueError unless this is the memory of attention with that window."""
+        size = self.position.shape[1] - 1
+        if size != window:
+            raise ValueError(
+                f"the state is of attention with window={size}, but this one has window={window}; take the "
+                "state from the same model's init_state"
+            )
+
     def attend(
         self,
         q: Tensor,

@@ -101,6 +101,7 @@ class MultiHeadAttention(SubModule):
     def step(self, elements: Elements, state: State) -> Tensor:
         """See `SubModule.step`; without dropout and without gradients."""
         memory = check_state(state, WorkingMemory, elements.n_rows)
+        memory.check_window(self.window)
         q, k, v = self.heads.split(elements.x, elements.position)
         bias = self.heads.position.bias()
         return self.heads.join(memory.attend(q, k, v, elements, function=SOFTMAX, bias=bias))

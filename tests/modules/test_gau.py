@@ -216,3 +216,10 @@ def test_compiles_to_one_graph():
         results.append([y, *(parameter.grad.clone() for parameter in gau.parameters())])
     for plain, compiled in zip(*results, strict=True):
         torch.testing.assert_close(compiled, plain)
+
+
+def test_a_state_of_another_window_is_refused():
+    elements = PackedCompaction().compress(torch.randn(1, 1, 8), torch.ones(1, 1, dtype=torch.bool))
+    state = GAU(8, window=3).init_state(1)
+    with pytest.raises(ValueError, match="window=3, but this one has window=4"):
+        GAU(8, window=4).step(elements, state)
