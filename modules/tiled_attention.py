@@ -17,7 +17,7 @@ from sma.modules.attention_functions import AttentionFunction
 from sma.modules.positions import OffsetBias
 from sma.modules.tiles import Tile, row_tiles, window_tiles
 
-_FAR = -1e30  # no activation function tells it, or it times a squared difference of rows, from -inf
+_FAR = -1e30  # times a squared difference of rows: every attention function gives it weight 0, as -inf
 
 
 @dataclass(frozen=True)
