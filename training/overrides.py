@@ -39,7 +39,8 @@ def apply_overrides(values: dict[str, Any], assignments: Sequence[tuple[Path, An
     into a preset replaces it by the spec that it stands for.
 
     Raises:
-        ValueError: if a path leads through something that holds no fields, or to an item that a list lacks.
+        ValueError: if a path leads through something that holds no fields, to an item that a list lacks, or
+            to what is neither an option of a preset nor a field of its spec.
     """
     result = {**_defaults(), **copy.deepcopy(values)}
     for path, value in sorted(assignments, key=lambda pair: _rank(result, pair[0])):
@@ -75,7 +76,10 @@ def _assign(root: dict[str, Any], path: Path, value: Any) -> None:
     elif isinstance(node, list):
         node[_index(node, last, path)] = value
     else:
+        preset = node.get("preset")
         _expand(node, last)
+        if preset is not None and "preset" not in node and last not in node:
+            raise ValueError(f"preset {preset} has no option {last!r}{near(last, preset_options(preset))}")
         node[last] = value
 
 
