@@ -1,7 +1,7 @@
 """The contract over whole language models: what holds for every part holds for what is made of them."""
 
 from sma import SequenceModule
-from sma.architectures import mixtral_like, seqboat
+from sma.architectures import mixtral_like, mixture_of_depths, seqboat, sma_all, switch
 from sma.testing import SequenceModuleContract
 
 
@@ -46,5 +46,38 @@ class TestMixtralLike(SequenceModuleContract):
     def make(self):
         spec = mixtral_like(
             vocab_size=10, d_model=8, n_layers=1, n_heads=2, n_experts=3, d_hidden=5, max_positions=20
+        )
+        return OfTokens(spec.build())
+
+
+class TestSwitch(SequenceModuleContract):
+    d_model = 1
+    jumps = True
+    smooth = False
+
+    def make(self):
+        spec = switch(vocab_size=10, d_model=8, n_layers=1, n_heads=2, n_experts=3, max_positions=20)
+        return OfTokens(spec.build())
+
+
+class TestSMAAll(SequenceModuleContract):
+    d_model = 1
+    jumps = True
+    smooth = False
+
+    def make(self):
+        return OfTokens(sma_all(vocab_size=10, d_model=8, n_layers=2, window=3, d_state=2).build())
+
+
+class TestMixtureOfDepths(SequenceModuleContract):
+    d_model = 1
+    jumps = True
+    smooth = False
+    test_causality = None  # a routed block chooses among the elements of the whole row
+    test_steps = None  # a predictor chooses in decoding, so that steps only approximate whole rows
+
+    def make(self):
+        spec = mixture_of_depths(
+            vocab_size=10, d_model=8, n_layers=2, capacity=0.5, n_heads=2, max_positions=20
         )
         return OfTokens(spec.build())
