@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -50,7 +52,13 @@ def parse_spec(values: Any) -> ModelSpec:
     if not isinstance(values, dict):
         raise ValueError(f"a spec is a mapping with a `kind`, got {type(values).__name__}")
     kind = str(values.get("kind", "sequence_model"))
-    return find(ModelSpec, kind).model_validate(values)  # type: ignore[type-abstract]
+    try:
+        spec: type[ModelSpec] = find(ModelSpec, kind)  # type: ignore[type-abstract]
+    except ValueError as error:
+        line = PydanticCustomError("value_error", str(error))
+        mistake = InitErrorDetails(type=line, loc=("kind",), input=values.get("kind"))
+        raise ValidationError.from_exception_data(ModelSpec.__name__, [mistake]) from None
+    return spec.model_validate(values)
 
 
 def dump_spec(spec: ModelSpec) -> str:

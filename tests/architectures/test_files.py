@@ -57,6 +57,13 @@ def test_a_missing_file_is_named(tmp_path):
         load_model(tmp_path)
 
 
+def test_a_wrong_kind_is_named(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text("kind: sequence_modle")
+    with pytest.raises(ValueError, match=r"(?m)^kind\n  unknown kind 'sequence_modle' .* 'sequence_model'"):
+        load_spec(path)
+
+
 @pytest.mark.parametrize("text", ["a: [", "just text", "- 1\n- 2"])
 def test_what_is_no_spec_is_refused(tmp_path, text):
     path = tmp_path / "spec.yaml"
