@@ -221,6 +221,7 @@ def draw_graph(
     activations: Recording | ActivationMap,
     *,
     row: int = 0,
+    labels: Sequence[str] | None = None,
     positions: Tensor | None = None,
 ) -> "Figure":
     """A graph whose nodes are tinted by how many sub-modules they activated.
@@ -229,10 +230,11 @@ def draw_graph(
         edges: between the nodes of this graph, numbered from 0; `Edges`, or an `edge_index (2, E)`.
         activations: of the nodes, or a recording.
         row: of the recording: the number of the graph in its batch.
+        labels: written above the nodes.
         positions: `(n, 2)`; where the nodes are. None: networkx's spring layout.
 
     Raises:
-        ValueError: if edges or positions do not fit the nodes.
+        ValueError: if edges, labels or positions do not fit the nodes.
 
     Example:
         >>> nodes = ActivationMap(torch.tensor([[True], [False], [True]]), ("layer 1",))
@@ -254,6 +256,8 @@ def draw_graph(
     places = _layout(index, len(found)) if positions is None else positions.detach().cpu().float()
     if places.shape != (len(found), 2):
         raise ValueError(f"positions must be ({len(found)}, 2), got {tuple(places.shape)}")
+    if labels is not None:
+        _check_length("labels", len(labels), found)
     figure = Figure(figsize=(6, 6))
     axes = figure.add_subplot()
     axes.axis("off")
@@ -262,6 +266,9 @@ def draw_graph(
     size = max(12.0, min(200.0, 6000 / max(len(found), 1)))
     x, y = places.T.numpy()
     axes.scatter(x, y, s=size, c=colors, edgecolors=INK, linewidths=0.7, zorder=2)
+    above: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+    for place, label in zip(places.tolist(), labels or (), strict=False):
+        axes.annotate(label, place, **above, color=INK, size=7, zorder=3)
     for count in _ticks(found.highest):
         axes.scatter([], [], c=tint(count / found.highest), edgecolors=INK, linewidths=0.7, label=str(count))
     axes.legend(

@@ -73,7 +73,9 @@ def train(
     spec: Annotated[Path | None, typer.Option(help="YAML file of a run, or of a model.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="python_source (default), text_files, digits, wordnet, or one of another package."),
+        typer.Option(
+            help="python_source (default), text_files, digits, wordnet, karate, or one of another package."
+        ),
     ] = None,
     changes: SetOption = None,
     steps: Annotated[int | None, typer.Option(help="Short for --set steps=N.")] = None,

@@ -31,9 +31,10 @@ class NodeTask(Task):
         edge_index: `(2, E)` long.
         classes: `(n,)` long.
         splits: indices of the nodes of training, validation and test.
+        names: n; what pictures call the nodes.
+        class_names: C; what a report calls the classes.
         title: names the data.
         facts: about the data.
-        n_classes: C.
         sizes: neighbours per hop, see `NeighbourSampler`; None for the whole graph.
     """
 
@@ -47,14 +48,16 @@ class NodeTask(Task):
         classes: Tensor,
         *,
         splits: Mapping[str, Tensor],
+        names: Sequence[str],
+        class_names: Sequence[str],
         title: str,
         facts: Mapping[str, str],
-        n_classes: int,
         sizes: Sequence[int] | None = None,
     ) -> None:
         self.x, self.edge_index, self.classes = x, edge_index, classes
-        self.splits = dict(splits)
-        self.title, self.n_classes = title, n_classes
+        self.splits = {name: nodes.contiguous() for name, nodes in splits.items()}
+        self.names, self.class_names = names, class_names
+        self.title, self.n_classes = title, len(class_names)
         self.sampler = None if sizes is None else NeighbourSampler(edge_index, len(x), sizes=sizes)
         self.facts = {
             **facts,
@@ -66,16 +69,16 @@ class NodeTask(Task):
         """See `Task.training_batch`."""
         nodes = self.splits["training"]
         if self.sampler is None:
-            return self._around(nodes, generator)
+            return self.surroundings(nodes, generator)
         chosen = torch.randperm(len(nodes), generator=generator)[:batch_size]
-        return self._around(nodes[chosen], generator)
+        return self.surroundings(nodes[chosen], generator)
 
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """See `Task.evaluation_batches`; always the same neighbours are drawn."""
         nodes = self.splits[split]
         generator = torch.Generator().manual_seed(0)
         for part in torch.split(nodes, len(nodes) if self.sampler is None else batch_size):
-            yield self._around(part, generator)
+            yield self.surroundings(part, generator)
 
     def baselines(self) -> dict[str, float]:
         """See `Task.baselines`."""
@@ -95,11 +98,16 @@ class NodeTask(Task):
         }
 
     def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
-        """See `Task.sections`: none beside the curves."""
-        return []
+        """See `Task.sections`: activation by class, and graphs tinted by activations."""
+        from sma.training.graph_report import graph_sections
 
-    def _around(self, nodes: Tensor, generator: torch.Generator) -> Batch:
-        """The surroundings of some nodes; the others' classes are not scored."""
+        return graph_sections(self, model)
+
+    def surroundings(self, nodes: Tensor, generator: torch.Generator) -> Batch:
+        """Some nodes, `(k,)`, and what is drawn around them; only these are scored.
+
+        `n_id` of the inputs, `(n,)` ascending, says which nodes of the whole graph they hold.
+        """
         from torch_geometric.data import Data
 
         if self.sampler is None:
@@ -109,7 +117,7 @@ class NodeTask(Task):
         targets = torch.full((len(everything),), IGNORED)
         places = torch.searchsorted(everything, nodes)
         targets[places] = self.classes[nodes]
-        return Batch(Data(x=self.x[everything], edge_index=edge_index), targets)
+        return Batch(Data(x=self.x[everything], edge_index=edge_index, n_id=everything), targets)
 
 
 @register
@@ -134,9 +142,10 @@ class KarateSpec(TaskSpec):
             data.edge_index,
             data.y,
             splits=splits,
+            names=[str(number) for number in range(1, 35)],
+            class_names=[f"faction {i}" for i in range(1, 5)],
             title="Zachary's karate club: 34 members in 4 factions (torch_geometric)",
             facts={"split": "one known member per faction; of the others every third is validation"},
-            n_classes=4,
         )
 
 
@@ -159,7 +168,7 @@ class WordNetSpec(TaskSpec):
 
     def build(self) -> NodeTask:
         """See `TaskSpec.build`."""
-        from sma.training.wordnet import N_CLASSES, read_wordnet
+        from sma.training.wordnet import CLASSES, read_wordnet
 
         graph = read_wordnet(Path(self.folder), vocab_size=self.vocab_size, n_tokens=self.n_tokens)
         digit = torch.tensor([zlib.crc32(key.encode()) % 10 for key in graph.keys])
@@ -169,12 +178,13 @@ class WordNetSpec(TaskSpec):
             graph.edge_index,
             graph.classes,
             splits={name: part.nonzero().squeeze(1) for name, part in chosen.items()},
+            names=graph.names,
+            class_names=CLASSES,
             title=f"WordNet: the lexical class of {len(graph.keys):,} synsets",
             facts={
                 "SHA-256 of the data files": graph.digest,
                 "split": "CRC-32 of part of speech and offset, modulo 10: 0 is test, 1 validation",
                 "not told": "lexicographer file and part of speech of any synset, and the kind of a pointer",
             },
-            n_classes=N_CLASSES,
             sizes=self.sizes,
         )

@@ -95,11 +95,40 @@ _WORDNET_RUN: dict[str, Any] = {
     "validation_interval": 250,
 }
 
+_KARATE_RUN: dict[str, Any] = {
+    "task": {"kind": "karate"},
+    "model": {
+        "preset": "graph_network",
+        "d_model": 16,
+        "n_layers": 1,
+        "d_input": 34,
+        "n_classes": 4,
+        "mixer": {
+            "kind": "dense",
+            "module": {"kind": "graph_convolution", "name": "APPNP", "arguments": {"K": 5, "alpha": 0.1}},
+        },
+        "router": {
+            "kind": "activation_budget",
+            "router": "latent_configurator",
+            "rate": 0.3,
+            "coefficient": 1.0,
+        },
+        "dropout": 0.5,
+    },
+    "steps": 200,
+    "batch_size": 4,
+    "learning_rate": 1e-2,
+    "schedule": {"kind": "constant"},
+    "optimizer": {"kind": "adamw", "weight_decay": 0.05},
+    "validation_interval": 20,
+}
+
 _RUNS = {
     "python_source": _TEXT_RUN,
     "text_files": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "text_files"}},
     "digits": _DIGITS_RUN,
     "wordnet": _WORDNET_RUN,
+    "karate": _KARATE_RUN,
 }
 
 

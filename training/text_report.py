@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import sma
-from sma.plots import ActivationMap, draw_text, legend_html, text_html
+from sma.plots import ActivationMap, draw_layers, draw_text, legend_html, text_html
 from sma.training.evaluation import evaluating
 from sma.training.plots import to_png
 from sma.training.report import Image, Section
@@ -32,6 +32,8 @@ def text_sections(task: "TextTask", model: nn.Module, *, n_excerpts: int = 2) ->
         blocks.append(f"<h3><code>{html.escape(file.path)}</code></h3>{text_html(texts, found)}")
         png = to_png(draw_text(texts, found, columns=COLUMNS))
         images.append(Image(f"tinted_text_{number}.png", f"{file.path}, tinted", png, embed=False))
+        caption = f"{file.path}, layer by layer: dark where a character activated it"
+        images.append(Image(f"layers_{number}.png", caption, to_png(draw_layers(found))))
     intro = (
         "<p>Held-out source, never seen in training. The darker a character, the more layers activated their "
         "attention on reading it; on white ones only the state-space model and the linear map ran. Hold the "

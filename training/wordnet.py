@@ -13,8 +13,20 @@ from torch import Tensor
 
 FOLDER = Path("/usr/share/wordnet")
 FILES = {"n": "data.noun", "v": "data.verb", "a": "data.adj", "r": "data.adv"}
-N_CLASSES = 45
-"""Lexicographer files, 00 adj.all to 44 adj.ppl: https://wordnet.princeton.edu/documentation/lexnames5wn."""
+CLASSES = (
+    *("adj.all", "adj.pert", "adv.all", "noun.Tops", "noun.act", "noun.animal", "noun.artifact"),
+    *("noun.attribute", "noun.body", "noun.cognition", "noun.communication", "noun.event", "noun.feeling"),
+    *("noun.food", "noun.group", "noun.location", "noun.motive", "noun.object", "noun.person"),
+    *("noun.phenomenon", "noun.plant", "noun.possession", "noun.process", "noun.quantity", "noun.relation"),
+    *("noun.shape", "noun.state", "noun.substance", "noun.time", "verb.body", "verb.change"),
+    *("verb.cognition", "verb.communication", "verb.competition", "verb.consumption", "verb.contact"),
+    *("verb.creation", "verb.emotion", "verb.motion", "verb.perception", "verb.possession", "verb.social"),
+    *("verb.stative", "verb.weather", "adj.ppl"),
+)
+"""Lexicographer files by number: https://wordnet.princeton.edu/documentation/lexnames5wn."""
+
+_MARKER = re.compile(r"\((a|p|ip)\)$")
+"""Where an adjective may stand: not a part of the word."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,7 @@ class Synset:
 
     Attributes:
         key: part of speech and offset in its file, such as "n00001740".
-        lexical_class: number of the lexicographer file that it stands in, 0 to 44.
+        lexical_class: number of the lexicographer file that it stands in; see `CLASSES`.
         lemmas: the synonyms.
         pointers: keys of the synsets that it points to.
         gloss: definition and examples.
@@ -41,7 +53,8 @@ class WordNet:
     """The graph of n synsets.
 
     Attributes:
-        keys: name of each synset.
+        keys: of the synsets.
+        names: the first word of each.
         tokens: `(n, K)` int32; hashed words and character n-grams of lemmas and gloss, 0 for none.
         edge_index: `(2, E)` long; every pointer in both directions, once.
         classes: `(n,)` long.
@@ -49,6 +62,7 @@ class WordNet:
     """
 
     keys: tuple[str, ...]
+    names: tuple[str, ...]
     tokens: Tensor
     edge_index: Tensor
     classes: Tensor
@@ -84,6 +98,7 @@ def read_wordnet(folder: Path = FOLDER, *, vocab_size: int, n_tokens: int) -> Wo
         tokens[i, : len(found)] = torch.tensor(found, dtype=torch.int32)
     return WordNet(
         tuple(number),
+        tuple(_MARKER.sub("", synset.lemmas[0]).replace("_", " ") for synset in synsets),
         tokens,
         torch.tensor(both, dtype=torch.long).T.contiguous(),
         torch.tensor([synset.lexical_class for synset in synsets]),

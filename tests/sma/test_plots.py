@@ -107,6 +107,14 @@ def test_nodes_are_tinted(recording, positions):
         torch.testing.assert_close(torch.as_tensor(nodes.get_offsets().data), positions.double())
 
 
+def test_nodes_are_labelled(recording):
+    labels = ["a", "b", "c", "d"]
+    positions = torch.rand(4, 2)
+    axes = draw_graph(torch.tensor([[0], [1]]), recording, row=1, labels=labels, positions=positions).axes[0]
+    assert [text.get_text() for text in axes.texts] == labels
+    torch.testing.assert_close(torch.tensor([text.xy for text in axes.texts]), positions)
+
+
 def test_nothing_to_draw():
     nothing = ActivationMap.none(0)
     assert text_html("", nothing).endswith("></pre>")
@@ -136,6 +144,7 @@ def test_nothing_to_draw():
             lambda r: draw_graph(torch.tensor([[0], [1]]), r, positions=torch.rand(5, 2)),
             r"positions must be \(6, 2\)",
         ),
+        (lambda r: draw_graph(torch.tensor([[0], [1]]), r, labels=["a"]), "1 labels, but 6 elements"),
         (lambda r: ActivationMap(torch.zeros(3, 2), ("a", "b")), "active must be a bool"),
         (lambda r: ActivationMap(torch.zeros(3, 2).bool(), ("a",)), "column"),
     ],

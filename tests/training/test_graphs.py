@@ -21,7 +21,8 @@ def node_task(sizes=(3, 2)) -> NodeTask:
     x = 0.1 * torch.randn(60, 4)
     x[ring % 3 == 0, classes[ring % 3 == 0]] += 1
     splits = {"training": ring[ring % 5 > 1], "validation": ring[ring % 5 == 1], "test": ring[ring % 5 == 0]}
-    options = {"title": "rings", "facts": {}, "n_classes": 3, "sizes": sizes}
+    names = {"names": [str(i) for i in range(60)], "class_names": ["first", "second", "third"]}
+    options = {**names, "title": "rings", "facts": {}, "sizes": sizes}
     return NodeTask(x, edge_index, classes, splits=splits, **options)
 
 
@@ -32,6 +33,12 @@ class TestBatches:
         assert int((batch.targets != IGNORED).sum()) == 5
         assert batch.n_elements == len(batch.targets) == batch.inputs.num_nodes > 5
         assert batch.inputs.edge_index.max() < batch.inputs.num_nodes
+
+    @pytest.mark.parametrize("sizes", [(3, 2), None])
+    def test_say_which_nodes_they_hold(self, sizes):
+        task = node_task(sizes)
+        batch = task.training_batch(5, torch.Generator().manual_seed(0))
+        assert torch.equal(batch.inputs.x, task.x[batch.inputs.n_id])
 
     def test_are_a_function_of_the_generator(self):
         task = node_task()

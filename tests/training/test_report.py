@@ -24,7 +24,7 @@ def test_a_text_run_reports_everything(values: dict[str, Any], tmp_path: Any) ->
     run, _ = train(spec, root=tmp_path / "runs", command=("sma", "train", "--seed", "0"))
     page = (run.path / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
-    for image in ("bits.png", "activation.png", "loss.png", "tinted_text_1.png"):
+    for image in ("bits.png", "activation.png", "loss.png", "tinted_text_1.png", "layers_1.png"):
         assert (run.path / image).read_bytes().startswith(PNG)
     facts, results = run.read_json("facts.json"), run.read_json("results.json")
     for text in (

@@ -36,6 +36,7 @@ def test_parse():
 def test_reads_a_graph(folder):
     graph = read_wordnet(folder, vocab_size=1000, n_tokens=40)
     assert graph.keys == ("n00000010", "n00000020", "v00000030", "a00000040", "a00000050", "r00000060")
+    assert graph.names == ("thing", "black bread", "bake", "dark", "dim", "dimly")
     assert graph.classes.tolist() == [3, 13, 30, 0, 0, 2]
     edges = [tuple(pair) for pair in graph.edge_index.T.tolist()]
     assert edges == sorted([(0, 1), (1, 0), (1, 2), (2, 1), (3, 4), (4, 3), (4, 0), (0, 4)])
@@ -68,5 +69,12 @@ def test_says_what_to_install(tmp_path):
 def test_task(folder):
     task = WordNetSpec(folder=str(folder), vocab_size=1000).build()
     assert task.n_classes == 45
+    assert [task.class_names[i] for i in (0, 3, 13, 30, 44)] == [
+        "adj.all",
+        "noun.Tops",
+        "noun.food",
+        "verb.change",
+        "adj.ppl",
+    ]
     nodes = torch.cat(list(task.splits.values()))
     assert sorted(nodes.tolist()) == list(range(6))
