@@ -11,7 +11,6 @@ from sma import (
     PackedCompaction,
     PaddedCompaction,
     PerElement,
-    SequenceModule,
     SparseModularActivation,
     register,
 )
@@ -25,7 +24,7 @@ from sma.architectures.families import (
     SubModuleSpec,
 )
 from sma.modules.activations import ActivationFunction
-from sma.modules.fixed_routers import AlwaysActive
+from sma.modules.dense import Dense
 from sma.modules.linear import linear
 
 
@@ -125,7 +124,7 @@ class SMASpec(LayerSpec):
 
 @register
 class DenseSpec(LayerSpec):
-    """Builds one sub-module that every element activates, with confidence 1.
+    """Builds `Dense`: a sub-module that every element reaches.
 
     Attributes:
         module: the sub-module.
@@ -134,6 +133,6 @@ class DenseSpec(LayerSpec):
     kind: Literal["dense"] = "dense"
     module: OneOf[SubModuleSpec]
 
-    def build(self, d_model: int) -> SequenceModule:
+    def build(self, d_model: int) -> Dense:
         """See `LayerSpec.build`."""
-        return SparseModularActivation(AlwaysActive(1), [self.module.build(d_model)])
+        return Dense(self.module.build(d_model))

@@ -179,6 +179,7 @@ def seqboat(options: Mapping[str, Any], *, ssm: str) -> Part[BlockSpec]:
     )
     router = LatentConfiguratorSpec(init_temperature_scale=options["init_temp_scale"])
     attend: LayerSpec = DenseSpec(module=gau) if always else SMASpec(router=router, modules=(gau,))
+    gau_name = "branches.1.module." if always else "branches.1.sub_modules.0."
     spec = ResidualSpec(
         norm=norm_part.spec,
         norm_position="pre" if options["prenorm"] else "post",
@@ -194,8 +195,8 @@ def seqboat(options: Mapping[str, Any], *, ssm: str) -> Part[BlockSpec]:
             *norm_part.under("norm.", "pre_norm." if options["prenorm"] else "post_norm."),
             *mixer.under(f"{ssm}.", "mixer."),
             *_linear_and_router(always),
-            *where.under("rel_pos_bias.", "branches.1.sub_modules.0.position."),
-            *(rule.under("", "branches.1.sub_modules.0.") for rule in _GAU),
+            *where.under("rel_pos_bias.", f"{gau_name}position."),
+            *(rule.under("", gau_name) for rule in _GAU),
         ),
     )
 

@@ -10,6 +10,7 @@ from sma.modules.attention import attention_backend, windowed_attention
 from sma.modules.attention_functions import AttentionFunction, attention_function
 from sma.modules.chunk_attention import ChunkAttention, ChunkAttentionState
 from sma.modules.convolution import CausalConvolution
+from sma.modules.dense import Dense, DenseState
 from sma.modules.diagonal import DiagonalSSM
 from sma.modules.ema import MultiHeadEMA
 from sma.modules.experts import ExpertBank, MixtureOfExperts
@@ -48,8 +49,10 @@ __all__ = [
     "CausalConvolution",
     "ChunkAttention",
     "ChunkAttentionState",
+    "Dense",
     "DenseAttention",
     "DenseAttentionState",
+    "DenseState",
     "DiagonalSSM",
     "ExpertBank",
     "ExpertChoiceRouter",

@@ -7,6 +7,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from sma.checks import check_part
 from sma.compaction import Compaction, PackedCompaction
 from sma.edges import Edges
 from sma.elements import Elements
@@ -62,11 +63,7 @@ class SparseModularActivation(SequenceModule):
     ) -> None:
         super().__init__()
         for part, base in ((router, Router), *((module, SubModule) for module in sub_modules)):
-            if not isinstance(part, base):
-                raise TypeError(
-                    f"{type(part).__name__} is no sma.{base.__name__}; derive from it, or wrap a module that "
-                    "maps (T, D) to (T, D) in sma.Pointwise"
-                )
+            check_part(part, base)
         if router.n_modules != len(sub_modules):
             raise ValueError(
                 f"the router decides for n_modules={router.n_modules}, but there are {len(sub_modules)} "

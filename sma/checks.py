@@ -68,6 +68,15 @@ def check_features(x: Tensor, n_dims: int, d_model: int | None = None) -> None:
     )
 
 
+def check_part(part: Any, base: type) -> None:
+    """Raise TypeError unless a part of a layer derives from a contract of this package."""
+    if not isinstance(part, base):
+        raise TypeError(
+            f"{type(part).__name__} is no sma.{base.__name__}; derive from it, or wrap a module that "
+            "maps (T, D) to (T, D) in sma.Pointwise"
+        )
+
+
 def describe(value: Any) -> str:
     """The shape and dtype of a tensor; the type of anything else."""
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__

@@ -206,7 +206,9 @@ def draw_layers(activations: Recording | ActivationMap, *, row: int = 0) -> "Fig
     if found.active.numel():
         extent = (0, len(found), len(found.names), 0)
         colors = ListedColormap([TINTS[0], TINTS[-1]])
-        axes.imshow(found.active.T.numpy(), cmap=colors, vmin=0, vmax=1, aspect="auto", extent=extent)
+        cells = found.active.T.repeat_interleave(32, 0).numpy()  # high, so that layers do not blur together
+        axes.imshow(cells, cmap=colors, vmin=0, vmax=1, aspect="auto", extent=extent)
+        axes.hlines(range(1, len(found.names)), 0, len(found), colors=LINE)
     axes.set(xlabel="position", **shape)
     rates = found.active.float().mean(0).tolist() if len(found) else [0.0] * len(found.names)
     labels = [f"{name}: {rate:.0%}" for name, rate in zip(found.names, rates, strict=True)]

@@ -102,7 +102,8 @@ def describe(target: str, changes: list[str]) -> None:
         for which in (False, True)
     )
     table.add_section()
-    table.add_row("all", "", f"{total:,}", f"{always:,.0f} to {always + routed:,.0f}")
+    highest = f" to {always + routed:,.0f}" if routed else ""
+    table.add_row("all", "", f"{total:,}", f"{always:,.0f}{highest}")
     if not changes and (found := _measured_rates(Path(target))):
         realised = always + routed_flops(model, found)
         table.add_row("measured", "in the run's test", "", f"{realised:,.0f}")

@@ -7,7 +7,7 @@ from torch import nn
 
 from sma import SMA, PerElement, Pointwise, SequenceModule, SubModule
 from sma.architectures.heads import LanguageModelHead
-from sma.modules import ExpertBank, MixtureOfExperts
+from sma.modules import Dense, ExpertBank, MixtureOfExperts
 
 N = 1024
 """Elements that the cost of attention is averaged over."""
@@ -115,7 +115,7 @@ def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
 def _part(name: str, module: nn.Module, seen: set[int], *, routed: bool = False) -> Part:
     own = [p for p in module.parameters() if id(p) not in seen]
     seen.update(id(p) for p in own)
-    inner = module.module if isinstance(module, PerElement | Pointwise) else module
+    inner = module.module if isinstance(module, PerElement | Pointwise | Dense) else module
     return Part(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module), routed)
 
 

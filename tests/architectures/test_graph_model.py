@@ -147,9 +147,7 @@ class TestModel:
         model, data = built(spec), Batch.from_data_list(graphs())
         with sma.record() as recording:
             model(data)
-        routed = [f"blocks.{i}.{part}" for i in (0, 1) for part in ("mixer", "branches.1")]
-        assert [layer.name for layer in recording.layers] == routed
-        assert recording.activation_rates["blocks.0.mixer"] == [1.0]
+        assert [layer.name for layer in recording.layers] == ["blocks.0.branches.1", "blocks.1.branches.1"]
         layer = recording.layers[1]
         assert layer.mask.sum() == 20
         assert layer.n_elements.tolist() == layer.routing.active.sum((0, 1)).tolist()

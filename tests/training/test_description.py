@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import sma
-from sma.architectures import mega_chunk, moe_seqboat, seqboat, switch
+from sma.architectures import local_attention, mega_chunk, moe_seqboat, seqboat, switch
 from sma.architectures.layers import SMASpec
 from sma.modules import FeedForward
 from sma.training.description import describe, routed_flops
@@ -37,6 +37,14 @@ def test_attention_and_moving_averages_of_other_models_are_counted() -> None:
     block = mega_chunk(vocab_size=20, d_model=8, n_layers=1, d_qk=4, chunk=4).build().blocks[0]
     (cost,) = (part.flops for part in describe(nn.Sequential(block)))
     assert cost == block.flops(1024) / 1024  # type: ignore[operator]
+
+
+def test_a_dense_layer_is_not_routed() -> None:
+    parts = describe(local_attention(vocab_size=20, d_model=8, n_layers=2, n_heads=2, window=4).build())
+    assert [(part.name, part.count) for part in parts if part.kind == "MultiHeadAttention"] == [
+        ("blocks.0-1.blocks.0.branches.0", 2)
+    ]
+    assert not any(part.routed for part in parts)
 
 
 def test_any_module_can_be_described() -> None:
