@@ -47,7 +47,11 @@ format: $(BIN)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BIN)/.installed
+$(BIN)/.bench-installed: $(BIN)/.installed
+	$(PIP_INSTALL) -c constraints.txt -e ".[dev,bench]"
+	touch $@
+
+bench: $(BIN)/.bench-installed
 	$(BIN)/python -m benchmarks $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
 
 wheel: $(BIN)/.installed

@@ -59,7 +59,7 @@ SECTIONS = [
     Section(
         "experts",
         "Experts",
-        "Against the Mixtral block of transformers, if it is installed, with the same weights.",
+        "Against the Mixtral block of transformers with the same weights.",
         False,
     ),
     Section(

@@ -1,13 +1,17 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from sma.architectures import parse_spec
 from sma.training.cli import app
 from sma.training.config import TrainSpec, model_presets
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def sma(*arguments):
@@ -47,6 +51,51 @@ def test_schema_is_json_and_knows_the_kinds():
         schema = json.loads(sma("schema", of).output)
         assert "GAUSpec" in schema["$defs"]
     assert sma("schema", "models").exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def validators():
+    schemas = {of: json.loads(sma("schema", of).output) for of in ("model", "training")}
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+    return {of: Draft202012Validator(schema) for of, schema in schemas.items()}
+
+
+def test_schema_accepts_every_example(validators):
+    for path in EXAMPLES.glob("*.yaml"):
+        values = yaml.safe_load(path.read_text())
+        of = "training" if values["kind"] == "training" else "model"
+        assert [error.message for error in validators[of].iter_errors(values)] == [], path.name
+
+
+@pytest.mark.parametrize("preset", model_presets())
+def test_schema_accepts_what_init_writes(validators, preset):
+    validators["model"].validate(yaml.safe_load(sma("init", preset).output))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("d_model", 0),
+        ("d_model", "wide"),
+        ("kind", "sequence_modle"),
+        ("colour", "red"),
+        ("blocks", []),
+        ("blocks.0.kind", "residul"),
+        ("blocks.0.branches.1.router", "latent_configurater"),
+        ("blocks.0.branches.1.modules.0", {"kind": "gau", "window": -1}),
+        ("blocks.0.branches.1.modules.0", {"kind": "gau", "windw": 3}),
+        ("embedding", None),
+    ],
+)
+def test_schema_refuses(validators, path, value):
+    spec = yaml.safe_load((EXAMPLES / "seqboat.yaml").read_text())
+    *way, last = path.split(".")
+    part = spec
+    for step in way:
+        part = part[int(step) if step.isdigit() else step]
+    part[last] = value
+    assert not validators["model"].is_valid(spec)
 
 
 def test_diff_shows_the_fields(tmp_path, monkeypatch):
