@@ -1,5 +1,7 @@
 import json
 import os
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -90,11 +92,8 @@ def test_schema_accepts_what_init_writes(validators, preset):
 )
 def test_schema_refuses(validators, path, value):
     spec = yaml.safe_load((EXAMPLES / "seqboat.yaml").read_text())
-    *way, last = path.split(".")
-    part = spec
-    for step in way:
-        part = part[int(step) if step.isdigit() else step]
-    part[last] = value
+    *way, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    reduce(getitem, way, spec)[last] = value
     assert not validators["model"].is_valid(spec)
 
 
