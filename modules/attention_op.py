@@ -8,53 +8,36 @@ from torch import Tensor
 from sma.modules.attention_functions import attention_function
 from sma.modules.tiled_attention import Lists, Rule, attend, attend_backward
 
+_FIELDS = (
+    "Tensor row, Tensor position, Tensor ptr, Tensor? table, Tensor? seed, "
+    "int? window, bool bidirectional, str function, int first, bool by_rank, float dropout"
+)
+"""Those of `Lists` and of `Rule`, the function by its name."""
 
-@torch.library.custom_op("sma::tiled_attention", mutates_args=())
-def attention_op(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    row: Tensor,
-    position: Tensor,
-    ptr: Tensor,
-    table: Tensor | None,
-    seed: Tensor | None,
-    window: int | None,
-    bidirectional: bool,
-    function: str,
-    first: int,
-    by_rank: bool,
-    dropout: float,
-) -> Tensor:
+
+@torch.library.custom_op(
+    "sma::tiled_attention", mutates_args=(), schema=f"(Tensor q, Tensor k, Tensor v, {_FIELDS}) -> Tensor"
+)
+def attention_op(q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> Tensor:
     """`tiled_attention` with the fields of `Lists` and `Rule`, the function by its name."""
-    rule = Rule(window, bidirectional, attention_function(function), first, by_rank, dropout)
     with torch.autocast(q.device.type, enabled=False):
-        return attend(q, k, v, Lists(row, position, ptr, table, seed), rule)
+        return attend(q, k, v, *_lists_and_rule(*fields))
 
 
-@torch.library.custom_op("sma::tiled_attention_backward", mutates_args=())
-def _backward_op(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    row: Tensor,
-    position: Tensor,
-    ptr: Tensor,
-    table: Tensor | None,
-    seed: Tensor | None,
-    window: int | None,
-    bidirectional: bool,
-    function: str,
-    first: int,
-    by_rank: bool,
-    dropout: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rule = Rule(window, bidirectional, attention_function(function), first, by_rank, dropout)
+@torch.library.custom_op(
+    "sma::tiled_attention_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor q, Tensor k, Tensor v, {_FIELDS}) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def _backward_op(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> tuple[Tensor, ...]:
     with torch.autocast(q.device.type, enabled=False):
-        grads = attend_backward(grad, q, k, v, Lists(row, position, ptr, table, seed), rule)
-    grad_q, grad_k, grad_v, grad_table = (x.contiguous() for x in grads)
-    return grad_q, grad_k, grad_v, grad_table
+        grads = attend_backward(grad, q, k, v, *_lists_and_rule(*fields))
+    return tuple(x.contiguous() for x in grads)
+
+
+def _lists_and_rule(*fields: Any) -> tuple[Lists, Rule]:
+    window, bidirectional, function, *others = fields[5:]
+    return Lists(*fields[:5]), Rule(window, bidirectional, attention_function(function), *others)
 
 
 @attention_op.register_fake
