@@ -8,15 +8,7 @@ from sma.architectures.block_list import Blocks
 from sma.architectures.blocks import Residual, ResidualSpec
 from sma.architectures.experts import MixtureOfExpertsSpec
 from sma.architectures.fairseq_checkpoint import model_from_checkpoint
-from sma.architectures.files import (
-    dump_spec,
-    load_model,
-    load_spec,
-    load_state,
-    parse_spec,
-    save_model,
-    save_state,
-)
+from sma.architectures.files import load_model, load_state, save_model, save_state
 from sma.architectures.graph_convolution import GraphConvolutionSpec
 from sma.architectures.graph_model import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
 from sma.architectures.graph_presets import graph_network
@@ -49,6 +41,7 @@ from sma.architectures.relatives import (
 from sma.architectures.routed_blocks import BlocksSpec, RoutedLayerSpec
 from sma.architectures.seqboat_layer import SeqBoat
 from sma.architectures.sequence_model import SequenceModel, SequenceModelSpec
+from sma.architectures.spec_files import dump_spec, load_spec, parse_spec
 from sma.architectures.ssms import EMASpec, S4DSpec, SelectiveSSMSpec, SSMSubModuleSpec
 from sma.architectures.stacks import Stack, StackSpec
 from sma.architectures.transformers import TransformerOptions, local_attention, transformer

@@ -6,7 +6,7 @@ Each says what its kinds build. A package adds a kind by deriving from one of th
 from abc import abstractmethod
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import nn
 
 from sma import Compaction, Router, SequenceModule, Spec, SubModule
@@ -16,11 +16,20 @@ from sma.modules.activations import activation_function
 from sma.modules.norms import Norm
 from sma.modules.positions import RelativePosition
 
-Size = Annotated[int, Field(ge=1, le=2**24)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-Coefficient = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Size = Annotated[int, Field(ge=1, le=2**24, strict=True)]
+Finite = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+Probability = Annotated[Finite, Field(ge=0, le=1)]
+Share = Annotated[Finite, Field(gt=0, le=1)]
+Dropout = Annotated[Finite, Field(ge=0, lt=1)]
+Coefficient = Annotated[Finite, Field(ge=0)]
+Positive = Annotated[Finite, Field(ge=1e-8, le=1e8)]
 
 
 def _known_activation(name: str) -> str:
@@ -121,7 +130,7 @@ class ModelSpec(Spec):
         format_version: of the spec's format; older versions still load.
     """
 
-    format_version: Annotated[int, Field(ge=1)] = newest_version()
+    format_version: Annotated[int, Field(ge=1, strict=True)] = newest_version()
 
     @model_validator(mode="before")
     @classmethod

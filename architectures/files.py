@@ -1,6 +1,6 @@
-"""Specs, models and decoding states on disk.
+"""Models and decoding states on disk.
 
-A spec is YAML or JSON, a model `spec.json` and `model.safetensors` in a folder, a state a safetensors file.
+A model is `spec.json` and `model.safetensors` in a folder, a state a safetensors file.
 """
 
 import json
@@ -9,61 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sma.architectures.families import Model, ModelSpec
+from sma.architectures.families import Model
 from sma.architectures.sequence_model import SequenceModel, SequenceModelState
-from sma.spec import find
+from sma.architectures.spec_files import load_spec
 from sma.state import State
 
 SPEC_FILE = "spec.json"
 WEIGHTS_FILE = "model.safetensors"
-
-
-def load_spec(path: str | Path) -> ModelSpec:
-    """Read a model's spec from a YAML or JSON file.
-
-    Raises:
-        ValueError: if the file is not YAML or JSON, or holds no model spec; pydantic's ValidationError, which
-            names every wrong field, is one.
-        FileNotFoundError: if there is no such file.
-    """
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text)  # JSON is YAML
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deep to read; write a flatter spec") from None
-    return parse_spec(values)
-
-
-def parse_spec(values: Any) -> ModelSpec:
-    """The model spec in a mapping, as YAML and JSON give it.
-
-    Raises:
-        ValueError: see `load_spec`.
-    """
-    if not isinstance(values, dict):
-        raise ValueError(f"a spec is a mapping with a `kind`, got {type(values).__name__}")
-    kind = str(values.get("kind", "sequence_model"))
-    try:
-        spec: type[ModelSpec] = find(ModelSpec, kind)  # type: ignore[type-abstract]
-    except ValueError as error:
-        line = PydanticCustomError("value_error", str(error))
-        mistake = InitErrorDetails(type=line, loc=("kind",), input=values.get("kind"))
-        raise ValidationError.from_exception_data(ModelSpec.__name__, [mistake]) from None
-    return spec.model_validate(values)
-
-
-def dump_spec(spec: ModelSpec) -> str:
-    """A spec as YAML, every field written out."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
 
 
 def save_model(model: Model, folder: str | Path) -> None:

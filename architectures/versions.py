@@ -35,7 +35,7 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
         1
     """
     version, newest = values.get("format_version"), newest_version()
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:  # the field says what is wrong with it
         return values
     if version > newest:
         raise ValueError(

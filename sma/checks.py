@@ -1,5 +1,7 @@
 """Checks of arguments, whose errors name the argument, what was given and what to give instead."""
 
+import difflib
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -66,6 +68,15 @@ def check_features(x: Tensor, n_dims: int, d_model: int | None = None) -> None:
     raise ValueError(
         f"x must be ({axes}, {width}) floating point, got {describe(x)}; embed tokens first{remedy}"
     )
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that does not exist: the closest ones that do, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, 3)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; there are: {', '.join(known)}"
 
 
 def check_part(part: Any, base: type) -> None:

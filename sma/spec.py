@@ -2,10 +2,12 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 from pydantic import (
@@ -19,12 +21,18 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from sma.spec_errors import plain
+from sma.spec_errors import plain, whole
 
 ENTRY_POINT_GROUP = "sma.specs"
 MAX_DEPTH = 32
+MAX_PARTS = 10_000
+TOO_MANY_PARTS = (
+    f"the spec has more than {MAX_PARTS:,} parts, counted wherever an alias repeats them; write equal blocks "
+    "once, with `repeat`"
+)
 _FAMILY_KEY = "x-family"
-_depth: ContextVar[int] = ContextVar("depth", default=0)
+_place: ContextVar[tuple[int, Iterator[int]] | None] = ContextVar("place", default=None)
+"""How deep in the outermost spec validation stands, and the numbers of the parts to come."""
 
 
 class Spec(BaseModel):
@@ -56,10 +64,18 @@ class Spec(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def validate(values: Any, inner: Callable[[Any], Any]) -> Any:
+            outermost = _place.set((0, count(1))) if _place.get() is None else None
             try:
                 return inner(values)
             except ValidationError as error:
                 raise plain(cls, error) from None
+            except _TooManyPartsError as error:
+                if outermost is None:
+                    raise
+                raise whole(cls, str(error)) from None
+            finally:
+                if outermost is not None:
+                    _place.reset(outermost)
 
         return core_schema.no_info_wrap_validator_function(validate, handler(source))
 
@@ -150,21 +166,34 @@ def open_field(family: type[Spec]) -> Callable[[Any], Any]:
     def resolve(value: Any) -> Any:
         if isinstance(value, str):  # a bare kind is short for {kind: ...}
             value = {"kind": value}
-        if not isinstance(value, dict):
+        if isinstance(value, Spec):
             return value
-        kind = value.get("kind")
+        kind = value.get("kind") if isinstance(value, dict) else None
         if not isinstance(kind, str):
             known = ", ".join(sorted(kinds(family)))
             raise ValueError(f"needs a `kind`, one of: {known}")
-        if _depth.get() >= MAX_DEPTH:
-            raise ValueError(f"specs are nested more than {MAX_DEPTH} deep; write a flatter one")
-        token = _depth.set(_depth.get() + 1)
-        try:
+        with _inside():
             return find(family, kind).model_validate(value)
-        finally:
-            _depth.reset(token)
 
     return resolve
+
+
+@contextmanager
+def _inside() -> Iterator[None]:
+    depth, numbers = _place.get() or (0, count(1))
+    if depth >= MAX_DEPTH:
+        raise ValueError(f"specs are nested more than {MAX_DEPTH} deep; write a flatter one")
+    if next(numbers) > MAX_PARTS:
+        raise _TooManyPartsError(TOO_MANY_PARTS)
+    token = _place.set((depth + 1, numbers))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+class _TooManyPartsError(Exception):
+    """Ends a validation at once, as a ValueError would not."""
 
 
 if TYPE_CHECKING:

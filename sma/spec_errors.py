@@ -6,6 +6,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Place = tuple[int | str, ...]
+MAX_MISTAKES = 20
 
 
 def plain(spec: type[BaseModel], error: ValidationError) -> ValidationError:
@@ -18,6 +19,10 @@ def plain(spec: type[BaseModel], error: ValidationError) -> ValidationError:
     mistakes: dict[Place, InitErrorDetails] = {}
     details = error.errors(include_url=False)
     for detail in details:
+        if len(mistakes) == MAX_MISTAKES:
+            more = PydanticCustomError("value_error", "there are more mistakes; mend these first")
+            mistakes[()] = InitErrorDetails(type=more, loc=(), input=None)
+            break
         kind, message, place = detail["type"], detail["msg"].removeprefix("Value error, "), detail["loc"]
         if kind == "too_short" and any(_is_inside(other["loc"], place) for other in details):
             continue  # it counts only the items that are right
@@ -31,6 +36,12 @@ def plain(spec: type[BaseModel], error: ValidationError) -> ValidationError:
         line = PydanticCustomError(kind, message)
         mistakes[place] = InitErrorDetails(type=line, loc=place, input=detail["input"])
     return ValidationError.from_exception_data(error.title, list(mistakes.values()))
+
+
+def whole(spec: type[BaseModel], message: str, place: Place = (), value: object = None) -> ValidationError:
+    """The error of a spec with one mistake, which has no place in it unless one is given."""
+    mistake = InitErrorDetails(type=PydanticCustomError("value_error", message), loc=place, input=value)
+    return ValidationError.from_exception_data(spec.__name__, [mistake])
 
 
 def _may_be_none(spec: type[BaseModel], place: Place) -> bool:

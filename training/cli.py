@@ -282,7 +282,8 @@ def _train_spec(
     assignments: list[tuple[tuple[str, ...], Any]],
     changes: list[str] | None,
 ) -> "TrainSpec":
-    from sma.training.config import TrainSpec, read_yaml
+    from sma.architectures.spec_files import read_yaml
+    from sma.training.config import TrainSpec
     from sma.training.overrides import apply_overrides, parse_assignment
     from sma.training.presets import run_values
 

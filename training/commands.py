@@ -10,11 +10,14 @@ from rich.table import Table
 
 from sma.architectures import SequenceModel, load_model, parse_spec
 from sma.architectures.families import ModelSpec
+from sma.architectures.preset_specs import expand_preset, model_presets, starting_sizes
 from sma.architectures.published import PUBLISHED_PARAMETERS
 from sma.architectures.reference import parameters_published
+from sma.architectures.spec_files import read_yaml
+from sma.checks import near
 from sma.training import results
 from sma.training.checkpoints import read_position
-from sma.training.config import TrainSpec, expand_preset, model_presets, near, read_yaml, starting_sizes
+from sma.training.config import TrainSpec
 from sma.training.description import describe as parts_of
 from sma.training.description import routed_flops
 from sma.training.display import Display, rates

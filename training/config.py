@@ -1,19 +1,14 @@
 """`TrainSpec`: everything that determines a run."""
 
-import difflib
 import hashlib
-import inspect
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-import sma.architectures
 from sma import OneOf, Spec, register
 from sma.architectures.families import ModelSpec
+from sma.architectures.preset_specs import expand_preset
 from sma.training import digits, graphs, text  # noqa: F401  (their tasks join the family)
 from sma.training.optimizers import AdamWSpec, OptimizerSpec
 from sma.training.schedules import LinearSchedule, ScheduleSpec
@@ -23,73 +18,6 @@ Count = Annotated[int, Field(ge=1)]
 
 WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads", "activation_checkpointing"}
 """Fields that a resumed run may change: they do not alter what a step computes, up to rounding."""
-
-
-def model_presets() -> dict[str, Callable[..., ModelSpec]]:
-    """The functions in `sma.architectures` that make a model's spec from options, by name."""
-    found: dict[str, Callable[..., ModelSpec]] = {}
-    for name in sma.architectures.__all__:
-        function = getattr(sma.architectures, name)
-        if inspect.isfunction(function):
-            result = get_type_hints(function).get("return")
-            kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
-            only_options = kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
-            if only_options and inspect.isclass(result) and issubclass(result, ModelSpec):
-                found[name] = function
-    return found
-
-
-def preset_options(name: str) -> list[str]:
-    """The names of a preset's arguments.
-
-    Raises:
-        ValueError: if there is no such preset.
-    """
-    options: list[str] = []
-    known = model_presets()
-    if name not in known:
-        raise ValueError(f"there is no preset {name!r}{near(str(name), known)}")
-    for parameter in inspect.signature(known[name]).parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            options += [key for hint in get_args(parameter.annotation) for key in get_type_hints(hint)]
-        else:
-            options.append(parameter.name)
-    return options
-
-
-def starting_sizes(name: str) -> dict[str, int]:
-    """Sizes to begin with, for a preset that cannot do without; none for one that can."""
-    required = inspect.signature(model_presets()[name]).parameters.get("d_model")
-    if required is None or required.default is not required.empty:
-        return {}
-    ends = {"vocab_size": 256} if "vocab_size" in preset_options(name) else {"d_input": 256, "n_classes": 256}
-    return {"d_model": 128, "n_layers": 4, **ends}
-
-
-def expand_preset(value: Any) -> Any:
-    """A mapping `{preset: NAME, ...}` as the spec that the preset gives; anything else as it is."""
-    if not (isinstance(value, dict) and "preset" in value):
-        return value
-    options = {key: option for key, option in value.items() if key != "preset"}
-    names = preset_options(value["preset"])
-    for name in options:
-        if name not in names:
-            raise ValueError(f"preset {value['preset']} has no option {name!r}{near(name, names)}")
-    function = model_presets()[value["preset"]]
-    parameters = inspect.signature(function).parameters.values()
-    missing = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    missing = [name for name in missing if name not in options]
-    if missing:
-        raise ValueError(f"preset {value['preset']} needs {' and '.join(missing)}; set them")
-    return function(**options)
-
-
-def near(name: str, known: Any) -> str:
-    """A hint for a name that does not exist: the closest ones that do, or all of them."""
-    close = difflib.get_close_matches(name, list(known), 3)
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    return f"; there are: {', '.join(known)}"
 
 
 @register
@@ -164,20 +92,3 @@ class TrainSpec(Spec):
     def influential(self) -> dict[str, Any]:
         """The fields that influence what a step computes, as JSON values."""
         return self.model_dump(mode="json", exclude=WITHOUT_INFLUENCE)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file.
-
-    Raises:
-        ValueError: if there is no such file, or it holds something else.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path} ({error.strerror}); name a YAML or JSON file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {type(values).__name__} instead of a mapping of fields")
-    return values

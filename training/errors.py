@@ -29,7 +29,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if _is_out_of_memory(error):
         return "out of memory; set a smaller batch_size (with accumulation), task.length or model", 1
     if isinstance(error, RunError | ValueError | OSError):
-        return " ".join(str(error).split()), 2 if isinstance(error, ValueError) else 1
+        return " ".join(str(error).split()), 2 if isinstance(error, ValueError | FileNotFoundError) else 1
     return None
 
 
@@ -39,9 +39,14 @@ def one_line(error: "ValidationError") -> str:
     for detail in error.errors(include_url=False):
         path, value = ".".join(map(str, detail["loc"])), detail["input"]
         is_shown = detail["type"] != "missing" and (value is None or isinstance(value, str | int | float))
-        shown = f"={value!r}" if is_shown else ""
+        shown = f"={_short(value)}" if is_shown else ""
         parts.append(f"{path}{shown}: {detail['msg']}" if path else detail["msg"])
     return " | ".join(parts)
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

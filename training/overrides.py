@@ -7,7 +7,9 @@ from typing import Any
 import yaml
 
 from sma import Spec
-from sma.training.config import TrainSpec, expand_preset, near, preset_options
+from sma.architectures.preset_specs import expand_preset, preset_options
+from sma.checks import near
+from sma.training.config import TrainSpec
 
 Path = tuple[str, ...]
 

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from sma.training.config import near
+from sma.checks import near
 
 _TEXT_RUN: dict[str, Any] = {
     "task": {"kind": "python_source", "length": 512},

@@ -6,7 +6,8 @@ Where those used 8 GPUs, the same batch is accumulated here.
 
 from typing import Any
 
-from sma.training.config import TrainSpec, near
+from sma.checks import near
+from sma.training.config import TrainSpec
 
 _ADAM = {"kind": "adamw", "betas": (0.9, 0.98), "eps": 1e-8}
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from sma.training.config import TrainSpec, read_yaml
+from sma.architectures.spec_files import read_yaml
+from sma.training.config import TrainSpec
 from sma.training.errors import RunError
 
 

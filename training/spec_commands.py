@@ -10,9 +10,11 @@ from rich.table import Table
 
 from sma.architectures import dump_spec
 from sma.architectures.families import ModelSpec
+from sma.architectures.preset_specs import expand_preset, model_presets, starting_sizes
+from sma.checks import near
 from sma.spec import json_schema
 from sma.training.commands import spec_of
-from sma.training.config import TrainSpec, expand_preset, model_presets, near, starting_sizes
+from sma.training.config import TrainSpec
 from sma.training.overrides import parse_assignment
 from sma.training.presets import run_names, run_values
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sma.architectures import load_model, load_spec, load_state, save_model, save_state, seqboat
+from sma.architectures import load_model, load_state, save_model, save_state, seqboat
 from sma.architectures.files import SPEC_FILE, WEIGHTS_FILE
 
 
@@ -55,21 +55,6 @@ def test_weights_of_another_spec_are_named(model, tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=SPEC_FILE):
         load_model(tmp_path)
-
-
-def test_a_wrong_kind_is_named(tmp_path):
-    path = tmp_path / "spec.yaml"
-    path.write_text("kind: sequence_modle")
-    with pytest.raises(ValueError, match=r"(?m)^kind\n  unknown kind 'sequence_modle' .* 'sequence_model'"):
-        load_spec(path)
-
-
-@pytest.mark.parametrize("text", ["a: [", "just text", "- 1\n- 2"])
-def test_what_is_no_spec_is_refused(tmp_path, text):
-    path = tmp_path / "spec.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"not valid YAML|a spec is a mapping"):
-        load_spec(path)
 
 
 def decoder(**options):

@@ -19,7 +19,7 @@ from sma.architectures import (
     sma_all,
     switch,
 )
-from sma.architectures.files import load_spec
+from sma.architectures.spec_files import load_spec
 
 SIZES = {"d_model": 8, "n_layers": 2, "vocab_size": 11}
 PRESETS = (seqboat, sma_all, switch, mixture_of_depths, moe_seqboat)  # the last two repeat a stack
@@ -103,7 +103,7 @@ GAU = "blocks.0.branches.1.modules.0"
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("d_model", 10**6, "parameters, more than 1e+10"),
+        ("d_model", 10**6, "parameters, more than 1e+12"),
         ("embedding.vocab_size", 2**24, None),
         ("embedding.vocab_size", 2**25, "less than or equal to"),
         ("blocks.0.repeat", 10**5, "blocks, more than 4096"),

@@ -103,7 +103,7 @@ def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "--spec", "nowhere.yaml"], 2, "cannot read nowhere.yaml"),
+        (["train", "--spec", "nowhere.yaml"], 2, "there is no file nowhere.yaml"),
         (["train", "--task", "digit"], 2, "task 'digit' has no ready run; did you mean digits?"),
         (["train", "--task", "text_files"], 2, "task.folder: is missing; set it"),
         (["train", "--task", "text_files", "--set", "task.folder=/nowhere"], 2, "is not a folder; name one"),

@@ -1,6 +1,5 @@
 """The spec of a run: presets, files, and what wrong fields say."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from pydantic import ValidationError
 
 from sma.testing import SpecContract
 from sma.training import TrainSpec
-from sma.training.config import expand_preset, model_presets, preset_options, read_yaml
 from sma.training.digits import DigitsSpec
 from sma.training.errors import one_line
 from sma.training.optimizers import AdamSpec, AdamWSpec, RAdamSpec
@@ -75,18 +73,6 @@ def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
     assert TrainSpec.model_validate(yaml.safe_load(text)) == spec
 
 
-def test_presets_are_found_with_their_options() -> None:
-    assert "seqboat" in model_presets()
-    assert {"d_model", "n_layers", "vocab_size", "window", "init_temperature_scale"} <= set(
-        preset_options("seqboat")
-    )
-
-
-def test_every_preset_stands_for_its_spec() -> None:
-    options = {"vocab_size": 256, "d_model": 8, "n_layers": 1}
-    assert expand_preset({"preset": "seqboat", **options}) == model_presets()["seqboat"](**options)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -139,15 +125,3 @@ def test_digest_ignores_what_does_not_matter(values: dict[str, Any]) -> None:
     }
     assert len(digests) == 1
     assert TrainSpec.model_validate({**values, "seed": 1}).digest not in digests
-
-
-@pytest.mark.parametrize(
-    ("content", "message"), [("a: [", "not valid YAML"), ("- 1", "holds list instead of a mapping")]
-)
-def test_unreadable_yaml(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=message):
-        read_yaml(path)
-    with pytest.raises(ValueError, match=r"cannot read .*nowhere.yaml"):
-        read_yaml(tmp_path / "nowhere.yaml")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from sma.architectures.spec_files import read_yaml
 from sma.training import TrainSpec
-from sma.training.config import read_yaml
 from sma.training.presets import run_names, run_values
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -10,8 +10,9 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from sma.architectures import parse_spec
+from sma.architectures.preset_specs import model_presets
 from sma.training.cli import app
-from sma.training.config import TrainSpec, model_presets
+from sma.training.config import TrainSpec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

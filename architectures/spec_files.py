@@ -1,0 +1,90 @@
+"""Models' specs in YAML and JSON."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sma.architectures.families import ModelSpec
+from sma.architectures.preset_specs import expand_preset
+from sma.spec import find
+from sma.spec_errors import whole
+
+
+def load_spec(path: str | Path) -> ModelSpec:
+    """Read a model's spec, or a preset with its options, from a YAML or JSON file.
+
+    Raises:
+        ValueError: if the file is not YAML or JSON, or holds no model spec; pydantic's ValidationError, which
+            names every wrong field, is one.
+        FileNotFoundError: if there is no such file.
+    """
+    return parse_spec(read_yaml(path))
+
+
+def parse_spec(values: Any) -> ModelSpec:
+    """The model spec in a mapping, as YAML and JSON give it: with a `kind`, or a `preset` and its options.
+
+    Raises:
+        ValueError: see `load_spec`.
+
+    Example:
+        >>> parse_spec({"preset": "seqboat", "d_model": 16, "n_layers": 2, "vocab_size": 9}).d_model
+        16
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"a spec is a mapping with a `kind`, got {type(values).__name__}")
+    if "preset" in values:
+        spec: ModelSpec = expand_preset(values)
+        return spec
+    kind = values.get("kind", "sequence_model")
+    if not isinstance(kind, str):
+        raise whole(ModelSpec, "must be the name of a kind, such as sequence_model", ("kind",), kind)
+    try:
+        found: type[ModelSpec] = find(ModelSpec, kind)  # type: ignore[type-abstract]
+    except ValueError as error:
+        raise whole(ModelSpec, str(error), ("kind",), kind) from None
+    return found.model_validate(values)
+
+
+def dump_spec(spec: ModelSpec) -> str:
+    """A spec as YAML, every field written out."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file.
+
+    Raises:
+        ValueError: if it cannot be read, or holds something else.
+        FileNotFoundError: if there is no such file.
+    """
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # JSON is YAML
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}; name a YAML or JSON file") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {path} ({error.strerror}); name a YAML or JSON file") from error
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep to read; write a flatter one") from None
+    except (yaml.YAMLError, ValueError) as error:  # also bytes that are no text, and numbers without end
+        raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        held = "nothing" if values is None else type(values).__name__
+        raise ValueError(f"{path} holds {held} instead of a mapping of fields")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values only, and refuses a field that is given twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    message = f"the field {key.value!r} is given twice"
+                    raise yaml.composer.ComposerError(None, None, message, key.start_mark)
+                seen.add(key.value)
+        return node
