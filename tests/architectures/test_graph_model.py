@@ -196,6 +196,10 @@ class TestModel:
         model = built(spec)
         with pytest.raises(ValueError, match=r"data\.x is missing"):
             model(Data(edge_index=torch.zeros(2, 0, dtype=torch.long)))
+        with pytest.raises(ValueError, match=r"data\.x is missing"):
+            model("triangle")
+        with pytest.raises(ValueError, match=r"data\.edge_index is missing"):
+            model(Data(x=torch.zeros(2, 4).double()))
         with pytest.raises(ValueError, match="reads edge_attr, which the data lacks"):
             model(Data(x=torch.zeros(2, 4).double(), edge_index=torch.zeros(2, 0, dtype=torch.long)))
 

@@ -246,16 +246,23 @@ class TestEdgeInputs:
     def test_integers_stay_integers(self):
         data = random_graph(6, 20, seed=0)
         data.edge_type = torch.arange(data.num_edges) % 2
-        convolution = named_convolution(D, "RGCNConv", {"num_relations": 2})
+        convolution = named_convolution(D, "RGCNConv", {"num_relations": 2}, ["edge_type"])
         layer = SMA(InputRouter(1), [GraphConvolution(convolution, edge_inputs=["edge_type"])]).double()
         assert run(layer, data).isfinite().all()
 
+    @pytest.mark.parametrize("n_edges", [1, 2, 5])
+    def test_need_an_entry_for_every_edge(self, n_edges):
+        data = Data(x=torch.zeros(3, D), edge_index=torch.zeros(2, n_edges, dtype=torch.long))
+        data.edge_attr, data.edge_weight = torch.zeros(n_edges, 2), torch.zeros(n_edges + 1)
+        data.edge_label_index = torch.zeros(2, 7, dtype=torch.long)
+        assert NodeRows.of(data).edges.attributes.keys() - {"edge_label_index"} == {"edge_attr"}
+
     def test_missing_in_the_data(self):
-        layer = SMA(InputRouter(1), [GraphConvolution(GCNConv(D, D), edge_inputs=["edge_weight"])]).double()
+        layer = SMA(InputRouter(1), [GraphConvolution(GCNConv(D, D), edge_inputs=["edge_colour"])]).double()
         with pytest.raises(
-            ValueError, match="reads edge_weight, which the data lacks; it has of every edge: none"
+            ValueError, match="reads edge_colour, which the data lacks; it has of every edge: none"
         ):
-            run(layer, random_graph(3, 4, seed=0))
+            run(layer, Data(x=torch.zeros(1, D), edge_index=torch.zeros(2, 0, dtype=torch.long)))
 
 
 class TestRefuses:
@@ -340,8 +347,33 @@ class TestNodeRows:
         assert NodeRows.of(empty).shape == (1, 0)
         assert NodeRows.of(Batch.from_data_list([empty, empty])).shape == (2, 0)
 
-    def test_no_edge_index_means_no_edges(self):
-        assert NodeRows.of(Data(x=torch.zeros(3, D))).edges.index.shape == (2, 0)
+    @pytest.mark.parametrize(
+        ("edge_index", "message"),
+        [
+            (None, "is missing; give a graph without edges"),
+            ("abc", r"must be \(2, E\) integers, torch.long, got str"),
+            (torch.zeros(2, 1), r"must be \(2, E\) integers, torch.long, got \(2, 1\) torch.float32"),
+            (torch.zeros(2, 1, dtype=torch.bool), "must be .* got .* torch.bool"),
+            (torch.zeros(3, 2, dtype=torch.long), r"must be .* got \(3, 2\)"),
+            (torch.zeros(2, dtype=torch.long), r"must be .* got \(2,\)"),
+            (torch.tensor([[0], [3]]), "has an edge at 3, which is not one of the 3 nodes, numbered from 0"),
+            (torch.tensor([[-1], [2]]), "has an edge at -1, which is not one of the 3 nodes"),
+        ],
+    )
+    @pytest.mark.parametrize("batch", [None, torch.zeros(3, dtype=torch.long)])
+    def test_refuses_an_edge_index_that_does_not_fit(self, edge_index, message, batch):
+        data = Data(x=torch.zeros(3, D), edge_index=edge_index, batch=batch)
+        with pytest.raises(ValueError, match=rf"data\.edge_index {message}"):
+            NodeRows.of(data)
+
+    def test_short_integers(self):
+        data = random_graph(5, 8, seed=0)
+        short = Data(x=data.x, edge_index=data.edge_index.int())
+        assert torch.equal(NodeRows.of(short).edges.index, data.edge_index)
+
+    def test_ends_on_a_device_are_not_looked_at(self):
+        data = Data(x=torch.zeros(3, D), edge_index=torch.zeros(2, 5, dtype=torch.long)).to("meta")
+        assert NodeRows.of(data).edges.index.shape == (2, 5)
 
     def test_unsorted(self):
         data = Data(x=torch.zeros(3, D), batch=torch.tensor([0, 1, 0]))
