@@ -15,6 +15,9 @@ from sma.modules.graph_convolutions import check_convolution, named_convolution
 class Arguments(Mapping[str, Any]):
     """A mapping of JSON values that cannot change.
 
+    Raises:
+        ValueError: if a value is something else.
+
     Example:
         >>> arguments = Arguments({"heads": 2, "concat": False})
         >>> arguments["heads"], arguments == {"concat": False, "heads": 2}
@@ -22,7 +25,10 @@ class Arguments(Mapping[str, Any]):
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._text = json.dumps(dict(values), sort_keys=True)
+        try:
+            self._text = json.dumps(dict(values), sort_keys=True)
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"arguments must be JSON values: {error}") from error
 
     def __getitem__(self, key: str) -> Any:
         return json.loads(self._text)[key]

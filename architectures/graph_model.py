@@ -82,9 +82,10 @@ class GraphModel(Model):
             `(n_graphs, C)`.
 
         Raises:
-            ValueError: if the data has no `x`, or lacks an edge input that a convolution reads.
+            ValueError: if the data has no `x`, no `edge_index` or one that does not fit, or lacks an edge
+                input that a convolution reads.
         """
-        if data.x is None:
+        if not isinstance(getattr(data, "x", None), Tensor):
             raise ValueError("data.x is missing; give every node features, such as its degree or ones")
         with naming(self):
             rows = NodeRows.of(data)

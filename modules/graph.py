@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sma.edges import Edges
+from sma.edges import Edges, check_ends
 from sma.elements import Elements
 from sma.sub_module import SubModule
 
@@ -111,7 +111,7 @@ class NodeRows:
         shape: (B, L), the number of graphs and of nodes in the largest.
         place: `(n,)` long; where each node stands in the flattened `(B * L)` rows.
         mask: `(B, L)` bool, True = a node; None where there is one graph only.
-        edges: between places, with every `edge_*` tensor of the data as attribute.
+        edges: between places, with every `edge_*` tensor of the data as attribute that has an entry per edge.
 
     Example:
         >>> from torch_geometric.data import Batch, Data
@@ -132,7 +132,8 @@ class NodeRows:
         """Lay out the graphs of a `Data` or `Batch`.
 
         Raises:
-            ValueError: if the nodes of a graph do not stand together.
+            ValueError: if the nodes of a graph do not stand together, or if there is no `edge_index`, or one
+                that does not fit (see `check_ends`).
         """
         batch = getattr(data, "batch", None)
         if batch is None:
@@ -152,11 +153,16 @@ class NodeRows:
         cls, data: "Data", shape: tuple[int, int], place: Tensor, mask: Tensor | None
     ) -> "NodeRows":
         if data.edge_index is None:
-            return cls(shape, place, mask, Edges(place.new_zeros(2, 0)))
+            raise ValueError(
+                "data.edge_index is missing; give a graph without edges torch.zeros(2, 0, dtype=torch.long)"
+            )
+        check_ends(data.edge_index, len(place), "data.edge_index")
+        n_edges = data.edge_index.shape[1]
         attributes = {
             key: value
             for key, value in data.to_dict().items()
-            if key.startswith("edge_") and key != "edge_index" and isinstance(value, Tensor)
+            if key.startswith("edge_") and key != "edge_index"
+            if isinstance(value, Tensor) and value.shape[:1] == (n_edges,)
         }
         return cls(shape, place, mask, Edges(place[data.edge_index], attributes))
 

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+from sma.checks import describe
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,30 @@ class Edges:
 
         Args:
             number: `(P,)` long; the new number of each place, -1 for one that is dropped.
+
+        Raises:
+            ValueError: see `check_ends`.
         """
+        check_ends(self.index, len(number), "edges.index")
         index = number[self.index]
         kept = (index >= 0).all(0)
         return Edges(index[:, kept], {name: values[kept] for name, values in self.attributes.items()})
+
+
+def check_ends(index: Tensor, n_places: int, name: str) -> None:
+    """Check the ends of edges.
+
+    Raises:
+        ValueError: if `index`, called `name`, is not `(2, E)` integers, or (on the CPU: elsewhere this would
+            wait for the device) if one of them is not from 0 to `n_places` - 1.
+    """
+    whole = isinstance(index, Tensor) and index.dtype in (torch.int32, torch.int64)
+    if not whole or index.dim() != 2 or len(index) != 2:
+        raise ValueError(f"{name} must be (2, E) integers, torch.long, got {describe(index)}")
+    if index.device.type == "cpu" and index.numel() and not torch.compiler.is_compiling():
+        lowest, highest = map(int, index.aminmax())
+        if lowest < 0 or highest >= n_places:
+            wrong = lowest if lowest < 0 else highest
+            raise ValueError(
+                f"{name} has an edge at {wrong}, which is not one of the {n_places} nodes, numbered from 0"
+            )

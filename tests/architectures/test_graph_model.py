@@ -91,6 +91,13 @@ def built(spec: GraphModelSpec) -> nn.Module:
     return model
 
 
+def nested(depth: int) -> list:
+    value: list = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.fixture
 def spec(tmp_path):
     path = tmp_path / "model.yaml"
@@ -196,6 +203,10 @@ class TestModel:
         model = built(spec)
         with pytest.raises(ValueError, match=r"data\.x is missing"):
             model(Data(edge_index=torch.zeros(2, 0, dtype=torch.long)))
+        with pytest.raises(ValueError, match=r"data\.x is missing"):
+            model("triangle")
+        with pytest.raises(ValueError, match=r"data\.edge_index is missing"):
+            model(Data(x=torch.zeros(2, 4).double()))
         with pytest.raises(ValueError, match="reads edge_attr, which the data lacks"):
             model(Data(x=torch.zeros(2, 4).double(), edge_index=torch.zeros(2, 0, dtype=torch.long)))
 
@@ -223,11 +234,21 @@ class TestSpec:
             ({"arguments": {"improved": 3}}, "'improved' of GCNConv must be bool, got 3"),
             ({"edge_inputs": ["edge_atr"]}, "reads no edge input 'edge_atr'"),
             ({"argument": {}}, "did you mean 'arguments'"),
+            ({"name": "TAGConv", "arguments": {"K": 10**6}}, "'K' of TAGConv must be 0 to 256, got 1000000"),
+            ({"arguments": {"aggr": torch.ones(1)}}, "arguments must be JSON values: .*Tensor"),
+            ({"arguments": {"aggr": nested(100_000)}}, "arguments must be JSON values: .*recursion"),
         ],
     )
     def test_refuses_wrong_convolutions(self, change, message):
         with pytest.raises(ValidationError, match=message):
             GraphConvolutionSpec.model_validate({"name": "GCNConv", **change})
+
+    def test_tries_every_convolution(self):
+        with pytest.raises(
+            ValidationError,
+            match=r"blocks\.0\.branches\.1\.modules\.0: MixHopConv maps \(3, 8\) to \(3, 24\), but",
+        ):
+            network(name="MixHopConv")
 
     def test_refuses_heads_that_do_not_fit(self):
         with pytest.raises(ValidationError, match="nodes have no order; use node_classifier"):

@@ -17,28 +17,56 @@ D = 4
 NAN = float("nan")
 CONVOLUTIONS = {
     "AGNNConv": {},
+    "APPNP": {"K": 2, "alpha": 0.1},
     "ARMAConv": {},
-    "CGConv": {},
+    "CGConv": {"dim": 3},
     "ChebConv": {"K": 3},
     "ClusterGCNConv": {},
     "EGConv": {"num_heads": 2},
     "EdgeConv": {},
+    "FastRGCNConv": {"num_relations": 2},
     "FeaStConv": {"heads": 2},
+    "FiLMConv": {"num_relations": 2},
     "GATConv": {"heads": 2},
     "GATv2Conv": {"heads": 2, "concat": False},
     "GCNConv": {},
     "GENConv": {"norm": "layer"},
     "GINConv": {"train_eps": True},
+    "GINEConv": {"edge_dim": 3},
+    "GMMConv": {"dim": 3, "kernel_size": 2},
     "GatedGraphConv": {"num_layers": 2},
+    "GeneralConv": {"attention": True, "heads": 2},
     "GraphConv": {"aggr": "mean"},
     "LEConv": {},
+    "LGConv": {},
     "MFConv": {},
+    "MixHopConv": {"powers": [2]},
+    "PDNConv": {"edge_dim": 3, "hidden_channels": 5},
+    "RGATConv": {"num_relations": 2, "edge_dim": 3},
+    "RGCNConv": {"num_relations": 2},
     "ResGatedGraphConv": {},
     "SAGEConv": {"aggr": "max"},
     "SGConv": {"K": 2},
+    "SSGConv": {"alpha": 0.1},
+    "SimpleConv": {},
+    "SuperGATConv": {"heads": 2},
     "TAGConv": {},
     "TransformerConv": {"heads": 2},
+    "WLConvContinuous": {},
 }
+EDGE_INPUTS = {
+    "CGConv": ["edge_attr"],
+    "FastRGCNConv": ["edge_type"],
+    "FiLMConv": ["edge_type"],
+    "GINEConv": ["edge_attr"],
+    "GMMConv": ["edge_attr"],
+    "LEConv": ["edge_weight"],
+    "PDNConv": ["edge_attr"],
+    "RGATConv": ["edge_type", "edge_attr"],
+    "RGCNConv": ["edge_type"],
+}
+UNUSED = {"ARMAConv": ["weight"], "RGATConv": ["w", "l1", "b1", "l2", "b2"]}
+"""Parameters that torch_geometric makes for other arguments only."""
 
 
 class OverPaths(SubModule):
@@ -73,7 +101,15 @@ def random_graph(n_nodes: int, n_edges: int, *, seed: int) -> Data:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n_nodes, D, generator=generator, dtype=torch.float64)
     edge_index = torch.randint(max(n_nodes, 1), (2, n_edges), generator=generator)
-    return Data(x=x, edge_index=edge_index[:, edge_index[0] != edge_index[1]])
+    edge_index = edge_index[:, edge_index[0] != edge_index[1]]
+    n_edges = edge_index.shape[1]
+    return Data(
+        x=x,
+        edge_index=edge_index,
+        edge_attr=torch.randn(n_edges, 3, generator=generator, dtype=torch.float64),
+        edge_type=torch.randint(2, (n_edges,), generator=generator),
+        edge_weight=torch.rand(n_edges, generator=generator, dtype=torch.float64),
+    )
 
 
 def graphs() -> list[Data]:
@@ -84,13 +120,22 @@ def graphs() -> list[Data]:
 def routed(name: str, compaction: sma.Compaction | None = None) -> SMA:
     """A layer whose nodes are active where their first feature is positive."""
     torch.manual_seed(0)
-    convolution = GraphConvolution(named_convolution(D, name, CONVOLUTIONS[name]))
-    return SMA(InputRouter(1), [convolution], compaction=compaction).double().eval()
+    edge_inputs = EDGE_INPUTS.get(name, [])
+    convolution = named_convolution(D, name, CONVOLUTIONS[name], edge_inputs)
+    part = GraphConvolution(convolution, edge_inputs=edge_inputs)
+    return SMA(InputRouter(1), [part], compaction=compaction).double().eval()
 
 
 def run(layer: SMA, data: Data) -> Tensor:
     rows = NodeRows.of(data)
     return rows.collect(layer(rows.spread(data.x), rows.mask, rows.edges))
+
+
+def test_the_table_has_every_convolution_that_fits():
+    with pytest.raises(ValueError, match="there are: ") as error:
+        named_convolution(D, "NoConv")
+    known = str(error.value).split("there are: ")[1].split(", ")
+    assert {*known} - {"SplineConv"} == {*CONVOLUTIONS}  # SplineConv needs another package
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
@@ -105,7 +150,8 @@ class TestEveryConvolution:
             if active.any():
                 part = data.subgraph(active)
                 confidence = part.x[:, :1].sigmoid()
-                result[active] = confidence * convolution(part.x, part.edge_index)
+                inputs = {key: part[key] for key in EDGE_INPUTS.get(name, [])}
+                result[active] = confidence * convolution(part.x, part.edge_index, **inputs)
             expected.append(result)
         together = run(layer, Batch.from_data_list(singles))
         torch.testing.assert_close(together, torch.cat(expected), atol=1e-12, rtol=1e-9)
@@ -119,7 +165,8 @@ class TestEveryConvolution:
     def test_permutation_equivariant(self, name):
         layer, data = routed(name), random_graph(9, 30, seed=5)
         order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
-        moved = Data(x=data.x[order], edge_index=order.argsort()[data.edge_index])
+        moved = data.clone()
+        moved.x, moved.edge_index = data.x[order], order.argsort()[data.edge_index]
         torch.testing.assert_close(run(layer, moved), run(layer, data)[order], atol=1e-12, rtol=1e-9)
 
     def test_skipped_nodes_never_reach_it(self, name):
@@ -138,13 +185,12 @@ class TestEveryConvolution:
     @pytest.mark.parametrize("n_nodes", [0, 1, 3])
     def test_nothing_active(self, name, n_nodes):
         layer, data = routed(name), random_graph(n_nodes, 2 * n_nodes, seed=0)
-        data.x = -data.x.abs() - 0.1
+        data.x = (-data.x.abs() - 0.1).requires_grad_()
         result = run(layer, data)
         assert (result == 0).all()
         result.sum().backward()
-        unused = {"sub_modules.0.convolution.weight"} if name == "ARMAConv" else set()  # by its own design
-        for key, parameter in layer.named_parameters():
-            assert key in unused or (parameter.grad == 0).all(), key
+        for key, parameter in layer.sub_modules[0].convolution.named_parameters():
+            assert key in UNUSED.get(name, []) or (parameter.grad == 0).all(), key
 
     def test_one_active(self, name):
         layer, data = routed(name), random_graph(3, 6, seed=0)
@@ -246,16 +292,23 @@ class TestEdgeInputs:
     def test_integers_stay_integers(self):
         data = random_graph(6, 20, seed=0)
         data.edge_type = torch.arange(data.num_edges) % 2
-        convolution = named_convolution(D, "RGCNConv", {"num_relations": 2})
+        convolution = named_convolution(D, "RGCNConv", {"num_relations": 2}, ["edge_type"])
         layer = SMA(InputRouter(1), [GraphConvolution(convolution, edge_inputs=["edge_type"])]).double()
         assert run(layer, data).isfinite().all()
 
+    @pytest.mark.parametrize("n_edges", [1, 2, 5])
+    def test_need_an_entry_for_every_edge(self, n_edges):
+        data = Data(x=torch.zeros(3, D), edge_index=torch.zeros(2, n_edges, dtype=torch.long))
+        data.edge_attr, data.edge_weight = torch.zeros(n_edges, 2), torch.zeros(n_edges + 1)
+        data.edge_label_index = torch.zeros(2, 7, dtype=torch.long)
+        assert NodeRows.of(data).edges.attributes.keys() - {"edge_label_index"} == {"edge_attr"}
+
     def test_missing_in_the_data(self):
-        layer = SMA(InputRouter(1), [GraphConvolution(GCNConv(D, D), edge_inputs=["edge_weight"])]).double()
+        layer = SMA(InputRouter(1), [GraphConvolution(GCNConv(D, D), edge_inputs=["edge_colour"])]).double()
         with pytest.raises(
-            ValueError, match="reads edge_weight, which the data lacks; it has of every edge: none"
+            ValueError, match="reads edge_colour, which the data lacks; it has of every edge: none"
         ):
-            run(layer, random_graph(3, 4, seed=0))
+            run(layer, Data(x=torch.zeros(1, D), edge_index=torch.zeros(2, 0, dtype=torch.long)))
 
 
 class TestRefuses:
@@ -340,8 +393,33 @@ class TestNodeRows:
         assert NodeRows.of(empty).shape == (1, 0)
         assert NodeRows.of(Batch.from_data_list([empty, empty])).shape == (2, 0)
 
-    def test_no_edge_index_means_no_edges(self):
-        assert NodeRows.of(Data(x=torch.zeros(3, D))).edges.index.shape == (2, 0)
+    @pytest.mark.parametrize(
+        ("edge_index", "message"),
+        [
+            (None, "is missing; give a graph without edges"),
+            ("abc", r"must be \(2, E\) integers, torch.long, got str"),
+            (torch.zeros(2, 1), r"must be \(2, E\) integers, torch.long, got \(2, 1\) torch.float32"),
+            (torch.zeros(2, 1, dtype=torch.bool), "must be .* got .* torch.bool"),
+            (torch.zeros(3, 2, dtype=torch.long), r"must be .* got \(3, 2\)"),
+            (torch.zeros(2, dtype=torch.long), r"must be .* got \(2,\)"),
+            (torch.tensor([[0], [3]]), "has an edge at 3, which is not one of the 3 nodes, numbered from 0"),
+            (torch.tensor([[-1], [2]]), "has an edge at -1, which is not one of the 3 nodes"),
+        ],
+    )
+    @pytest.mark.parametrize("batch", [None, torch.zeros(3, dtype=torch.long)])
+    def test_refuses_an_edge_index_that_does_not_fit(self, edge_index, message, batch):
+        data = Data(x=torch.zeros(3, D), edge_index=edge_index, batch=batch)
+        with pytest.raises(ValueError, match=rf"data\.edge_index {message}"):
+            NodeRows.of(data)
+
+    def test_short_integers(self):
+        data = random_graph(5, 8, seed=0)
+        short = Data(x=data.x, edge_index=data.edge_index.int())
+        assert torch.equal(NodeRows.of(short).edges.index, data.edge_index)
+
+    def test_ends_on_a_device_are_not_looked_at(self):
+        data = Data(x=torch.zeros(3, D), edge_index=torch.zeros(2, 5, dtype=torch.long)).to("meta")
+        assert NodeRows.of(data).edges.index.shape == (2, 5)
 
     def test_unsorted(self):
         data = Data(x=torch.zeros(3, D), batch=torch.tensor([0, 1, 0]))

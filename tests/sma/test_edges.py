@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch_geometric.utils import subgraph
 
@@ -43,3 +44,13 @@ def test_no_places_at_all():
     none = torch.zeros(0, dtype=torch.long)
     edges = Edges(torch.zeros(2, 0, dtype=torch.long))
     assert edges.relabel(none).index.shape == (2, 0)
+
+
+def test_refuses_edges_that_do_not_fit():
+    number = torch.arange(3)
+    with pytest.raises(
+        ValueError, match=r"edges\.index must be \(2, E\) integers, .*got \(2, 1\) torch.float32"
+    ):
+        Edges(torch.zeros(2, 1)).relabel(number)
+    with pytest.raises(ValueError, match=r"edges\.index has an edge at 3, .* one of the 3 nodes"):
+        Edges(torch.tensor([[0], [3]])).relabel(number)
