@@ -118,11 +118,7 @@ def describe(target: str, changes: list[str]) -> None:
 def generate(path: Path, prompt: str, *, stop: list[str], **options: Any) -> None:
     """Write a prompt and what a language model makes of it, byte by byte."""
     model = load_model(path) if (path / "spec.json").is_file() else results.best_model(Run.open(path))
-    if getattr(model.spec, "head", None) is None or model.spec.head.kind != "language_model":  # type: ignore[union-attr]
-        raise ValueError(f"{path} holds no language model, so it cannot write; train one with: sma train")
-    text = generate_bytes(
-        cast(SequenceModel, model), prompt.encode(), stop=[end.encode() for end in stop], **options
-    )
+    text = generate_bytes(model, prompt.encode(), stop=[end.encode() for end in stop], **options)
     out = sys.stdout.buffer
     out.write(prompt.encode())
     for byte in text:
