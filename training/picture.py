@@ -4,15 +4,14 @@ from rich.text import Text
 from rich.tree import Tree
 
 from sma import Spec
-from sma.architectures.families import BlockSpec
-from sma.architectures.layers import SMASpec
+from sma.architectures.families import BlockSpec, RouterSpec, SubModuleSpec
 from sma.spec import children
 
 
 def picture(spec: Spec, label: str = "") -> Tree:
     """A spec and what it contains, each with the fields that are set to something else than the default.
 
-    What stands behind a router is drawn as routed.
+    What stands behind a router is drawn as routed: the sub-modules beside it, or what holds it.
 
     Example:
         >>> from rich import print
@@ -28,7 +27,8 @@ def picture(spec: Spec, label: str = "") -> Tree:
         field = path.split(".")[0]
         if getattr(type(spec).model_fields[field], "default", None) == child:
             continue
-        tree.add(picture(child, "routed" if isinstance(spec, SMASpec) and field == "modules" else field))
+        behind = _holds(spec, RouterSpec) and isinstance(child, SubModuleSpec)
+        tree.add(picture(child, "routed" if behind else field))
     return tree
 
 
@@ -37,9 +37,15 @@ def _line(spec: Spec, label: str) -> Text:
     text.append(spec.kind, style="bold")
     if isinstance(spec, BlockSpec) and spec.repeat > 1:
         text.append(f" x {spec.repeat}", style="bold")
+    if _holds(spec, RouterSpec) and not isinstance(spec, RouterSpec) and not _holds(spec, SubModuleSpec):
+        text.append(" (routed)", style="dim")
     values = [f"{name} {value}" for name, value in _own_fields(spec).items()]
     text.append(f"  {', '.join(values)}" if values else "", style="not bold")
     return text
+
+
+def _holds(spec: Spec, family: type[Spec]) -> bool:
+    return any(isinstance(child, family) for child in children(spec).values())
 
 
 def _own_fields(spec: Spec) -> dict[str, object]:
