@@ -154,10 +154,23 @@ def spec_of(target: str, changes: list[str]) -> ModelSpec:
     elif target in run_names():
         values = run_values(target)
     elif target in model_presets():
-        values = {"preset": target, **starting_sizes(target)}
+        return preset_spec(target, changes)
     else:
         known = [*run_names(), *model_presets()]
         raise ValueError(f"{target!r} is no file, no run's folder and no preset{near(target, known)}")
+    return _changed(values, changes)
+
+
+def preset_spec(preset: str, changes: list[str]) -> ModelSpec:
+    """The spec of a model's preset, with sizes to begin with; `changes` set its options or fields."""
+    sizes = starting_sizes(preset)
+    if any(path in {("d_input",), ("model", "d_input")} for path, _ in map(parse_assignment, changes)):
+        sizes.pop("vocab_size", None)
+    return _changed({"preset": preset, **sizes}, changes)
+
+
+def _changed(values: dict[str, Any], changes: list[str]) -> ModelSpec:
+    """The spec of a model, or of a run's, with some fields set."""
     model = values.get("model", values)
     wrapped = {"model": model, "task": "digits"}  # the task plays no part
     assignments = [parse_assignment(change) for change in changes]
