@@ -108,7 +108,7 @@ class Recording:
     def flops(self) -> dict[str, int]:
         """Floating-point operations that each layer's sub-modules really spent, forward, by layer name.
 
-        Those of a layer inside a sub-module are its own, so that the sum of all is what routing really cost.
+        Those of a layer inside a sub-module count as its own only, so that all may be summed.
         """
         return {name: sum(sum(call.flops) for call in calls) for name, calls in self._calls().items()}
 
