@@ -38,6 +38,8 @@ class NeverActive(Router):
         tensor(0)
     """
 
+    max_rate = 0.0
+
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         """See `Router.forward`."""
         return _certain(x.new_zeros(*x.shape[:2], self.n_modules, dtype=torch.bool), x, mask)

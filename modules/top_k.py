@@ -69,6 +69,7 @@ class TopKRouter(Router):
                 "pass normalize=False"
             )
         self.top_k = top_k
+        self.max_rate = top_k / n_modules
         self.normalize = normalize
         self.balance_coefficient = balance_coefficient
         self.z_coefficient = z_coefficient
@@ -147,7 +148,7 @@ class ExpertChoiceRouter(Router):
             raise ValueError(f"capacity is a share of a row and must be in (0, 1], got {capacity}")
         if softmax and n_modules == 1:
             raise ValueError("a softmax over n_modules=1 is always 1; leave softmax False")
-        self.capacity = capacity
+        self.capacity = self.max_rate = capacity
         self.score: Callable[[Tensor], Tensor] = _softmax if softmax else torch.sigmoid
         self.projection = linear(d_model, n_modules)
         self.predictor = None if d_predictor is None else _Predictor(d_model, d_predictor, n_modules)

@@ -7,7 +7,8 @@ Figures are matplotlib's, made without pyplot, so that nothing is shown or kept 
 """
 
 import html
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +70,14 @@ def text_html(texts: Sequence[str], activations: Recording | ActivationMap, *, r
 
     Raises:
         ValueError: if there are more or fewer texts than elements.
+        TypeError: if they are no strings.
 
     Example:
         >>> text_html("ab", ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)))
         '<pre class=tinted ...><span style="background:#37ac97" title="layer 1">a</span>b</pre>'
     """
     found = _activations(activations, row)
-    _check_length("texts", len(texts), found)
+    _check_texts(texts, found)
     sets = [tuple(active.nonzero().flatten().tolist()) for active in found.active]
     parts = []
     for active, run in groupby(zip(texts, sets, strict=True), key=lambda pair: pair[1]):
@@ -101,6 +103,7 @@ def draw_text(
 
     Raises:
         ValueError: if there are more or fewer texts than elements.
+        TypeError: if they are no strings.
 
     Example:
         >>> draw_text("ab", ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)))
@@ -109,7 +112,7 @@ def draw_text(
     from matplotlib.figure import Figure
 
     found = _activations(activations, row)
-    _check_length("texts", len(texts), found)
+    _check_texts(texts, found)
     cells = list(_cells(texts, found.counts.tolist(), columns))
     n_lines = cells[-1][0] + 1 if cells else 0
     width = max([column + 1 for _, column, _, _ in cells] + [24 + 4 * (min(found.highest, 10) + 1)])
@@ -159,7 +162,12 @@ def draw_images(
     from matplotlib.figure import Figure
 
     if images.dim() != 3 and (images.dim() != 4 or images.shape[-1] != 3):
-        raise ValueError(f"images must be (n, H, W) or (n, H, W, 3), got {tuple(images.shape)}")
+        hints = {
+            3: "; move the channels last: images.permute(0, 2, 3, 1)",
+            1: "; leave out the channel: images[:, 0]",
+        }
+        hint = hints.get(images.shape[1], "") if images.dim() == 4 else ""
+        raise ValueError(f"images must be (n, H, W) or (n, H, W, 3), got {tuple(images.shape)}{hint}")
     if isinstance(activations, Recording):
         activations = [ActivationMap.of(activations, i) for i in range(len(images))]
     for name, n in (("activations", len(activations)), ("titles", len(images if titles is None else titles))):
@@ -287,6 +295,12 @@ def draw_graph(
 
 def _activations(source: Recording | ActivationMap, row: int) -> ActivationMap:
     return ActivationMap.of(source, row) if isinstance(source, Recording) else source
+
+
+def _check_texts(texts: Sequence[str], activations: ActivationMap) -> None:
+    if not isinstance(texts, Collection) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts must be a string, or a list of strings, got {reprlib.repr(texts)}")
+    _check_length("texts", len(texts), activations)
 
 
 def _check_length(what: str, n: int, activations: ActivationMap) -> None:

@@ -24,14 +24,19 @@ class LayerRecord:
         routing: its decisions, `(B, L, M)`, attached to the graph.
         mask: `(B, L)` bool, True = a real element.
         received: `(B, M)` long; elements of each row that each sub-module received.
-        modules: the layer's sub-modules.
+        layer: the layer itself.
     """
 
     name: str
-    routing: Routing
-    mask: Tensor
-    received: Tensor
-    modules: Sequence[SubModule] = field(repr=False)
+    routing: Routing = field(repr=False)
+    mask: Tensor = field(repr=False)
+    received: Tensor = field(repr=False)
+    layer: nn.Module = field(repr=False)
+
+    @property
+    def modules(self) -> list[SubModule]:
+        """The layer's sub-modules."""
+        return list(self.layer.sub_modules)  # type: ignore[arg-type]
 
     @property
     def activation_rate(self) -> Tensor:
@@ -55,12 +60,24 @@ class LayerRecord:
         return [sum(module.flops(n) for n in column.tolist()) for module, column in columns]
 
 
-@dataclass
+@dataclass(repr=False)
 class Recording:
     """What was recorded: the SMA layers' calls, in order.
 
     Attributes:
         layers: one record per call of an SMA layer.
+
+    Example:
+        >>> from sma import SMA
+        >>> from sma.modules import AlwaysActive, FeedForward
+        >>> layer = SMA(AlwaysActive(2), [FeedForward(4, d_hidden=8), FeedForward(4, d_hidden=16)])
+        >>> with record(nn.Sequential(layer, layer)) as recording:
+        ...     y = layer(layer(torch.zeros(1, 5, 4)))
+        >>> recording
+        Recording of 2 calls, activation rates per sub-module:
+          0: 100.0% 100.0%
+        >>> recording.flops
+        {'0': 3840}
     """
 
     layers: list[LayerRecord] = field(default_factory=list)
@@ -77,11 +94,42 @@ class Recording:
 
     @property
     def activation_rates(self) -> dict[str, list[float]]:
-        """Activation rate per sub-module, by layer name; a layer called several times is averaged."""
-        rates: dict[str, list[Tensor]] = {}
-        for layer in self.layers:
-            rates.setdefault(layer.name, []).append(layer.activation_rate)
-        return {name: torch.stack(values).mean(0).tolist() for name, values in rates.items()}
+        """Activation rate per sub-module, by layer name; a layer called several times is averaged.
+
+        Several layers of one name, such as those outside the recorded model, are told apart as `name#0`,
+        `name#1` and so on, in the order of their first calls.
+        """
+        return {
+            name: torch.stack([call.activation_rate for call in calls]).mean(0).tolist()
+            for name, calls in self._calls().items()
+        }
+
+    @property
+    def flops(self) -> dict[str, int]:
+        """Floating-point operations that each layer's sub-modules really spent, forward, by layer name.
+
+        Those of a layer inside a sub-module count as its own only, so that all may be summed.
+        """
+        return {name: sum(sum(call.flops) for call in calls) for name, calls in self._calls().items()}
+
+    def __repr__(self) -> str:
+        rates = self.activation_rates.items()
+        lines = (f"  {name}: {' '.join(f'{rate:.1%}' for rate in each)}" for name, each in rates)
+        return "\n".join([f"Recording of {len(self.layers)} calls, activation rates per sub-module:", *lines])
+
+    def _calls(self) -> dict[str, list[LayerRecord]]:
+        """The calls of each layer, by its name."""
+        calls: dict[nn.Module, list[LayerRecord]] = {}
+        for call in self.layers:
+            calls.setdefault(call.layer, []).append(call)
+        names: dict[str, list[list[LayerRecord]]] = {}
+        for each in calls.values():
+            names.setdefault(each[0].name, []).append(each)
+        return {
+            f"{name}#{i}" if len(layers) > 1 else name: each
+            for name, layers in names.items()
+            for i, each in enumerate(layers)
+        }
 
 
 _current: ContextVar[Recording | None] = ContextVar("recording", default=None)
@@ -150,10 +198,8 @@ def record_layer(
         mask = torch.ones_like(routing.active[..., 0])
     if not isinstance(received, Tensor):
         received = torch.stack([_per_row(elements) for elements in received], 1)
-    modules = list(layer.sub_modules)  # type: ignore[arg-type]
-    recording.layers.append(
-        LayerRecord(recording._names.get(id(layer), ""), routing, mask, received, modules)
-    )
+    name = recording._names.get(id(layer), "")
+    recording.layers.append(LayerRecord(name, routing, mask, received, layer))
 
 
 def _recording() -> Recording | None:

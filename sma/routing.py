@@ -53,6 +53,9 @@ class Router(nn.Module, ABC):
     t; only then can the router be used in step-by-step decoding. A router whose decision depends on the
     *past* as well overrides `init_state` and `step`.
 
+    `max_rate` bounds what `forward` can activate: of the n real elements of a row, the M modules take at most
+    max_rate times n each on average, rounded up to a whole element.
+
     Args:
         n_modules: M, the number of sub-modules behind this router; at least 1.
 
@@ -69,6 +72,7 @@ class Router(nn.Module, ABC):
     """
 
     causal: bool = True
+    max_rate: float = 1.0
 
     def __init__(self, n_modules: int) -> None:
         super().__init__()

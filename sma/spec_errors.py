@@ -1,5 +1,6 @@
 """What a wrong spec is told: one line per mistake, with the path of the field."""
 
+import reprlib
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
@@ -34,8 +35,24 @@ def plain(spec: type[BaseModel], error: ValidationError) -> ValidationError:
         if place in mistakes:
             message = f"{mistakes[place]['type']}; or: {message}"
         line = PydanticCustomError(kind, message)
-        mistakes[place] = InitErrorDetails(type=line, loc=place, input=detail["input"])
+        mistakes[place] = InitErrorDetails(type=line, loc=place, input=_shown(detail["input"]))
     return ValidationError.from_exception_data(error.title, list(mistakes.values()))
+
+
+class _Abridged:
+    """Stands in an error for a value that may be endless: YAML's aliases nest and repeat."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        short = reprlib.Repr()
+        short.maxlevel = 2
+        return short.repr(self.value)
+
+
+def _shown(value: object) -> object:
+    return value if value is None or isinstance(value, str | int | float) else _Abridged(value)
 
 
 def whole(spec: type[BaseModel], message: str, place: Place = (), value: object = None) -> ValidationError:

@@ -19,12 +19,12 @@ from sma.training import results
 from sma.training.checkpoints import read_position
 from sma.training.config import TrainSpec
 from sma.training.description import describe as parts_of
-from sma.training.description import routed_flops
+from sma.training.description import operations, routed_flops
 from sma.training.display import Display, rates
 from sma.training.evaluation import evaluate as score
 from sma.training.generation import generate as generate_bytes
 from sma.training.overrides import apply_overrides, parse_assignment
-from sma.training.picture import picture
+from sma.training.picture import parts_table, picture
 from sma.training.presets import run_names, run_values
 from sma.training.report import measure, write_report
 from sma.training.run_training import resume as resume_run
@@ -90,42 +90,26 @@ def describe(target: str, changes: list[str]) -> None:
     parts = parts_of(model)
     console = Console()
     console.print(picture(spec))
-    table = Table(title=target, title_justify="left", caption_justify="left")
-    table.add_column("part", overflow="fold")
-    table.add_column("kind")
-    table.add_column("parameters", justify="right")
-    table.add_column("operations", justify="right")
-    for part in parts:
-        times = f"{part.count} x " if part.count > 1 else ""
-        cost = "-" if part.flops is None else f"{times}{part.flops:,.0f}{' if active' if part.routed else ''}"
-        table.add_row(part.name, part.kind, f"{times}{part.parameters:,}", cost)
-    total = sum(part.parameters * part.count for part in parts)
-    always, routed = (
-        sum((part.flops or 0) * part.count for part in parts if part.routed is which)
-        for which in (False, True)
-    )
-    table.add_section()
-    highest = f" to {always + routed:,.0f}" if routed else ""
-    table.add_row("all", "", f"{total:,}", f"{always:,.0f}{highest}")
-    if not changes and (found := _measured_rates(Path(target))):
-        realised = always + routed_flops(model, found)
-        table.add_row("measured", "in the run's test", "", f"{realised:,.0f}")
-    table.caption = "Operations per element, forward, 2 per multiply-add; element-wise functions not counted."
+    always, at_most = operations(parts)
+    totals = {"all": always}
+    if any(part.routed for part in parts):
+        rates = {} if changes else _measured_rates(Path(target))
+        measured = (
+            {"all, as measured in the run's test": always + routed_flops(model, rates)} if rates else {}
+        )
+        totals = {"all, nothing active": always, **measured, "all, at most": at_most}
+    table = parts_table(target, parts, totals, console.width)
     if target in PUBLISHED_PARAMETERS and not changes:
         reason = parameters_published(cast(SequenceModel, model).spec).reason
         table.add_row("published", "", f"{PUBLISHED_PARAMETERS[target]:,}", "")
-        table.caption += f" Published: {reason or 'the same parameters'}."
+        table.caption = f"{table.caption} Published: {reason or 'the same parameters'}."
     console.print(table)
 
 
 def generate(path: Path, prompt: str, *, stop: list[str], **options: Any) -> None:
     """Write a prompt and what a language model makes of it, byte by byte."""
     model = load_model(path) if (path / "spec.json").is_file() else results.best_model(Run.open(path))
-    if getattr(model.spec, "head", None) is None or model.spec.head.kind != "language_model":  # type: ignore[union-attr]
-        raise ValueError(f"{path} holds no language model, so it cannot write; train one with: sma train")
-    text = generate_bytes(
-        cast(SequenceModel, model), prompt.encode(), stop=[end.encode() for end in stop], **options
-    )
+    text = generate_bytes(model, prompt.encode(), stop=[end.encode() for end in stop], **options)
     out = sys.stdout.buffer
     out.write(prompt.encode())
     for byte in text:
@@ -173,10 +157,23 @@ def spec_of(target: str, changes: list[str]) -> ModelSpec:
     elif target in run_names():
         values = run_values(target)
     elif target in model_presets():
-        values = {"preset": target, **starting_sizes(target)}
+        return preset_spec(target, changes)
     else:
         known = [*run_names(), *model_presets()]
         raise ValueError(f"{target!r} is no file, no run's folder and no preset{near(target, known)}")
+    return _changed(values, changes)
+
+
+def preset_spec(preset: str, changes: list[str]) -> ModelSpec:
+    """The spec of a model's preset, with sizes to begin with; `changes` set its options or fields."""
+    sizes = starting_sizes(preset)
+    if any(path in {("d_input",), ("model", "d_input")} for path, _ in map(parse_assignment, changes)):
+        sizes.pop("vocab_size", None)
+    return _changed({"preset": preset, **sizes}, changes)
+
+
+def _changed(values: dict[str, Any], changes: list[str]) -> ModelSpec:
+    """The spec of a model, or of a run's, with some fields set."""
     model = values.get("model", values)
     wrapped = {"model": model, "task": "digits"}  # the task plays no part
     assignments = [parse_assignment(change) for change in changes]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from sma import SMA, PerElement, Pointwise, SequenceModule, SubModule
+from sma import SMA, PerElement, Pointwise, Router, SequenceModule, SubModule
 from sma.architectures.heads import LanguageModelHead
 from sma.modules import Dense, ExpertBank, MixtureOfExperts
+from sma.sequence import matrix_flops
 
 N = 1024
 """Elements that the cost of attention is averaged over."""
@@ -21,8 +22,10 @@ class Part:
         name: dotted path in the model; `blocks.0-3.mixer` for the same part of several equal blocks.
         kind: its class.
         parameters: how many numbers one such part holds, those of earlier parts not counted again.
-        flops: forward operations per element that reaches it; None where they are not counted.
+        flops: forward operations per element that reaches it; None if it does not count them.
         routed: whether only elements that activate it reach it.
+        share: of the model's elements, how many reach it where routers choose what costs the most. Of a bank
+            of experts, the sum over the experts.
         count: how many such parts there are.
     """
 
@@ -31,6 +34,7 @@ class Part:
     parameters: int
     flops: float | None
     routed: bool = False
+    share: float = 1.0
     count: int = 1
 
 
@@ -50,6 +54,15 @@ def describe(model: nn.Module) -> list[Part]:
         else:
             parts += _walk(name, child, seen)
     return parts
+
+
+def operations(parts: list[Part]) -> tuple[float, float]:
+    """Operations per element of all parts: with nothing active, and at most, as `Router.max_rate` allows.
+
+    Parts that do not count theirs are left out. A capacity that drops elements lowers neither.
+    """
+    costs = [(part.routed, (part.flops or 0) * part.share * part.count) for part in parts]
+    return sum(cost for routed, cost in costs if not routed), sum(cost for _, cost in costs)
 
 
 def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
@@ -72,29 +85,40 @@ def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
     return total
 
 
-def _walk(name: str, module: nn.Module, seen: set[int], *, routed: bool = False) -> list[Part]:
+def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
     if isinstance(module, SMA):
-        parts = _walk(f"{name}.router", module.router, seen, routed=routed)
-        for i, sub_module in enumerate(module.sub_modules):
-            walk = _walk if _routes(sub_module) else _as_one
-            parts += walk(f"{name}.sub_modules.{i}", sub_module, seen, routed=True)
+        parts = _as_one(f"{name}.router", module.router, seen)
+        each = [
+            (_walk if _routes(sub_module) else _as_one)(f"{name}.sub_modules.{i}", sub_module, seen)
+            for i, sub_module in enumerate(module.sub_modules)
+        ]
+        shares = _costliest(module.router, [operations(inner)[1] for inner in each])
+        for inner, share in zip(each, shares, strict=True):
+            parts += [replace(part, routed=True, share=share * part.share) for part in inner]
         return parts
     if isinstance(module, MixtureOfExperts):
-        n_active = getattr(module.router, "top_k", module.bank.n_experts)
-        bank = _part(f"{name}.bank", module.bank, seen, routed=True)
-        cost = n_active * module.bank.flops(N) / N
-        return [*_walk(f"{name}.router", module.router, seen, routed=routed), replace(bank, flops=cost)]
+        router = module.router
+        bank = _part(f"{name}.bank", module.bank, seen)
+        share = router.max_rate * router.n_modules
+        return [*_as_one(f"{name}.router", router, seen), replace(bank, routed=True, share=share)]
     if _routes(module) or any(isinstance(inner, nn.ModuleList) for inner in module.modules()):
         children = module.named_children()
-        return [
-            part for key, child in children for part in _walk(f"{name}.{key}", child, seen, routed=routed)
-        ]
-    return _as_one(name, module, seen, routed=routed)
+        return [part for key, child in children for part in _walk(f"{name}.{key}", child, seen)]
+    return _as_one(name, module, seen)
 
 
-def _as_one(name: str, module: nn.Module, seen: set[int], *, routed: bool) -> list[Part]:
-    part = _part(name, module, seen, routed=routed)
-    return [part] if part.parameters or part.flops else []
+def _costliest(router: Router, costs: list[float]) -> list[float]:
+    """The rate of each sub-module when together they cost the most that the router allows."""
+    rates, left = [0.0] * len(costs), router.max_rate * len(costs)
+    for m in sorted(range(len(costs)), key=lambda m: -costs[m]):
+        rates[m] = min(1.0, left)
+        left -= rates[m]
+    return rates
+
+
+def _as_one(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
+    part = _part(name, module, seen)
+    return [part] if part.parameters or part.flops != 0 else []
 
 
 def _routes(module: nn.Module) -> bool:
@@ -112,18 +136,20 @@ def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
     return runs
 
 
-def _part(name: str, module: nn.Module, seen: set[int], *, routed: bool = False) -> Part:
+def _part(name: str, module: nn.Module, seen: set[int]) -> Part:
     own = [p for p in module.parameters() if id(p) not in seen]
     seen.update(id(p) for p in own)
     inner = module.module if isinstance(module, PerElement | Pointwise | Dense) else module
-    return Part(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module), routed)
+    return Part(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module))
 
 
 def _flops(module: nn.Module) -> float | None:
+    if isinstance(module, Router):
+        return float(matrix_flops(module))
     if isinstance(module, SubModule | SequenceModule | LanguageModelHead | ExpertBank):
         try:
             return module.flops(N) / N
         except NotImplementedError:
             return None
     linears = [inner for inner in module.modules() if isinstance(inner, nn.Linear)]
-    return float(sum(2 * linear.weight.numel() for linear in linears)) or None
+    return float(sum(2 * linear.weight.numel() for linear in linears))

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sma.architectures import SequenceModel
 from sma.training.evaluation import evaluating
 
 
 def generate(
-    model: SequenceModel,
+    model: nn.Module,
     prompt: bytes,
     *,
     n_tokens: int,
@@ -26,7 +26,7 @@ def generate(
     The model's state is carried along, so a byte costs the same however long the text is.
 
     Args:
-        model: a language model over bytes.
+        model: a language model over bytes: a `SequenceModel` that scores the next of 256 at every element.
         prompt: where to start; a file starts with b"".
         n_tokens: the most bytes to make.
         temperature: divides the scores; 0 always takes the most probable byte.
@@ -36,11 +36,13 @@ def generate(
         stop: what ends the text. It is not part of it, so a byte that may begin one waits for the next.
 
     Raises:
-        ValueError: if an argument is out of range; the message names it.
+        ValueError: if the model is none, or an argument is out of range; the message names it.
     """
     _check(n_tokens, temperature, top_k, top_p, seed, stop)
     choice: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    return _before(stop, _bytes(model, prompt, n_tokens, torch.Generator().manual_seed(seed), choice))
+    return _before(
+        stop, _bytes(_checked(model), prompt, n_tokens, torch.Generator().manual_seed(seed), choice)
+    )
 
 
 def _bytes(
@@ -93,6 +95,28 @@ def choose(
         kept &= probability.cumsum(0) - probability < top_p
     place = torch.multinomial(probability.masked_fill(~kept, 0), 1, generator=generator)
     return int(index[place])
+
+
+def _checked(model: nn.Module) -> SequenceModel:
+    remedy = "it cannot write; train a language model over bytes with: sma train"
+    if not isinstance(model, SequenceModel):
+        raise ValueError(f"the model is a {type(model).__name__}, not a SequenceModel, so {remedy}")
+    head = model.spec.head
+    if not head.needs_causal:
+        raise ValueError(f"head {head.kind} does not predict the next element (needs_causal), so {remedy}")
+    with evaluating(model), torch.no_grad():
+        try:
+            scores, _ = model.prefill(
+                torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device)
+            )
+        except NotImplementedError as error:
+            raise ValueError(f"{error}; so {remedy}") from error
+    if scores.shape != (1, 1, 256):
+        raise ValueError(
+            f"the model gives {tuple(scores.shape)} for one byte instead of (1, 1, 256), a score for each "
+            f"that may follow, so {remedy}"
+        )
+    return model
 
 
 def _check(

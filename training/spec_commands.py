@@ -10,12 +10,12 @@ from rich.table import Table
 
 from sma.architectures import dump_spec
 from sma.architectures.families import ModelSpec
-from sma.architectures.preset_specs import expand_preset, model_presets, starting_sizes
+from sma.architectures.preset_specs import model_presets
 from sma.checks import near
 from sma.spec import json_schema
-from sma.training.commands import spec_of
+from sma.training.commands import preset_spec, spec_of
 from sma.training.config import TrainSpec
-from sma.training.overrides import parse_assignment
+from sma.training.overrides import apply_overrides, parse_assignment
 from sma.training.presets import run_names, run_values
 
 ABSENT = "-"
@@ -23,37 +23,31 @@ ABSENT = "-"
 
 def schema(of: str) -> dict[str, Any]:
     """The JSON Schema of `model` or `training` files, with every kind that is installed."""
-    if of == "model":
-        return json_schema(ModelSpec)
-    result = json_schema(TrainSpec)
+    result = json_schema(ModelSpec if of == "model" else TrainSpec)
     preset = {
         "type": "object",
         "required": ["preset"],
         "properties": {"preset": {"enum": sorted(model_presets())}},
     }
     result["$defs"]["ModelSpec"]["anyOf"].append(preset)
-    result["$defs"]["TrainSpec"]["required"].remove("kind")
+    if of == "training":
+        result["$defs"]["TrainSpec"]["required"].remove("kind")
     return result
 
 
 def init(preset: str, changes: list[str]) -> str:
-    """A model's or a run's preset as YAML with every field written out; `changes` set a model's arguments.
+    """A model's or a run's preset as YAML with every field written out; `changes` set options or fields.
 
     Raises:
-        ValueError: if there is no such preset, or it has no such arguments.
+        ValueError: if there is no such preset, or nothing that a change could set.
     """
     if preset in run_names():
-        if changes:
-            raise ValueError(f"{preset} is a run; write it out without --set, and change fields in the file")
-        run = TrainSpec.model_validate(run_values(preset))
+        assignments = [parse_assignment(change) for change in changes]
+        run = TrainSpec.model_validate(apply_overrides(run_values(preset), assignments))
         return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
     if preset not in model_presets():
         raise ValueError(f"there is no preset {preset!r}{near(preset, [*run_names(), *model_presets()])}")
-    options: dict[str, Any] = dict(starting_sizes(preset))
-    options |= {".".join(path): value for path, value in map(parse_assignment, changes)}
-    if "d_input" in options:
-        options.pop("vocab_size", None)
-    return dump_spec(expand_preset({"preset": preset, **options}))
+    return dump_spec(preset_spec(preset, changes))
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -52,12 +52,15 @@ class RouterContract(RowContract):
 
     @property_test
     def test_values(self, draw: Draw) -> None:
-        """Padding is inactive, confidences lie in [0, 1], and losses are finite scalars."""
+        """Padding is inactive, `max_rate` holds, confidences lie in [0, 1], and losses are finite scalars."""
         layout = draw(layouts(max_length=self.max_length))
         router = self.build(layout.seed)
         routing = router(self.inputs(draw, layout), layout.mask)
         assert_same(routing.active.shape, (*layout.shape, router.n_modules), "shape")
         assert not routing.active[~layout.real].any(), "a router must not activate padding"
+        n_active, n_real = routing.active.sum((1, 2)), layout.real.sum(1)
+        at_most = router.n_modules * (router.max_rate * n_real.double() - 1e-9).ceil()
+        assert bool((n_active <= at_most).all()), f"max_rate={router.max_rate}, but it activates more"
         confidence = routing.confidence[layout.real]
         assert bool(((confidence >= 0) & (confidence <= 1)).all()), "confidences must lie in [0, 1]"
         for name, loss in routing.losses.items():

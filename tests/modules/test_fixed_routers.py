@@ -49,6 +49,7 @@ def test_always_and_never():
     assert (AlwaysActive(2)(x, mask).active == mask[..., None]).all()
     assert AlwaysActive(2)(x).active.all()
     assert not NeverActive(2)(x, mask).active.any()
+    assert (AlwaysActive(2).max_rate, NeverActive(2).max_rate) == (1, 0)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.7, 1.0])

@@ -339,6 +339,11 @@ class IgnoresTheMask(OfRouters):
 
 
 @breaks(RouterContract, "test_values")
+class ActivatesMoreThanItSays(OfRouters):
+    max_rate = 0.1
+
+
+@breaks(RouterContract, "test_values")
 class IsMoreThanConfident(OfRouters):
     def forward(self, x, mask=None):
         routing = super().forward(x, mask)

@@ -137,6 +137,8 @@ def test_nothing_to_draw():
         (lambda r: draw_layers(r, row=2), "row=2, but the recording has 2 rows"),
         (lambda r: draw_images(torch.rand(1, 2, 2), r), "4 pixels, but 6 elements"),
         (lambda r: draw_images(torch.rand(2, 6), r), r"images must be \(n, H, W\)"),
+        (lambda r: draw_images(torch.rand(1, 3, 2, 5), r), r"\(1, 3, 2, 5\); .*images.permute\(0, 2, 3, 1\)"),
+        (lambda r: draw_images(torch.rand(1, 1, 3, 2), r), r"leave out the channel: images\[:, 0\]"),
         (lambda r: draw_images(torch.rand(1, 2, 3), r, titles=[]), "1 images, but 0 titles"),
         (lambda r: draw_images(torch.rand(2, 2, 3), [ActivationMap.of(r)]), "2 images, but 1 activations"),
         (lambda r: draw_graph(torch.tensor([[0], [6]]), r), "nodes 0 to 6, but there are 6"),
@@ -153,6 +155,15 @@ def test_nothing_to_draw():
 def test_what_does_not_fit_is_refused(recording, draw, message):
     with pytest.raises(ValueError, match=message):
         draw(recording)
+
+
+@pytest.mark.parametrize("draw", [text_html, draw_text])
+@pytest.mark.parametrize(
+    ("texts", "shown"), [(3, "3"), ([1, 2, 3, 4, 5, 6], r"\[1, 2, 3"), (["a", None], "None")]
+)
+def test_texts_are_strings(recording, draw, texts, shown):
+    with pytest.raises(TypeError, match=rf"texts must be a string, or a list of strings, got .*{shown}"):
+        draw(texts, recording)
 
 
 def test_recordings_that_cannot_be_drawn():

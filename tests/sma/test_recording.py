@@ -4,8 +4,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from sma import SMA, CapacityCompaction, Router, Routing, naming, record
+from sma import SMA, CapacityCompaction, Recording, Router, Routing, naming, record
 from sma.modules import GAU, FeedForward, GatedFeedForward
+from sma.modules.sequence_sub_module import SequenceSubModule
 from sma.testing import CausalMean, FixedRouter, InputRouter
 
 D = 4
@@ -90,6 +91,48 @@ def test_rates_are_shares_of_the_real_elements():
     assert recording.layers[0].activation_rate.tolist() == [1.0, 0.5]
     assert recording.layers[0].n_elements.tolist() == [2, 1]
     assert recording.activation_rates == {"": [0.75, 0.375]}
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_layers_of_one_name_are_told_apart(named):
+    one, two = model(InputRouter(1)), SMA(InputRouter(2), [CausalMean(D), CausalMean(D)])
+    active, idle = torch.ones(1, 3, D), -torch.ones(1, 3, D)
+    with record() as recording:
+        for layer, x in ((one, active), (two, active), (one, idle)):
+            if named:
+                with naming(nn.Sequential(layer)):
+                    layer(x)
+            else:
+                layer(x)
+    assert recording.activation_rates == (
+        {"0.0": [0.5], "0": [1, 1]} if named else {"#0": [0.5], "#1": [1, 1]}
+    )
+
+
+def test_several_models_in_one_recording():
+    with record() as recording:
+        for router, n_modules in ((InputRouter(1), 1), (InputRouter(2), 2)):
+            net = nn.Sequential(SMA(router, [CausalMean(D)] * n_modules))
+            with naming(net):
+                net(torch.ones(1, 3, D))
+    assert recording.activation_rates == {"0#0": [1], "0#1": [1, 1]}
+
+
+def test_a_recording_is_shown_in_a_line_per_layer():
+    net = model(WithLoss(1), WithLoss(1))
+    with record(net) as recording:
+        net(torch.ones(1, 3, D))
+    assert repr(recording).splitlines()[1:] == ["  0: 100.0%", "  1: 100.0%"]
+    assert repr(recording.layers[1]) == "LayerRecord(name='1')"
+    assert repr(Recording()).startswith("Recording of 0 calls")
+
+
+def test_flops_are_summed_and_those_of_nested_layers_counted_once():
+    inner = SMA(InputRouter(1), [FeedForward(D, d_hidden=5)])
+    outer = SMA(InputRouter(1), [SequenceSubModule(inner)])
+    with record(outer) as recording:
+        outer(torch.ones(2, 3, D))
+    assert recording.flops == {"": 0, "sub_modules.0.module": 6 * 2 * (2 * D * 5)}
 
 
 def test_rates_of_an_empty_batch_are_zero():

@@ -76,6 +76,9 @@ def test_describe_takes_runs_specs_and_names(run: Path, spec_file: Path) -> None
     outputs = {target: sma("describe", target).output for target in (run, spec_file, run / "best")}
     assert all("GAU" in output and "routed: gau" in output for output in outputs.values())
     assert [target for target, output in outputs.items() if "measured" in output] == [run]
+    found = [line.split()[-1] for line in outputs[run].splitlines() if line.startswith("all,")]
+    nothing, measured, at_most = (float(value.replace(",", "")) for value in found)
+    assert nothing < measured < at_most
     assert "333" in sma("describe", "python_source").output or sma("describe", "digits").exit_code == 0
     wider = sma("describe", spec_file, "--set", "model.d_model=16")
     assert wider.exit_code == 0

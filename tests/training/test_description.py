@@ -7,8 +7,15 @@ from torch import nn
 import sma
 from sma.architectures import local_attention, mega_chunk, moe_seqboat, seqboat, switch
 from sma.architectures.layers import SMASpec
-from sma.modules import FeedForward
-from sma.training.description import describe, routed_flops
+from sma.modules import (
+    ExpertBank,
+    ExpertChoiceRouter,
+    FeedForward,
+    LatentConfigurator,
+    MixtureOfExperts,
+    TopKRouter,
+)
+from sma.training.description import describe, operations, routed_flops
 
 
 def test_parameters_add_up_and_equal_blocks_are_one_row() -> None:
@@ -77,10 +84,72 @@ NESTED = {
 }
 
 
+def described(router, *modules):  # type: ignore[no-untyped-def]
+    """The parts of a layer, and the operations of the routed ones at most."""
+    spec = SMASpec.model_validate({"router": router, "modules": modules})
+    parts = describe(nn.ModuleDict({"layer": spec.build(8)}))
+    nothing, at_most = operations(parts)
+    return parts, at_most - nothing
+
+
 def test_the_parts_of_a_layer_that_routes_inside() -> None:
-    inner = [part for part in describe(nn.ModuleDict({"layer": SMASpec(**NESTED).build(8)})) if part.routed]
+    inner = [part for part in described(NESTED["router"], *NESTED["modules"])[0] if part.routed]
     assert [part.kind for part in inner] == ["FeedForward"]
     assert inner[0].flops == FeedForward(8, d_hidden=16).flops(1)
+
+
+NARROW, WIDE = ({"kind": "feed_forward", "d_hidden": d_hidden} for d_hidden in (16, 48))
+COST = FeedForward(8, d_hidden=16).flops(1)
+
+
+@pytest.mark.parametrize(
+    ("router", "modules", "at_most"),
+    [
+        ("latent_configurator", [NARROW, WIDE], 4),
+        ({"kind": "top_k", "top_k": 1, "normalize": False}, [NARROW] * 4, 1),
+        ({"kind": "top_k", "top_k": 2}, [NARROW, WIDE, NARROW], 4),  # unlike ones: the wide, and a narrow one
+        ({"kind": "expert_choice", "capacity": 0.125}, [NARROW], 1 / 8),
+        ("never", [NARROW], 0),
+        ({"kind": "activation_budget", "router": "never", "rate": 0.3, "coefficient": 1}, [NARROW], 0),
+    ],
+)
+def test_operations_at_most_are_what_the_router_allows(router, modules, at_most) -> None:  # type: ignore[no-untyped-def]
+    assert described(router, *modules)[1] == pytest.approx(at_most * COST)
+
+
+def test_operations_at_most_of_nested_routers_multiply() -> None:
+    inner = {"kind": "sma", "router": {"kind": "top_k", "top_k": 2}, "modules": [NARROW] * 3}
+    router = {"kind": "expert_choice", "capacity": 0.25}
+    assert described(router, {"kind": "layer", "layer": inner})[1] == pytest.approx(
+        (2 * COST + 2 * 3 * 8) / 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("router", "experts"),
+    [(TopKRouter(8, n_modules=4, top_k=2), 2), (ExpertChoiceRouter(8, n_modules=4, capacity=0.125), 1 / 2)],
+)
+def test_operations_at_most_of_a_bank_are_those_of_the_experts_an_element_takes(router, experts) -> None:  # type: ignore[no-untyped-def]
+    bank = ExpertBank(8, n_experts=4, d_hidden=16, gated=False)
+    nothing, at_most = operations(describe(nn.ModuleDict({"layer": MixtureOfExperts(router, bank)})))
+    assert at_most - nothing == pytest.approx(experts * COST)
+
+
+class Uncounted(sma.SubModule):
+    """Does not say what it costs."""
+
+    def forward(self, elements: sma.Elements) -> torch.Tensor:
+        return elements.x
+
+
+def test_a_part_that_counts_nothing_is_told_from_one_that_costs_nothing() -> None:
+    layer = sma.SMA(LatentConfigurator(8), [Uncounted()])
+    parts = describe(nn.ModuleDict({"layer": layer, "norm": nn.LayerNorm(8)}))
+    assert [(part.kind, part.flops) for part in parts] == [
+        ("LatentConfigurator", 2 * 2 * 8),
+        ("Uncounted", None),
+        ("LayerNorm", 0),
+    ]
 
 
 @pytest.mark.parametrize(

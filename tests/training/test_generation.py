@@ -1,11 +1,18 @@
 """Generation against recomputing everything for every byte."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import nn
+from typer.testing import CliRunner
 
-from sma.architectures import SequenceModel, seqboat
+import sma.spec
+from sma import PerElement, register
+from sma.architectures import SequenceModel, parse_spec, save_model, seqboat
+from sma.architectures.families import HeadSpec
+from sma.training.cli import app
 from sma.training.generation import _before, choose, generate
 
 
@@ -14,6 +21,66 @@ def model() -> SequenceModel:
     torch.manual_seed(0)
     spec = seqboat(vocab_size=256, d_model=16, n_layers=2, d_qk=4, window=3, d_state=2)
     return spec.build().to(torch.float64)  # type: ignore[return-value]
+
+
+class EveryByte(HeadSpec):
+    """Next-token scores of another package."""
+
+    kind: Literal["every_byte"] = "every_byte"
+    n_classes: int = 256
+
+    @property
+    def needs_causal(self) -> bool:
+        return True
+
+    def build(self, d_model: int, embedding: nn.Module) -> PerElement:
+        return PerElement(nn.Linear(d_model, self.n_classes))
+
+
+@pytest.fixture
+def other_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sma.spec, "_registered", dict(sma.spec._registered))
+    register(EveryByte)
+
+
+def with_head(head: dict[str, Any], **options: Any) -> nn.Module:
+    spec = seqboat(vocab_size=256, d_model=8, n_layers=1, d_state=2, window=4, **options)
+    return parse_spec({**spec.model_dump(mode="json"), "head": head}).build()  # type: ignore[attr-defined]
+
+
+def test_a_head_of_another_package_writes(other_head: None, tmp_path: Path) -> None:
+    save_model(with_head({"kind": "every_byte"}), tmp_path / "model")  # type: ignore[arg-type]
+    result = CliRunner().invoke(app, ["generate", str(tmp_path / "model"), "--prompt", "a", "--tokens", "2"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout_bytes.startswith(b"a")
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (
+            {"kind": "every_byte", "n_classes": 5},
+            r"gives \(1, 1, 5\).* instead of \(1, 1, 256\).*cannot write",
+        ),
+        ({"kind": "classifier", "n_classes": 256}, "head classifier does not predict the next element"),
+    ],
+)
+def test_other_models_cannot_write(other_head: None, head: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(with_head(head), b"", n_tokens=1)
+
+
+def test_a_model_that_cannot_decode_cannot_write(
+    model: SequenceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init_state(*arguments: Any, **options: Any) -> None:
+        raise NotImplementedError("it looks ahead")
+
+    monkeypatch.setattr(type(model.blocks[0]), "init_state", init_state)
+    with pytest.raises(ValueError, match="it looks ahead; so it cannot write"):
+        generate(model, b"", n_tokens=1)
+    with pytest.raises(ValueError, match="the model is a Linear, not a SequenceModel"):
+        generate(nn.Linear(2, 2), b"", n_tokens=1)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])

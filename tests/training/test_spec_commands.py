@@ -40,8 +40,31 @@ def test_every_preset_can_start_a_file(preset):
     parse_spec(yaml.safe_load(result.output))
 
 
+def test_init_sets_options_and_fields_as_describe_does():
+    changes = ["d_model=16", "n_layers=1", "blocks.0.branches.1.modules.0.window=64", "model.dropout=0.1"]
+    changes = [word for change in changes for word in ("--set", change)]
+    result = sma("init", "seqboat", *changes)
+    assert result.exit_code == 0, result.output
+    spec = parse_spec(yaml.safe_load(result.output))
+    assert (spec.d_model, spec.blocks[0].branches[1].modules[0].window, spec.blocks[0].dropout) == (
+        16,
+        64,
+        0.1,
+    )
+    assert sma("describe", "seqboat", *changes).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["init", "describe"])
+def test_features_take_the_place_of_a_vocabulary(command):
+    result = sma(command, "seqboat", "--set", "d_input=3", "--set", "n_classes=2", "--set", "d_model=16")
+    assert result.exit_code == 0, result.output
+
+
 def test_init_of_a_run():
     TrainSpec.model_validate(yaml.safe_load(sma("init", "digits").output))
+    result = sma("init", "digits", "--set", "model.blocks.0.repeat=1", "--set", "steps=7")
+    spec = TrainSpec.model_validate(yaml.safe_load(result.output))
+    assert (spec.steps, spec.model.blocks[0].repeat) == (7, 1)
 
 
 def test_init_names_what_does_not_exist():
@@ -74,6 +97,13 @@ def test_schema_accepts_every_example(validators):
 @pytest.mark.parametrize("preset", model_presets())
 def test_schema_accepts_what_init_writes(validators, preset):
     validators["model"].validate(yaml.safe_load(sma("init", preset).output))
+
+
+def test_schema_accepts_presets(validators):
+    preset = {"preset": "seqboat", "d_model": 8, "n_layers": 1, "vocab_size": 9}
+    validators["model"].validate(preset)
+    validators["training"].validate({"task": "digits", "model": preset})
+    assert not validators["model"].is_valid({**preset, "preset": "seqbot"})
 
 
 @pytest.mark.parametrize(
