@@ -99,7 +99,7 @@ def switch(
         n_classes: see there.
 
     Example:
-        >>> switch(vocab_size=256, d_model=64, n_layers=2).blocks[1].branches[0].router.top_k
+        >>> switch(vocab_size=256, d_model=64, n_layers=2).blocks[0].blocks[1].branches[0].router.top_k
         1
     """
     experts = MixtureOfExpertsSpec(
@@ -111,10 +111,10 @@ def switch(
         capacity_factor=capacity_factor,
     )
     attention = _attention(d_model, n_heads, max_positions, bidirectional=n_classes is not None)
-    blocks = _transformer_block(attention, experts, LayerNormSpec()) * n_layers
+    pattern = StackSpec(blocks=_transformer_block(attention, experts, LayerNormSpec()), repeat=n_layers)
     return sequence_model(
         d_model=d_model,
-        blocks=blocks,
+        blocks=(pattern,),
         vocab_size=vocab_size,
         d_input=d_input,
         n_classes=n_classes,
@@ -150,7 +150,8 @@ def mixtral_like(
         n_classes: see there.
 
     Example:
-        >>> mixtral_like(vocab_size=256, d_model=64, n_layers=2).blocks[1].branches[0].d_hidden
+        >>> spec = mixtral_like(vocab_size=256, d_model=64, n_layers=2)
+        >>> spec.blocks[0].blocks[1].branches[0].d_hidden
         224
     """
     experts = MixtureOfExpertsSpec(
@@ -159,10 +160,10 @@ def mixtral_like(
         d_hidden=d_model * 7 // 2 if d_hidden is None else d_hidden,
     )
     attention = _attention(d_model, n_heads, max_positions, bidirectional=n_classes is not None)
-    blocks = _transformer_block(attention, experts, RMSNormSpec()) * n_layers
+    pattern = StackSpec(blocks=_transformer_block(attention, experts, RMSNormSpec()), repeat=n_layers)
     return sequence_model(
         d_model=d_model,
-        blocks=blocks,
+        blocks=(pattern,),
         vocab_size=vocab_size,
         d_input=d_input,
         n_classes=n_classes,

@@ -42,8 +42,8 @@ def preset_options(name: Any) -> dict[str, Any]:
         ValueError: if there is no such preset.
 
     Example:
-        >>> sorted(preset_options("seqboat_lra_image"))[:3]
-        ['attention', 'bidirectional', 'd_hidden']
+        >>> sorted(preset_options("switch"))[:3]
+        ['capacity_factor', 'd_input', 'd_model']
     """
     known = model_presets()
     if not isinstance(name, str) or name not in known:

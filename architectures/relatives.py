@@ -17,6 +17,7 @@ from sma.architectures.presets import SeqBoatOptions, check_options, seqboat, se
 from sma.architectures.routers import AlwaysActiveSpec
 from sma.architectures.sequence_model import SequenceModelSpec
 from sma.architectures.ssms import EMASpec
+from sma.architectures.stacks import StackSpec
 from sma.architectures.sub_modules import LearnedBiasSpec
 
 
@@ -76,7 +77,8 @@ def mega_blocks(
     if d_feed_forward is None:
         return (mega_layer.model_copy(update={"repeat": n_layers}),)
     feed_forward = FeedForwardLayerSpec(d_hidden=d_feed_forward, activation="silu")
-    return (mega_layer, plain_residual(feed_forward, norm, norm_position, dropout)) * n_layers
+    blocks = (mega_layer, plain_residual(feed_forward, norm, norm_position, dropout))
+    return (StackSpec(blocks=blocks, repeat=n_layers),)
 
 
 def mega(
@@ -93,7 +95,7 @@ def mega(
     Arguments as in `seqboat`, options as in `mega_blocks`.
 
     Example:
-        >>> mega(vocab_size=256, d_model=64, n_layers=4).blocks[0].kind
+        >>> mega(vocab_size=256, d_model=64, n_layers=4).blocks[0].blocks[0].kind
         'mega'
     """
     directed: MegaOptions = {"bidirectional": n_classes is not None, **options}
@@ -116,7 +118,8 @@ def mega_chunk(
     Other arguments as in `seqboat`, options as in `mega_blocks`.
 
     Example:
-        >>> mega_chunk(vocab_size=256, d_model=64, n_layers=4, chunk=32).blocks[0].position.max_positions
+        >>> spec = mega_chunk(vocab_size=256, d_model=64, n_layers=4, chunk=32)
+        >>> spec.blocks[0].blocks[0].position.max_positions
         32
     """
     directed: MegaOptions = {"bidirectional": n_classes is not None, **options}

@@ -1,5 +1,6 @@
 """Models' specs in YAML and JSON."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
     """
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # JSON is YAML
+        text = Path(path).read_text(encoding="utf-8")
+        is_json = Path(path).suffix == ".json"  # read faster than as YAML
+        values = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; name a YAML or JSON file") from None
     except OSError as error:
@@ -72,6 +75,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         held = "nothing" if values is None else type(values).__name__
         raise ValueError(f"{path} holds {held} instead of a mapping of fields")
+    return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"the field {name!r} is given twice")
+        values[name] = value
     return values
 
 

@@ -11,6 +11,7 @@ from sma.architectures.norms import LayerNormSpec
 from sma.architectures.presets import check_options
 from sma.architectures.relatives import complete_model, plain_residual
 from sma.architectures.sequence_model import SequenceModelSpec
+from sma.architectures.stacks import StackSpec
 from sma.architectures.sub_modules import RotarySpec
 
 
@@ -49,7 +50,7 @@ def transformer(
             norm), `norm_position` (pre), `dropout` (0) on the result of every block, and `bidirectional`.
 
     Example:
-        >>> transformer(vocab_size=256, d_model=128, n_layers=4).blocks[0].branches[0].n_heads
+        >>> transformer(vocab_size=256, d_model=128, n_layers=4).blocks[0].blocks[0].branches[0].n_heads
         2
     """
     bidirectional = options.get("bidirectional", n_classes is not None)
@@ -78,7 +79,8 @@ def local_attention(
     Other arguments as in `transformer`.
 
     Example:
-        >>> local_attention(vocab_size=256, d_model=128, n_layers=4).blocks[0].branches[0].module.window
+        >>> spec = local_attention(vocab_size=256, d_model=128, n_layers=4)
+        >>> spec.blocks[0].blocks[0].branches[0].module.window
         128
     """
     attention = MultiHeadAttentionSpec(
@@ -99,4 +101,4 @@ def _transformer_blocks(
     norm, norm_position = options.get("norm", LayerNormSpec()), options.get("norm_position", "pre")
     dropout = options.get("dropout", 0.0)
     parts = (plain_residual(part, norm, norm_position, dropout) for part in (attention, feed_forward))
-    return tuple(parts) * n_layers
+    return (StackSpec(blocks=tuple(parts), repeat=n_layers),)

@@ -34,7 +34,7 @@ def plain(spec: type[BaseModel], error: ValidationError) -> ValidationError:
             message += "; null (None) is allowed too"
         if place in mistakes:
             message = f"{mistakes[place]['type']}; or: {message}"
-        line = PydanticCustomError(kind, message)
+        line = PydanticCustomError(kind, _cut(message))
         mistakes[place] = InitErrorDetails(type=line, loc=place, input=_shown(detail["input"]))
     return ValidationError.from_exception_data(error.title, list(mistakes.values()))
 
@@ -51,13 +51,18 @@ class _Abridged:
         return short.repr(self.value)
 
 
+def _cut(message: str) -> str:
+    """A message without most of a value that is too long to read."""
+    return message if len(message) <= 2000 else f"{message[:500]} ... {message[-500:]}"
+
+
 def _shown(value: object) -> object:
     return value if value is None or isinstance(value, str | int | float) else _Abridged(value)
 
 
 def whole(spec: type[BaseModel], message: str, place: Place = (), value: object = None) -> ValidationError:
     """The error of a spec with one mistake, which has no place in it unless one is given."""
-    mistake = InitErrorDetails(type=PydanticCustomError("value_error", message), loc=place, input=value)
+    mistake = InitErrorDetails(type=PydanticCustomError("value_error", _cut(message)), loc=place, input=value)
     return ValidationError.from_exception_data(spec.__name__, [mistake])
 
 

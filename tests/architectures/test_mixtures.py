@@ -3,7 +3,7 @@ import torch
 
 import sma
 from sma.architectures import load_model, mixtures, save_model
-from sma.architectures.files import dump_spec, load_spec
+from sma.architectures.spec_files import dump_spec, load_spec
 from sma.testing import SequenceModuleContract
 
 PRESETS = {

@@ -12,7 +12,7 @@ from sma.architectures import (
     ssm_only,
     transformer,
 )
-from sma.architectures.files import parse_spec
+from sma.architectures.spec_files import parse_spec
 from sma.architectures.sub_modules import NoPositionSpec
 from sma.modules.mega import MegaAttention
 
@@ -115,12 +115,14 @@ def test_seqboat_full_sees_every_activated_element():
 
 def test_mega_layers():
     model = build(mega_chunk, vocab_size=11)
-    assert [type(block) is MegaAttention for block in model.blocks] == [True, False, True, False]
-    assert model.blocks[1].branches[0].module[0].out_features == 16
+    for layer in model.blocks:
+        attention, feed_forward = layer.blocks
+        assert type(attention) is MegaAttention
+        assert feed_forward.branches[0].module[0].out_features == 16
     assert len(build(mega, vocab_size=11, d_feed_forward=None).blocks) == 2
     spec = mega(**SIZES, vocab_size=11, max_positions=5, position=NoPositionSpec())
-    assert spec.blocks[0].max_positions == 5
-    assert spec.blocks[0].position == NoPositionSpec()
+    assert spec.blocks[0].blocks[0].max_positions == 5
+    assert spec.blocks[0].blocks[0].position == NoPositionSpec()
 
 
 def test_blocks_without_a_task():
@@ -130,11 +132,11 @@ def test_blocks_without_a_task():
 
 def test_transformers():
     spec = transformer(d_model=128, n_layers=3, vocab_size=11, max_positions=40)
-    attention, feed_forward = (block.branches[0] for block in spec.blocks[:2])
+    (layer,) = spec.blocks
+    attention, feed_forward = (block.branches[0] for block in layer.blocks)
     assert (attention.n_heads, attention.max_positions, feed_forward.d_hidden) == (2, 40, 512)
-    assert [block.activation for block in spec.blocks] == ["identity"] * 6
+    assert layer.repeat == 3
+    assert [block.activation for block in layer.blocks] == ["identity"] * 2
     local = local_attention(d_model=8, n_layers=1, n_heads=4, window=5, d_input=1, n_classes=2)
-    assert (local.blocks[0].branches[0].module.window, local.blocks[0].branches[0].module.bidirectional) == (
-        5,
-        True,
-    )
+    module = local.blocks[0].blocks[0].branches[0].module
+    assert (module.window, module.bidirectional) == (5, True)

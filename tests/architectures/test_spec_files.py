@@ -53,6 +53,23 @@ def test_unreadable_files_are_named(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid YAML or JSON"),
+        ('{"a": {"b": 1, "b": 2}}', "field 'b' is given twice"),
+        ("3", "holds int"),
+    ],
+)
+def test_json_is_read_alike(tmp_path, content, message):
+    path = tmp_path / "spec.json"
+    path.write_text('{"a": [1, null, {"b": true}]}')
+    assert read_yaml(path) == {"a": [1, None, {"b": True}]}
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"spec\.json.*{message}"):
+        read_yaml(path)
+
+
 def test_a_folder_and_nothing_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read .* \(Is a directory\)"):
         read_yaml(tmp_path)

@@ -54,7 +54,7 @@ def mutated(draw):
         node = values
         for key in parents:
             node = node[key]
-        action = draw(st.sampled_from(["number", "other", "delete", "add", "swap"]))
+        action = draw(st.sampled_from(["number", "other", "delete", "add", "swap", "repeat"]))
         if action == "delete":
             del node[last]
         elif action == "add" and isinstance(node, dict):

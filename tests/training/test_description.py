@@ -41,7 +41,7 @@ def test_cost_of_the_branches() -> None:
 
 
 def test_attention_and_moving_averages_of_other_models_are_counted() -> None:
-    block = mega_chunk(vocab_size=20, d_model=8, n_layers=1, d_qk=4, chunk=4).build().blocks[0]
+    block = mega_chunk(vocab_size=20, d_model=8, n_layers=1, d_qk=4, chunk=4).build().blocks[0].blocks[0]
     (cost,) = (part.flops for part in describe(nn.Sequential(block)))
     assert cost == block.flops(1024) / 1024  # type: ignore[operator]
 
@@ -49,7 +49,7 @@ def test_attention_and_moving_averages_of_other_models_are_counted() -> None:
 def test_a_dense_layer_is_not_routed() -> None:
     parts = describe(local_attention(vocab_size=20, d_model=8, n_layers=2, n_heads=2, window=4).build())
     attention = [part.name for part in parts if part.kind == "MultiHeadAttention"]
-    assert attention == ["blocks.0.branches.0", "blocks.2.branches.0"]
+    assert attention == ["blocks.0-1.blocks.0.branches.0"]
     assert not any(part.routed for part in parts)
 
 
