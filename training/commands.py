@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sma.architectures import SequenceModel, load_model, parse_spec
 from sma.architectures.families import ModelSpec
-from sma.architectures.preset_specs import expand_preset, model_presets, starting_sizes
+from sma.architectures.preset_specs import model_presets, starting_sizes
 from sma.architectures.published import PUBLISHED_PARAMETERS
 from sma.architectures.reference import parameters_published
 from sma.architectures.spec_files import read_yaml
@@ -158,6 +158,8 @@ def spec_of(target: str, changes: list[str]) -> ModelSpec:
         values = run_values(target)
     elif target in model_presets():
         return preset_spec(target, changes)
+    elif path.is_dir():
+        raise ValueError(f"{target} is a folder without spec.yaml or spec.json; name a run's or a model's")
     else:
         known = [*run_names(), *model_presets()]
         raise ValueError(f"{target!r} is no file, no run's folder and no preset{near(target, known)}")
@@ -179,5 +181,4 @@ def _changed(values: dict[str, Any], changes: list[str]) -> ModelSpec:
     assignments = [parse_assignment(change) for change in changes]
     if "model" not in values:
         assignments = [(key if key[0] == "model" else ("model", *key), value) for key, value in assignments]
-    spec = expand_preset(apply_overrides(wrapped, assignments)["model"])
-    return spec if isinstance(spec, ModelSpec) else parse_spec(spec)
+    return parse_spec(apply_overrides(wrapped, assignments)["model"])
