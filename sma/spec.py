@@ -1,6 +1,8 @@
 """Specs: declarative, validated descriptions that build modules, in an open set of kinds."""
 
 import difflib
+import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import count
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -30,7 +32,7 @@ TOO_MANY_PARTS = (
     f"the spec has more than {MAX_PARTS:,} parts, counted wherever an alias repeats them; write equal blocks "
     "once, with `repeat`"
 )
-_FAMILY_KEY = "x-family"
+FAMILY_KEY = "x-family"
 _place: ContextVar[tuple[int, Iterator[int]] | None] = ContextVar("place", default=None)
 """How deep in the outermost spec validation stands, and the numbers of the parts to come."""
 
@@ -44,6 +46,8 @@ class Spec(BaseModel):
 
         [project.entry-points."sma.specs"]
         my_kind = "my_package:MySpec"
+
+    A package with one kind in two families tells the names apart by a prefix: `"router.my_kind" = ...`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -101,16 +105,17 @@ def register(spec: type[SpecType]) -> type[SpecType]:
     """Class decorator: make a concrete spec known under its `kind`.
 
     Raises:
-        ValueError: if the spec has no `kind` of its own, or another class holds that kind in its family.
+        ValueError: if the spec has no `kind` of its own, or lacks a method of its family, such as `build`; if
+            another class holds that kind in its family.
     """
-    kind = spec.model_fields["kind"].default
-    if not isinstance(kind, str):
-        raise ValueError(f'{spec.__qualname__} needs its own kind, as `kind: Literal["name"] = "name"`')
+    if problem := _incomplete(spec):
+        raise ValueError(problem)
+    kind = _kind(spec)
     holder = _registered.setdefault((spec.family(), kind), spec)
-    if _origin(holder) != _origin(spec):
+    if origin(holder) != origin(spec):
         raise ValueError(
-            f"kind {kind!r} of {spec.family().__name__} is registered by both {_origin(holder)} and "
-            f"{_origin(spec)}; rename one"
+            f"kind {kind!r} of {spec.family().__name__} is registered by both {origin(holder)} and "
+            f"{origin(spec)}; rename one"
         )
     _registered[spec.family(), kind] = spec  # a reloaded module replaces its own class
     return spec
@@ -119,45 +124,70 @@ def register(spec: type[SpecType]) -> type[SpecType]:
 def kinds(family: type[Spec]) -> dict[str, type[Spec]]:
     """All specs of a family by kind: registered ones, and those of installed packages.
 
-    Packages that fail to import are left out here; asking for one of their kinds says why.
+    Kinds that cannot be used, since their package is broken or another claims them too, are left out with a
+    warning.
     """
-    found = {kind: spec for (owner, kind), spec in _registered.items() if owner is family}
+    names = [kind for owner, kind in _registered if owner is family]
     for point in _entry_points():
-        try:
-            spec = _load(point)
-        except ValueError:
-            continue
-        if spec.family() is family:
-            found.setdefault(point.name, spec)
+        if problem := _problem(point):
+            _warn(problem)
+        elif (spec := point.load()).family() is family:
+            names.append(_kind(spec))
+    found = {}
+    for name in names:
+        claims, _ = _claims(family, name)
+        if len(claims) == 1:
+            found[name] = next(iter(claims))
+        else:
+            _warn(_contested(family, name, claims))
     return found
 
 
 def find(family: type[SpecType], kind: str) -> type[SpecType]:
     """The spec of a family that is known as `kind`.
 
+    A package that claims the kind but is broken only causes a warning where another spec has it.
+
     Raises:
         ValueError: if there is none, if two packages claim it, or if its package fails to import; the
             message names the package, or the kinds that exist.
     """
-    candidates: dict[type[Spec], str] = {}
+    claims, problems = _claims(family, kind)
+    if len(claims) > 1:
+        raise ValueError(_contested(family, kind, claims))
+    if claims:
+        for problem in problems:
+            _warn(problem)
+        return next(iter(claims))  # type: ignore[return-value]
+    if problems:
+        raise ValueError(f"unknown kind {kind!r} of {family.__name__}; {'; '.join(problems)}")
+    known = sorted(kinds(family))
+    raise ValueError(
+        f"unknown kind {kind!r} of {family.__name__}{_near(kind, known)} known kinds: {', '.join(known)}"
+        "; one of another package needs that package installed"
+    )
+
+
+def _claims(family: type[Spec], kind: str) -> tuple[dict[type[Spec], str], list[str]]:
+    """The specs that claim a kind, each with where it is from, and what is wrong with packages that would."""
+    claims: dict[type[Spec], str] = {}
+    problems = []
     if (family, kind) in _registered:
         spec = _registered[family, kind]
-        candidates[spec] = _origin(spec)
+        claims[spec] = origin(spec)
     for point in _entry_points():
-        if point.name == kind:
-            spec = _load(point)
-            if spec.family() is family:
-                candidates[spec] = f"{_origin(spec)} of the package {_package(point)!r}"
-    if len(candidates) > 1:
-        claims = " and by ".join(sorted(candidates.values()))
-        raise ValueError(f"kind {kind!r} is claimed by {claims}; uninstall or rename one")
-    if not candidates:
-        known = sorted(kinds(family))
-        raise ValueError(
-            f"unknown kind {kind!r} of {family.__name__}{_near(kind, known)} known kinds: {', '.join(known)}"
-            "; one of another package needs that package installed"
-        )
-    return next(iter(candidates))  # type: ignore[return-value]
+        if not _names(point, kind):
+            continue
+        if problem := _problem(point):
+            problems.append(problem)
+        elif (spec := point.load()).family() is family and _kind(spec) == kind:
+            claims[spec] = f"{origin(spec)} of the package {_package(point)!r}"
+    return claims, problems
+
+
+def _contested(family: type[Spec], kind: str, claims: dict[type[Spec], str]) -> str:
+    claimants = " and by ".join(sorted(claims.values()))
+    return f"kind {kind!r} of {family.__name__} is claimed by {claimants}; uninstall or rename one"
 
 
 def open_field(family: type[Spec]) -> Callable[[Any], Any]:
@@ -209,66 +239,17 @@ else:
 
         def __class_getitem__(cls, family: type[SpecType]) -> Any:
             validator = BeforeValidator(open_field(family))
-            return Annotated[SerializeAsAny[family], validator, _SchemaReference(family)]  # type: ignore[valid-type]
+            return Annotated[SerializeAsAny[family], validator, FamilyReference(family)]  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
-class _SchemaReference:
-    """Makes a JSON Schema name the family of a field; `_resolve` makes that a reference."""
+class FamilyReference:
+    """Makes a JSON Schema name the family of a field; `sma.spec_schema` makes that a reference."""
 
     family: type[Spec]
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
-        return {_FAMILY_KEY: self.family.__name__}
-
-
-def json_schema(family: type[Spec]) -> dict[str, Any]:
-    """The JSON Schema of a family: every kind that is installed, and every family that those refer to.
-
-    Editors complete and check YAML with it.
-    """
-    definitions: dict[str, Any] = {}
-    pending = [family]
-    while pending:
-        owner = pending.pop()
-        if owner.__name__ in definitions:
-            continue
-        members = kinds(owner)
-        definitions[owner.__name__] = {
-            "anyOf": [{"$ref": f"#/$defs/{spec.__name__}"} for spec in members.values()]
-            + [{"enum": sorted(members), "description": "short for {kind: ...}"}]
-        }
-        for spec in members.values():
-            schema = _resolve(spec.model_json_schema())
-            definitions.update(schema.pop("$defs", {}))
-            schema["required"] = ["kind", *(name for name in schema.get("required", []) if name != "kind")]
-            definitions[spec.__name__] = schema
-            pending.extend(_families_in(spec))
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$ref": f"#/$defs/{family.__name__}",
-        "$defs": definitions,
-    }
-
-
-def _resolve(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_resolve(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    references = {"$ref": f"#/$defs/{schema[_FAMILY_KEY]}"} if _FAMILY_KEY in schema else {}
-    return references | {key: _resolve(value) for key, value in schema.items() if key != _FAMILY_KEY}
-
-
-def _families_in(spec: type[Spec]) -> Iterator[type[Spec]]:
-    for field in spec.model_fields.values():
-        yield from _families_of(field.annotation, field.metadata)
-
-
-def _families_of(annotation: Any, metadata: Iterable[Any] = ()) -> Iterator[type[Spec]]:
-    yield from (item.family for item in metadata if isinstance(item, _SchemaReference))
-    for argument in get_args(annotation):
-        yield from _families_of(argument, getattr(argument, "__metadata__", ()))
+        return {FAMILY_KEY: origin(self.family)}
 
 
 @cache
@@ -276,18 +257,48 @@ def _entry_points() -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 
-def _load(point: EntryPoint) -> type[Spec]:
-    package = _package(point)
+@cache  # a package that fails is not imported again and again
+def _problem(point: EntryPoint) -> str | None:
+    """Why what an entry point names is no kind; None if it is one."""
+    entry = f"the entry point {point.name!r} of the package {_package(point)!r}"
     try:
         spec = point.load()
-    except Exception as error:
-        raise ValueError(
-            f"kind {point.name!r} comes from the package {package!r}, which fails to import "
-            f"({type(error).__name__}: {error}); repair or uninstall it"
-        ) from error
+    except (Exception, SystemExit) as error:
+        return f"{entry} fails to import ({type(error).__name__}: {error}); repair or uninstall it"
     if not (isinstance(spec, type) and issubclass(spec, Spec)):
-        raise ValueError(f"the entry point {point.name!r} of {package!r} is {spec!r}, not a Spec class")
-    return spec
+        return f"{entry} is {spec!r}, not a Spec class; repair or uninstall it"
+    entry = f"{entry} is {origin(spec)}"
+    if spec.family() is spec:
+        return f"{entry}, which belongs to no family; derive it from one, such as RouterSpec"
+    if problem := _incomplete(spec):
+        return f"{entry}, but {problem}"
+    if not _names(point, _kind(spec)):
+        return f"{entry}, whose kind is {_kind(spec)!r}; give both one name"
+    return None
+
+
+@cache  # once
+def _warn(problem: str) -> None:
+    warnings.warn(problem, stacklevel=2)
+
+
+def _names(point: EntryPoint, kind: str) -> bool:
+    """Whether an entry point is called `kind`, or `anything.kind`."""
+    return f".{point.name}".endswith(f".{kind}")
+
+
+def _incomplete(spec: type[Spec]) -> str | None:
+    """What a concrete spec still needs, if anything."""
+    if not isinstance(_kind(spec), str):
+        return f'{spec.__qualname__} needs its own kind, as `kind: Literal["name"] = "name"`'
+    if inspect.isabstract(spec):
+        missing = ", ".join(sorted(spec.__abstractmethods__))
+        return f"{spec.__qualname__} needs a method {missing}, see {spec.family().__qualname__}"
+    return None
+
+
+def _kind(spec: type[Spec]) -> str:
+    return spec.model_fields["kind"].default
 
 
 def _package(point: EntryPoint) -> str:
@@ -318,5 +329,6 @@ def _near(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ";"
 
 
-def _origin(spec: type[Spec]) -> str:
+def origin(spec: type[Spec]) -> str:
+    """Module and name of a class."""
     return f"{spec.__module__}.{spec.__qualname__}"

@@ -1,6 +1,7 @@
 """The `sma` command. torch is imported inside the commands, so that help is quick."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,11 +43,16 @@ OutOption = Annotated[
 
 def main() -> None:
     """Run the command line."""
+    warnings.formatwarning = _warning_line
     # Read when torch is loaded. By default a waiting thread spins for so long that a step beside other
     # programs takes up to forty times as long; with fewer spins it sleeps, and a step alone takes no longer.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     app()
+
+
+def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"sma: warning: {message}\n"
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ from sma.architectures import dump_spec
 from sma.architectures.families import ModelSpec
 from sma.architectures.preset_specs import model_presets
 from sma.checks import near
-from sma.spec import json_schema
+from sma.spec_schema import json_schema
 from sma.training.commands import preset_spec, spec_of
 from sma.training.config import TrainSpec
 from sma.training.overrides import apply_overrides, parse_assignment

@@ -1,3 +1,5 @@
+import warnings
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -6,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import sma.spec
 from sma import OneOf, Spec, register
-from sma.spec import find, json_schema, kinds, walk
+from sma.spec import find, kinds, walk
 
 
 class AnimalSpec(Spec):
@@ -55,7 +57,7 @@ class Point:
     dist: Any = None
 
     def load(self):
-        if isinstance(self.thing, Exception):
+        if isinstance(self.thing, BaseException):
             raise self.thing
         return self.thing
 
@@ -63,6 +65,7 @@ class Point:
 @pytest.fixture
 def installed(monkeypatch):
     """Pretend that packages with these entry points are installed."""
+    sma.spec._warn.cache_clear()
     return lambda *points: monkeypatch.setattr(sma.spec, "_entry_points", lambda: points)
 
 
@@ -149,24 +152,97 @@ def test_a_package_adds_a_kind_by_an_entry_point(installed):
     assert "owl" not in kinds(FoodSpec)
 
 
-def test_a_package_that_fails_to_import_is_named_only_when_asked_for(installed):
-    installed(Point("owl", ImportError("no feathers"), value="forest:Owl"))
+@pytest.mark.parametrize("error", [ImportError("no feathers"), SystemExit("no feathers")])
+def test_a_package_that_fails_to_import_is_named(installed, error):
+    installed(Point("owl", error, value="forest:Owl"))
     assert ANIMAL.validate_python("cat") == Cat()
-    assert "owl" not in kinds(AnimalSpec)
-    with pytest.raises(ValueError, match=r"'owl' comes from the package 'forest:Owl'.*no feathers"):
+    message = r"entry point 'owl' of the package 'forest:Owl' fails to import \(\w+: no feathers\)"
+    with pytest.raises(ValueError, match="unknown kind 'owl' of AnimalSpec; the " + message):
+        find(AnimalSpec, "owl")
+    with pytest.warns(UserWarning, match=message):
+        assert "owl" not in kinds(AnimalSpec)
+
+
+def test_a_broken_package_blocks_no_kind_of_another(installed):
+    installed(Point("dog", ImportError("no legs"), value="kennel:Dog"), Point("owl", 3), Point("owl", Owl))
+    with pytest.warns(UserWarning, match="'dog' of the package 'kennel:Dog' fails"):
+        assert find(AnimalSpec, "dog") is Dog
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find(AnimalSpec, "dog") is Dog  # once is enough
+    with pytest.warns(UserWarning, match="'owl' of the package 'somewhere:Thing' is 3, not a Spec"):
+        assert find(AnimalSpec, "owl") is Owl
+
+
+def wise():
+    class Wise(AnimalSpec):
+        pass
+
+    return Wise
+
+
+class DoerSpec(Spec):
+    """A family whose kinds must do something."""
+
+    @abstractmethod
+    def act(self):
+        """Do it."""
+
+
+class Idle(DoerSpec):
+    kind: Literal["owl"] = "owl"
+
+
+class Alone(Spec):
+    kind: Literal["owl"] = "owl"
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (dict, "'owl' of the package 'somewhere:Thing' is <class 'dict'>, not a Spec class"),
+        (Alone, r"is .*Alone, which belongs to no family; derive it from one"),
+        (AnimalSpec, r"is .*AnimalSpec, which belongs to no family"),
+        (Dog, r"'owl' of the package 'somewhere:Thing' is .*Dog, whose kind is 'dog'; give both one name"),
+        (wise(), r"is .*Wise, but .*Wise needs its own kind"),
+        (Idle, r"is .*Idle, but Idle needs a method act, see DoerSpec"),
+    ],
+)
+def test_an_entry_point_must_be_a_whole_kind(installed, thing, message):
+    installed(Point("owl", thing))
+    with pytest.raises(ValueError, match=message):
         find(AnimalSpec, "owl")
 
 
-def test_an_entry_point_must_be_a_spec(installed):
-    installed(Point("owl", dict))
-    with pytest.raises(ValueError, match="not a Spec class"):
-        find(AnimalSpec, "owl")
+def test_a_kind_that_lacks_a_method_is_not_registered():
+    with pytest.raises(ValueError, match="Idle needs a method act, see DoerSpec"):
+        register(Idle)
+
+
+class Hound(AnimalSpec):
+    """Of another package, which took a name that exists."""
+
+    kind: Literal["dog"] = "dog"
 
 
 def test_two_packages_may_not_claim_one_kind(installed):
-    installed(Point("dog", Owl))
-    with pytest.raises(ValueError, match=r"'dog' is claimed by .*Dog and by .*Owl.*uninstall"):
+    installed(Point("dog", Hound))
+    message = r"'dog' of AnimalSpec is claimed by .*Dog and by .*Hound of the package 'somewhere:.*uninstall"
+    with pytest.raises(ValueError, match=message):
         find(AnimalSpec, "dog")
+    with pytest.warns(UserWarning, match=message):
+        assert kinds(AnimalSpec).keys() == {"cat"}
+
+
+class DogFood(FoodSpec):
+    kind: Literal["dog"] = "dog"
+
+
+def test_a_prefix_lets_a_package_use_a_kind_in_two_families(installed):
+    installed(Point("animal.owl", Owl), Point("food.dog", DogFood))
+    assert find(AnimalSpec, "owl") is kinds(AnimalSpec)["owl"] is Owl
+    assert find(FoodSpec, "dog") is kinds(FoodSpec)["dog"] is DogFood
+    assert find(AnimalSpec, "dog") is Dog
 
 
 def test_a_class_that_is_registered_and_an_entry_point_is_one(installed):
@@ -192,11 +268,3 @@ def test_numbers_must_be_finite():
 
     with pytest.raises(ValidationError, match="finite"):
         Weight(grams=float("nan"))
-
-
-def test_the_json_schema_names_every_kind(installed):
-    installed(Point("owl", Owl))
-    schema = json_schema(AnimalSpec)
-    assert schema["$ref"] == "#/$defs/AnimalSpec"
-    assert {"AnimalSpec", "Cat", "Dog", "Owl", "FoodSpec", "Fish"} <= schema["$defs"].keys()
-    assert schema["$defs"]["Dog"]["required"] == ["kind"]
