@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sma import Spec
+from sma.architectures.build_errors import build_error, check_built, needs_data
 from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, LayerSpec, NormSpec, SubModuleSpec
 from sma.spec import MAX_PARTS, TOO_MANY_PARTS, children, walk
 
@@ -31,11 +32,11 @@ def check_builds(spec: Spec, *, d_model: int, embedding: EmbeddingSpec, head: He
         raise ValueError(f"the model has {n_blocks} blocks, more than {MAX_BLOCKS}; make a `repeat` smaller")
     parts = _Parts()
     with torch.device("meta"):
-        first = _build("embedding", lambda: embedding.build(d_model))
-        last = None if first is None else _build("head", lambda: head.build(d_model, first))
+        first = _build("embedding", embedding, lambda: embedding.build(d_model))
+        last = None if first is None else _build("head", head, lambda: head.build(d_model, first))
         for path, part in reversed(list(walk(spec))):
             if isinstance(part, BUILT):
-                _build(path, lambda part=part: parts.build(part, d_model))  # type: ignore[misc]
+                _build(path, part, lambda part=part: parts.build(part, d_model))  # type: ignore[misc]
     ends = nn.ModuleList(end for end in (first, last) if end is not None)  # they may share weights
     n_parameters = sum(p.numel() for p in ends.parameters()) + parts.count_inside(spec, d_model)
     if n_parameters > MAX_PARAMETERS:
@@ -103,11 +104,13 @@ def _expanded(spec: Spec) -> int:
     return spec.repeat * (1 + inside) if isinstance(spec, BlockSpec) else inside
 
 
-def _build(path: str, build: Callable[[], nn.Module]) -> nn.Module | None:
+def _build(path: str, part: Spec, build: Callable[[], nn.Module]) -> nn.Module | None:
     """The module; None if it needs data to be built, so that this says nothing about it."""
     try:
-        return build()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except (NotImplementedError, RuntimeError):
-        return None
+        module = build()
+    except Exception as error:  # the part may be another package's
+        if needs_data(error):
+            return None
+        raise build_error(part, path, error) from error
+    check_built(part, path, module)
+    return module

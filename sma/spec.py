@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -303,6 +304,12 @@ def _kind(spec: type[Spec]) -> str:
 
 def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else point.value
+
+
+def package_of(spec: type[Spec]) -> str | None:
+    """The installed package that a spec comes from, if its entry points make it known."""
+    top = spec.__module__.partition(".")[0]
+    return next((_package(p) for p in _entry_points() if re.split("[.:]", p.value)[0] == top), None)
 
 
 def children(spec: Spec) -> dict[str, Spec]:

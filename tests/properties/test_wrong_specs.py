@@ -110,7 +110,7 @@ GAU = "blocks.0.branches.1.modules.0"
         (
             "blocks.0.branches.1.router",
             {"kind": "top_k", "top_k": 2},
-            "blocks.0.branches.1: top_k must be between 1 and",
+            "blocks.0.branches.1.router: top_k must be between 1 and",
         ),
         (
             "blocks.0.branches.1.modules.0",
