@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Hashable
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -22,8 +23,8 @@ class SpecContract(Contract):
     """The properties of every kind of spec; numbers refer to the list in docs/design.md.
 
     Derive a class in a test file, and say how to make the spec, with fields away from their defaults.
-    Families whose `build` takes other arguments, or whose modules are called otherwise, override `build` and
-    `outputs`.
+    Where `build` or the module is called otherwise than here, override `build`, `inputs` or `outputs`; an
+    embedding of tokens needs only `inputs`.
 
     Example:
         >>> from typing import Literal
@@ -47,11 +48,17 @@ class SpecContract(Contract):
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 
     def build(self, spec: Any) -> Any:
-        """What the spec builds, of width `self.d_model`."""
-        return spec.build(self.d_model)
+        """What the spec builds: of width `self.d_model`; for 3 modules; beside an embedding of 11 tokens."""
+        known = {"d_model": self.d_model, "n_modules": 3, "embedding": nn.Embedding(11, self.d_model)}
+        declared = getattr(spec.family(), "build", type(spec).build)
+        return spec.build(*(known[name] for name in signature(declared).parameters if name in known))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What an embedding, a norm or a head gets: `x (B, L, D)`, or what you make of it, such as tokens."""
+        return x
 
     def outputs(self, module: Any) -> list[Tensor]:
-        """What a module computes of some input; routers, sub-modules and sequence modules are known."""
+        """What a module computes of some input."""
         layout = Layout((5, 3, 0), padding=1)
         x, mask = layout.x(self.d_model, fill=0.0, dtype=torch.float32), layout.real
         with torch.no_grad():
@@ -62,9 +69,7 @@ class SpecContract(Contract):
                 return [module(PackedCompaction().compress(x, mask))]
             if isinstance(module, SequenceModule):
                 return [module(x, mask)[mask]]
-        raise NotImplementedError(
-            f"{type(self).__name__} needs a method `outputs` for {type(module).__name__}"
-        )
+            return [module(self.inputs(x), mask)]
 
     def test_json_round_trip(self) -> None:
         """Property 10: spec -> JSON -> spec is the identity, read by its class, its kind or its family."""

@@ -131,53 +131,51 @@ EXAMPLES = {
     ],
 }
 
-LAYOUT = Layout((5, 3, 0), padding=1)
-X = LAYOUT.x(8, fill=0.0, dtype=torch.float32)
+
+def tokens(x):
+    """Numbers made tokens below 11."""
+    return x.mul(5).long() % 11
+
+
 INPUTS = {
-    "tokens": X[..., 0].mul(5).long() % 11,
-    "features": X,
-    "scalars": X[..., 0],
-    "bag": X.mul(5).long() % 11,
+    "tokens": lambda x: tokens(x[..., 0]),
+    "scalars": lambda x: x[..., 0],
+    "bag": tokens,
+    "sequence_model": lambda x: tokens(x[..., 0]),
 }
 
 
 class KindContract(SpecContract):
-    """The contract, with the arguments that each family's `build` and modules take."""
+    """The contract, with what some kinds need beyond it."""
 
     def build(self, spec):
-        if isinstance(spec, families.RouterSpec):
-            return spec.build(self.d_model, 3)
         if isinstance(spec, families.PositionSpec):
             return spec.build(4, window=3, bidirectional=False)
-        if isinstance(spec, families.HeadSpec):
+        if spec.kind == "language_model":
             return spec.build(self.d_model, TokenEmbedding(self.d_model, vocab_size=11))
-        if isinstance(spec, families.CompactionSpec | families.ModelSpec):
-            return spec.build()
-        return spec.build(self.d_model)
+        return super().build(spec)
+
+    def inputs(self, x):
+        return INPUTS.get(self.make().kind, super().inputs)(x)
 
     @torch.no_grad()
     def outputs(self, module):
-        spec, mask = self.make(), LAYOUT.real
+        spec, layout = self.make(), Layout((5, 3, 0), padding=1)
+        x, mask = layout.x(8, fill=0.0, dtype=torch.float32), layout.real
         if isinstance(module, Compaction):
-            return [module.compress(X, mask).x]
+            return [module.compress(x, mask).x]
         if isinstance(spec, families.PositionSpec):
             bias = module.bias()
             table = [] if bias is None else [bias(torch.arange(-6, 7))]
-            return [module.rotate(X[0, :, :4], torch.arange(6)), *table]
-        if isinstance(spec, families.EmbeddingSpec):
-            return [module(INPUTS[spec.kind], mask)]
+            return [module.rotate(x[0, :, :4], torch.arange(6)), *table]
         if spec.kind == "graph_model":
             from torch_geometric.data import Data
 
-            return [module(Data(x=X[0], edge_index=torch.tensor([[0, 1], [1, 2]])))]
-        if spec.kind == "sequence_model":
-            return [module(INPUTS["tokens"], mask)]
+            return [module(Data(x=x[0], edge_index=torch.tensor([[0, 1], [1, 2]])))]
         if spec.kind == "graph_convolution":
             edges = Edges(torch.tensor([[0, 1, 7], [1, 2, 6]]))
-            elements = PackedCompaction().compress(X, mask)
+            elements = PackedCompaction().compress(x, mask)
             return [module(elements.with_edges(edges, mask.numel()))]
-        if isinstance(spec, families.NormSpec | families.HeadSpec):
-            return [module(X, mask)]
         return super().outputs(module)
 
 

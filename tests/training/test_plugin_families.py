@@ -49,6 +49,7 @@ from sma.architectures.families import (
 from sma.modules.norms import Norm
 from sma.modules.positions import OffsetBias, RelativePosition
 from sma.sequence import zero_padding
+from sma.testing import SpecContract
 from sma.training import Batch, OptimizerSpec, Run, ScheduleSpec, Task, TaskSpec, Trainer, TrainSpec
 from sma.training.cli import app
 
@@ -426,6 +427,29 @@ def test_the_schemas_know_them():
         if spec.__module__ == __name__:
             assert schema[spec.__name__]["properties"]["kind"]["const"] in PLACES
             assert {"$ref": f"#/$defs/{spec.__name__}"} in schema[spec.family().__name__]["anyOf"]
+
+
+class TestEmbedding(SpecContract):
+    def make(self):
+        return OneHotSpec()
+
+    def inputs(self, x):
+        return x[..., 0].mul(5).long() % V
+
+
+class TestHead(SpecContract):
+    def make(self):
+        return NextTokenSpec(n_classes=3)
+
+
+class TestRouter(SpecContract):
+    def make(self):
+        return TanhRouterSpec(threshold=0.2)
+
+
+class TestNorm(SpecContract):
+    def make(self):
+        return MaxNormSpec()
 
 
 @torch.no_grad()
