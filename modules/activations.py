@@ -1,10 +1,11 @@
 """Element-wise activation functions by name."""
 
-import difflib
 from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sma.checks import near
 
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:
@@ -23,9 +24,7 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
         tensor([0., 9.])
     """
     if name not in _FUNCTIONS:
-        near = difflib.get_close_matches(str(name), _FUNCTIONS, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown activation {name!r}; {hint}known: {', '.join(_FUNCTIONS)}")
+        raise ValueError(f"unknown activation {name!r}{near(str(name), _FUNCTIONS)}")
     return _FUNCTIONS[name]
 
 

@@ -1,6 +1,5 @@
 """The convolutions of torch_geometric by name, with their arguments checked."""
 
-import difflib
 import inspect
 import json
 import math
@@ -12,6 +11,8 @@ from typing import Any, get_type_hints
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
+
+from sma.checks import near
 
 _WIDTHS = ("in_channels", "out_channels", "channels")
 _INHERITED = ("aggr", "aggr_kwargs", "flow")
@@ -151,7 +152,7 @@ def check_convolution(name: str, arguments: Mapping[str, Any], edge_inputs: Coll
         )
     for key in edge_inputs:
         if key not in _edge_inputs(convolution):
-            raise ValueError(f"{name} reads no edge input {key!r}{_near(key, _edge_inputs(convolution))}")
+            raise ValueError(f"{name} reads no edge input {key!r}{near(key, _edge_inputs(convolution))}")
     _checked(convolution, arguments)
     return convolution
 
@@ -160,8 +161,8 @@ def _find(name: str) -> Any:
     known = _convolutions()
     if name not in known:
         fit = [key for key, c in known.items() if _required(c.forward) == {"x", "edge_index"}]
-        near = _near(name, sorted({*fit} - _UNFIT))
-        raise ValueError(f"torch_geometric.nn has no convolution {reprlib.repr(name)}{near}")
+        hint = near(name, sorted({*fit} - _UNFIT))
+        raise ValueError(f"torch_geometric.nn has no convolution {reprlib.repr(name)}{hint}")
     return known[name]
 
 
@@ -204,7 +205,7 @@ def _checked(convolution: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if key in filled:
             raise ValueError(f"argument {key!r} of {name} follows from d_model; leave it out")
         if key not in known:
-            raise ValueError(f"{name} has no argument {reprlib.repr(key)} here{_near(key, known)}")
+            raise ValueError(f"{name} has no argument {reprlib.repr(key)} here{near(key, known)}")
     given = {*arguments, *_WIDTHS, *(["nn"] if name in _NETWORK_INPUTS else [])}
     missing = [key for key in parameters if key in _required(convolution.__init__) - given]
     if missing:
@@ -244,9 +245,3 @@ def _check_bounds(name: str, key: str, text: str) -> None:
             raise ValueError(
                 f"argument {key!r} of {name} must be 0 to {largest}, got {reprlib.repr(integer)}"
             )
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, 3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"; {hint}there are: {', '.join(known)}"

@@ -1,10 +1,9 @@
 """Specs: declarative, validated descriptions that build modules, in an open set of kinds."""
 
-import difflib
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from sma.checks import near
 from sma.spec_errors import plain, whole
 
 ENTRY_POINT_GROUP = "sma.specs"
@@ -90,10 +90,7 @@ class Spec(BaseModel):
         if isinstance(values, dict):
             for name in values:
                 if name not in cls.model_fields:
-                    known = ", ".join(cls.model_fields)
-                    raise ValueError(
-                        f"unknown field {name!r}{_near(str(name), cls.model_fields)} fields: {known}"
-                    )
+                    raise ValueError(f"unknown field {name!r}{near(str(name), cls.model_fields)}")
         return values
 
 
@@ -162,11 +159,8 @@ def find(family: type[SpecType], kind: str) -> type[SpecType]:
         return next(iter(claims))  # type: ignore[return-value]
     if problems:
         raise ValueError(f"unknown kind {kind!r} of {family.__name__}; {'; '.join(problems)}")
-    known = sorted(kinds(family))
-    raise ValueError(
-        f"unknown kind {kind!r} of {family.__name__}{_near(kind, known)} known kinds: {', '.join(known)}"
-        "; one of another package needs that package installed"
-    )
+    hint = near(kind, sorted(kinds(family)))
+    raise ValueError(f"unknown kind {kind!r} of {family.__name__} (is its package installed?){hint}")
 
 
 def _claims(family: type[Spec], kind: str) -> tuple[dict[type[Spec], str], list[str]]:
@@ -329,11 +323,6 @@ def walk(spec: Spec, path: str = "") -> Iterator[tuple[str, Spec]]:
     yield path, spec
     for name, child in children(spec).items():
         yield from walk(child, f"{path}.{name}" if path else name)
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ";"
 
 
 def origin(spec: type[Spec]) -> str:

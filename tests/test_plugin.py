@@ -120,9 +120,3 @@ def test_a_broken_package_is_named_and_the_rest_works(run, tmp_path):
     assert {"GAUSpec", "MemoryLookupSpec"} <= json.loads(result.stdout)["$defs"].keys()
     message = "the entry point 'gau' of the package 'broken' fails to import (SystemExit: 3)"
     assert result.stderr == f"sma: warning: {message}; repair or uninstall it\n"
-
-
-def test_a_kind_whose_package_is_missing_lists_what_exists(run):
-    answer = json.loads(run("-c", FIND.format(kind="memory_lookups"), also=[]).stdout)
-    assert "did you mean 'memory_lookup'?" in answer
-    assert answer.endswith("; one of another package needs that package installed")

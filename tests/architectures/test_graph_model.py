@@ -233,7 +233,7 @@ class TestSpec:
             ({"arguments": {"improve": True}}, "no argument 'improve' here; did you mean improved"),
             ({"arguments": {"improved": 3}}, "'improved' of GCNConv must be bool, got 3"),
             ({"edge_inputs": ["edge_atr"]}, "reads no edge input 'edge_atr'"),
-            ({"argument": {}}, "did you mean 'arguments'"),
+            ({"argument": {}}, "did you mean arguments"),
             ({"name": "TAGConv", "arguments": {"K": 10**6}}, "'K' of TAGConv must be 0 to 256, got 1000000"),
             ({"arguments": {"aggr": torch.ones(1)}}, "arguments must be JSON values: .*Tensor"),
             ({"arguments": {"aggr": nested(100_000)}}, "arguments must be JSON values: .*recursion"),

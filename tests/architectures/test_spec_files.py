@@ -19,7 +19,7 @@ def test_a_preset_is_read(tmp_path):
 
 
 def test_a_wrong_kind_is_named():
-    with pytest.raises(ValueError, match=r"(?m)^kind\n  unknown kind 'sequence_modle' .* 'sequence_model'"):
+    with pytest.raises(ValueError, match=r"(?m)^kind\n  unknown kind 'sequence_modle' .*sequence_model"):
         parse_spec({"kind": "sequence_modle"})
     with pytest.raises(ValueError, match=r"(?m)^kind\n  must be the name of a kind"):
         parse_spec({"kind": ["sequence_model"]})

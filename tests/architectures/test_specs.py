@@ -67,15 +67,15 @@ GAU = "blocks.0.branches.1.modules.0"
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (f"{GAU}.windw", 4, "did you mean 'window'"),
+        (f"{GAU}.windw", 4, "did you mean window"),
         (f"{GAU}.window", 0, "greater than or equal to 1"),
         (f"{GAU}.window", -3, "greater than or equal to 1"),
         (f"{GAU}.d_qk", 7, "d_qk must be even, got 7"),
         (f"{GAU}.attention", "relu", "'softmax', 'relu2' or 'laplace'"),
-        (f"{GAU}.kind", "gua", "did you mean 'gau'"),
+        (f"{GAU}.kind", "gua", "did you mean gau"),
         ("blocks.0.branches.1.router.kind", "gau", "unknown kind 'gau' of RouterSpec"),
         ("blocks.0.mixer", {}, "needs a `kind`, one of"),
-        ("blocks.0.activation", "sillu", "did you mean 'silu'"),
+        ("blocks.0.activation", "sillu", "did you mean silu"),
         ("d_model", "wide", "valid integer"),
         ("d_model", 10**12, "less than or equal"),
         ("format_version", 2, "format_version"),
@@ -134,5 +134,5 @@ def test_walk_gives_paths():
 
 def test_kinds_are_found_by_family():
     assert find(SubModuleSpec, "gau").__name__ == "GAUSpec"
-    with pytest.raises(ValueError, match="known kinds"):
+    with pytest.raises(ValueError, match=r"there are: .*gau, "):
         find(SubModuleSpec, "nothing_like_it")

@@ -23,5 +23,5 @@ def test_functions(name, expected):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'rleu'.*did you mean 'relu'.*gelu, gelu_tanh, identity, relu"):
+    with pytest.raises(ValueError, match=r"'rleu'.*did you mean relu or "):
         activation_function("rleu")

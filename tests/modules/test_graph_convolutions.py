@@ -43,12 +43,12 @@ class TestFilledIn:
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("GCNCov", {}, "no convolution 'GCNCov'; did you mean .*GCNConv.*there are: AGNNConv, "),
+        ("GCNCov", {}, "no convolution 'GCNCov'; did you mean .*GCNConv"),
         ("MessagePasing", {}, "no convolution 'MessagePasing'"),
         ("Linear", {}, "no convolution 'Linear'"),
         ("GCN2Conv", {"alpha": 0.1}, r"GCN2Conv is called with \(x, x_0, edge_index, edge_weight\)"),
         ("HeteroConv", {}, "no convolution 'HeteroConv'"),
-        ("GCNConv", {"improve": True}, "no argument 'improve' here; did you mean improved.*add_self_loops"),
+        ("GCNConv", {"improve": True}, "no argument 'improve' here; did you mean improved"),
         ("GCNConv", {"in_channels": 3}, "'in_channels' of GCNConv follows from d_model; leave it out"),
         ("GCNConv", {"cached": True}, "no argument 'cached' here"),
         ("GCNConv", {"improved": "yes"}, "'improved' of GCNConv must be bool, got 'yes'"),

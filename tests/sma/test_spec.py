@@ -93,7 +93,7 @@ def test_a_spec_of_another_family_is_refused():
 
 
 def test_an_unknown_kind_names_the_nearest():
-    message = r"unknown kind 'cta'.*did you mean 'cat'.*kinds: cat, dog; one of another package needs that"
+    message = r"unknown kind 'cta' of AnimalSpec \(is its package installed\?\); did you mean cat\?"
     with pytest.raises(ValidationError, match=message):
         ANIMAL.validate_python("cta")
 
@@ -104,7 +104,7 @@ def test_a_missing_kind_names_those_that_exist():
 
 
 def test_an_unknown_field_names_the_nearest():
-    with pytest.raises(ValidationError, match="unknown field 'live'; did you mean 'lives'"):
+    with pytest.raises(ValidationError, match="unknown field 'live'; did you mean lives"):
         Cat(live=3)
 
 
