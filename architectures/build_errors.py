@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from sma import SequenceModule, Spec, SubModule
-from sma.spec import package_of, walk
+from sma.registry import package_of
+from sma.spec import walk
 
 WRAPPERS = {SubModule: ", or wrap it in sma.Pointwise", SequenceModule: ", or wrap it in sma.PerElement"}
 

@@ -8,7 +8,7 @@ import yaml
 
 from sma.architectures.families import ModelSpec
 from sma.architectures.preset_specs import expand_preset
-from sma.spec import find
+from sma.registry import find
 from sma.spec_errors import whole
 
 

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from sma.elements import Elements
     from sma.recomputation import recompute, recomputing, replayed
     from sma.recording import LayerRecord, Recording, naming, record
+    from sma.registry import OneOf, register
     from sma.routing import Router, Routing, mask_padding
     from sma.sequence import PerElement, SequenceModule
-    from sma.spec import OneOf, Spec, register
+    from sma.spec import Spec
     from sma.state import NoState, State
     from sma.sub_module import Pointwise, SubModule
 
@@ -56,6 +57,7 @@ _PARTS = (
     "elements",
     "recomputation",
     "recording",
+    "registry",
     "routing",
     "sequence",
     "spec",

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from sma.spec import FAMILY_KEY, FamilyReference, Spec, kinds, origin
+from sma.registry import FAMILY_KEY, FamilyReference, kinds
+from sma.spec import Spec, origin
 
 
 def json_schema(family: type[Spec]) -> dict[str, Any]:

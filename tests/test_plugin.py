@@ -95,7 +95,7 @@ def _package(folder, name, module, entry):
 FIND = """
 import json
 from sma.architectures.families import SubModuleSpec
-from sma.spec import find
+from sma.registry import find
 import sma.architectures
 try:
     result = find(SubModuleSpec, {kind!r}).__name__

@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from sma.compaction import PackedCompaction
+from sma.registry import OneOf, find
 from sma.routing import Router
 from sma.sequence import SequenceModule
-from sma.spec import OneOf, Spec, find
+from sma.spec import Spec
 from sma.sub_module import SubModule
 from sma.testing.contract import Contract, assert_close, assert_same
 from sma.testing.strategies import Layout

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-import sma.spec
+import sma.registry
 from sma import Pointwise, register
 from sma.architectures import parse_spec
 from sma.architectures.families import HeadSpec, NormSpec, RouterSpec, SubModuleSpec
@@ -43,16 +43,16 @@ KINDS = {family: plug_in(family) for family in PLACES}
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch):
-    point = EntryPoint("other", f"{__name__}:Other", sma.spec.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(sma.spec, "_entry_points", lambda: (point,))
-    monkeypatch.setattr(sma.spec, "_package", lambda point: "my-package")
+    point = EntryPoint("other", f"{__name__}:Other", sma.registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(sma.registry, "_entry_points", lambda: (point,))
+    monkeypatch.setattr(sma.registry, "_package", lambda point: "my-package")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered_here_only():
     yield
     for spec in KINDS.values():
-        del sma.spec._registered[spec.family(), spec.model_fields["kind"].default]
+        del sma.registry._registered[spec.family(), spec.model_fields["kind"].default]
 
 
 def model(family):

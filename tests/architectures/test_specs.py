@@ -10,7 +10,8 @@ from pydantic import ValidationError
 import sma
 from sma.architectures import SequenceModelSpec, dump_spec, load_spec, seqboat
 from sma.architectures.families import RouterSpec, SubModuleSpec
-from sma.spec import find, kinds, walk
+from sma.registry import find, kinds
+from sma.spec import walk
 from sma.spec_schema import json_schema
 
 YAML = """

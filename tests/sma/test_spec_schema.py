@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel
 
-import sma.spec
+import sma.registry
 from sma import OneOf, Spec, register
 from sma.spec_schema import json_schema
 
@@ -35,10 +35,10 @@ class Sand(SoilSpec):
 
 @pytest.fixture(autouse=True)
 def _known_here_only():
-    before = dict(sma.spec._registered)
+    before = dict(sma.registry._registered)
     yield
-    sma.spec._registered.clear()
-    sma.spec._registered.update(before)
+    sma.registry._registered.clear()
+    sma.registry._registered.update(before)
 
 
 def test_every_kind_and_family_is_defined():

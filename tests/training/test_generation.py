@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-import sma.spec
+import sma.registry
 from sma import PerElement, register
 from sma.architectures import SequenceModel, parse_spec, save_model, seqboat
 from sma.architectures.families import HeadSpec
@@ -39,7 +39,7 @@ class EveryByte(HeadSpec):
 
 @pytest.fixture
 def other_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sma.spec, "_registered", dict(sma.spec._registered))
+    monkeypatch.setattr(sma.registry, "_registered", dict(sma.registry._registered))
     register(EveryByte)
 
 

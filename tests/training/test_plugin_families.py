@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 from typer.testing import CliRunner
 
-import sma.spec
+import sma.registry
 from sma import (
     Compaction,
     Elements,
@@ -301,9 +301,9 @@ class HalvingSpec(ScheduleSpec):
 @pytest.fixture(scope="module", autouse=True)
 def _registered_here_only():
     yield
-    for key, spec in list(sma.spec._registered.items()):
+    for key, spec in list(sma.registry._registered.items()):
         if spec.__module__ == __name__:
-            del sma.spec._registered[key]
+            del sma.registry._registered[key]
 
 
 BUILT_IN = {
@@ -375,13 +375,13 @@ def command(*arguments):
 
 
 def own_families():
-    return {spec.family() for spec in sma.spec._registered.values() if spec.__module__ == __name__}
+    return {spec.family() for spec in sma.registry._registered.values() if spec.__module__ == __name__}
 
 
 def test_every_family_has_a_plug_in():
     subclasses = {
         spec.family()
-        for spec in sma.spec._registered.values()
+        for spec in sma.registry._registered.values()
         if spec.__module__.startswith(("sma.architectures.", "sma.training."))
     }
     assert own_families() == subclasses - {TrainSpec.family()}
@@ -423,7 +423,7 @@ def test_all_together_by_the_command(tmp_path):
 
 def test_the_schemas_know_them():
     schema = json.loads(command("schema", "training"))["$defs"]
-    for spec in sma.spec._registered.values():
+    for spec in sma.registry._registered.values():
         if spec.__module__ == __name__:
             assert schema[spec.__name__]["properties"]["kind"]["const"] in PLACES
             assert {"$ref": f"#/$defs/{spec.__name__}"} in schema[spec.family().__name__]["anyOf"]
