@@ -28,7 +28,7 @@ VALID = [
     graph_network(d_model=8, n_layers=2, d_input=3, n_classes=5).model_dump(mode="json"),
 ]
 WHOLE = re.compile(  # what a mistake is called that has no single place: the field, the part, or the sum
-    r"unknown field '|format_version=|(blocks|embedding|norm|head)[. :]|the model has .+, more than"
+    r"unknown field '|format_version=|(blocks|embedding|norm|head)[. :]|the model has .+, more than|there are more"
 )
 NUMBERS = st.sampled_from([0, -1, 1, 3, 7, 64, 10**4, 2**31, 10**9, 10**18, 10**30, 0.5, -0.1, 1e300, 5e-324])
 OTHERS = st.sampled_from(
@@ -57,6 +57,8 @@ def mutated(draw):
         action = draw(st.sampled_from(["number", "other", "delete", "add", "swap", "repeat"]))
         if action == "delete":
             del node[last]
+        elif action == "repeat" and isinstance(node, list):
+            node[last:last] = [copy.deepcopy(node[last])] * draw(st.sampled_from([1, 40]))
         elif action == "add" and isinstance(node, dict):
             node[draw(st.sampled_from(["windw", "kind ", "d_modle", "0"]))] = 1
         elif action == "swap":
