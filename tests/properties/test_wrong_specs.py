@@ -28,7 +28,8 @@ VALID = [
     graph_network(d_model=8, n_layers=2, d_input=3, n_classes=5).model_dump(mode="json"),
 ]
 WHOLE = re.compile(  # what a mistake is called that has no single place: the field, the part, or the sum
-    r"unknown field '|format_version=|(blocks|embedding|norm|head)[. :]|the model has .+, more than|there are more"
+    r"unknown field '|format_version=|(blocks|embedding|norm|head)[. :]|the model has .+, more than"
+    r"|there are more mistakes"
 )
 NUMBERS = st.sampled_from([0, -1, 1, 3, 7, 64, 10**4, 2**31, 10**9, 10**18, 10**30, 0.5, -0.1, 1e300, 5e-324])
 OTHERS = st.sampled_from(
