@@ -13,13 +13,18 @@ from sma.spec import walk
 WRAPPERS = {SubModule: ", or wrap it in sma.Pointwise", SequenceModule: ", or wrap it in sma.PerElement"}
 
 
+class PartError(ValueError):
+    """A part of a model cannot be built; the message says where it stands."""
+
+
 def needs_data(error: Exception) -> bool:
     """Whether an error only says that torch's meta device has no data."""
-    named = re.search("(?<![a-z])meta(?![a-z])", str(error).lower())
-    return named is not None and isinstance(error, RuntimeError | TypeError)
+    text = str(error).lower()
+    about_meta = re.search("(?<![a-z])meta(?![a-z])", text) and "keyword argument" not in text
+    return bool(about_meta) and isinstance(error, RuntimeError | TypeError)
 
 
-def build_error(spec: Spec, path: str, error: Exception) -> ValueError:
+def build_error(spec: Spec, path: str, error: Exception) -> "PartError":
     """The error of a spec that was to be built, as one that a user understands.
 
     Args:
@@ -31,17 +36,17 @@ def build_error(spec: Spec, path: str, error: Exception) -> ValueError:
     path = next((place for place, part in walk(spec, path) if part is culprit), path)
     if not isinstance(error, ValueError):
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        return ValueError(f"{path}: {_name(culprit)} cannot be built ({reason}{line})")
+        return PartError(f"{path}: {_name(culprit)} cannot be built ({reason}{line})")
     if package_of(type(culprit)) is not None:
-        return ValueError(f"{path}: {_name(culprit)} cannot be built ({error})")
-    return ValueError(f"{path}: {error}")
+        return PartError(f"{path}: {_name(culprit)} cannot be built ({error})")
+    return PartError(f"{path}: {error}")
 
 
 def check_built(spec: Spec, path: str, module: nn.Module) -> None:
     """Raise ValueError unless a spec built what its family builds."""
     wanted = spec.family().build.__annotations__["return"]  # type: ignore[attr-defined]
     if not isinstance(module, wanted):
-        raise ValueError(
+        raise PartError(
             f"{path}: {_name(spec)} builds {type(module).__name__}, which is no {wanted.__name__}; derive it "
             f"from that{WRAPPERS.get(wanted, '')}"
         )

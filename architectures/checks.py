@@ -1,16 +1,16 @@
 """What a model's spec must hold beyond its fields: that its parts fit together, and its size."""
 
+import copy
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 
 from sma import Spec
-from sma.architectures.build_errors import build_error, check_built, needs_data
+from sma.architectures.build_errors import PartError, build_error, check_built, needs_data
 from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, LayerSpec, NormSpec, SubModuleSpec
-from sma.spec import MAX_PARTS, TOO_MANY_PARTS, children, walk
+from sma.spec import children
 
 MAX_PARAMETERS = 10**12
 MAX_BLOCKS = 4096
@@ -23,22 +23,20 @@ def check_builds(spec: Spec, *, d_model: int, embedding: EmbeddingSpec, head: He
 
     Raises:
         ValueError: with the path of the innermost part that cannot be built and why; or if there are more
-            than `MAX_PARAMETERS` parameters, `MAX_BLOCKS` blocks or `MAX_PARTS` parts.
+            than `MAX_PARAMETERS` parameters or `MAX_BLOCKS` blocks.
     """
-    if len(list(islice(walk(spec), MAX_PARTS + 1))) > MAX_PARTS:
-        raise ValueError(TOO_MANY_PARTS)
     n_blocks = _expanded(spec)
     if n_blocks > MAX_BLOCKS:
         raise ValueError(f"the model has {n_blocks} blocks, more than {MAX_BLOCKS}; make a `repeat` smaller")
     parts = _Parts()
     with torch.device("meta"):
-        first = _build("embedding", embedding, lambda: embedding.build(d_model))
-        last = None if first is None else _build("head", head, lambda: head.build(d_model, first))
-        for path, part in reversed(list(walk(spec))):
+        first = _tried("embedding", embedding, lambda: embedding.build(d_model))
+        last = None if first is None else _tried("head", head, lambda: head.build(d_model, first))
+        for path, part in children(spec).items():
             if isinstance(part, BUILT):
-                _build(path, part, lambda part=part: parts.build(part, d_model))  # type: ignore[misc]
+                _tried(path, part, lambda path=path, part=part: parts.give(path, part, d_model))  # type: ignore[misc]
     ends = nn.ModuleList(end for end in (first, last) if end is not None)  # they may share weights
-    n_parameters = sum(p.numel() for p in ends.parameters()) + parts.count_inside(spec, d_model)
+    n_parameters = sum(p.numel() for p in ends.parameters()) + sum(n for _, n in parts.given)
     if n_parameters > MAX_PARAMETERS:
         raise ValueError(
             f"the model has {n_parameters:.2g} parameters, more than {MAX_PARAMETERS:.0e}; make a size or a "
@@ -47,55 +45,58 @@ def check_builds(spec: Spec, *, d_model: int, embedding: EmbeddingSpec, head: He
 
 
 class _Parts:
-    """The parts of a model that were built; equal ones, and those inside others, are built once."""
+    """The parts of a model that were built; equal ones, and those inside others, are built once.
+
+    Attributes:
+        given: the modules that the part which is being built has asked for, each with how many parameters it
+            stands for: those of all its repeats.
+    """
 
     def __init__(self) -> None:
-        self.modules: dict[Any, nn.Module] = {}
-        self.counts: dict[Any, int] = {}
+        self.given: list[tuple[nn.Module, int]] = []
+        self._built: dict[Any, tuple[nn.Module, int]] = {}
 
-    def build(self, spec: Any, d_model: int) -> nn.Module:
-        """The module of a spec, made of those of its parts."""
-        key = _key(spec, d_model)
-        if key not in self.modules:
-            self.modules[key] = self._with_parts(spec).build(d_model)
-        return self.modules[key]
+    def give(self, path: str, spec: Any, d_model: int, *, shared: bool = True) -> nn.Module:
+        """The module of a spec, for a part that leaves it as it is (`shared`) or may change it."""
+        key = type(spec), spec.model_dump_json(), d_model
+        if key not in self._built:
+            self._built[key] = self._build(path, spec, d_model)
+        module, n_parameters = self._built[key]
+        module = module if shared else copy.deepcopy(module)
+        repeat = spec.repeat if isinstance(spec, BlockSpec) else 1
+        self.given.append((module, repeat * n_parameters))
+        return module
 
-    def count_inside(self, spec: Spec, d_model: int) -> int:
-        """The parameters of everything in a spec, each block as often as it is repeated."""
-        return sum(
-            (part.repeat if isinstance(part, BlockSpec) else 1) * self._count(part, d_model)
-            for part in children(spec).values()
-        )
+    def _build(self, path: str, spec: Any, d_model: int) -> tuple[nn.Module, int]:
+        outside, self.given = self.given, []
+        try:
+            module = self._with_parts(path, spec).build(d_model)
+            inside = self.given
+        finally:
+            self.given = outside
+        theirs = {id(p) for part, _ in inside for p in part.parameters()}
+        own = sum(p.numel() for p in module.parameters() if id(p) not in theirs)
+        return module, own + sum(n for _, n in inside)
 
-    def _count(self, spec: Spec, d_model: int) -> int:
-        key = _key(spec, d_model)
-        if key not in self.counts:
-            inside = (self.modules.get(_key(part, d_model)) for part in children(spec).values())
-            theirs = {id(p) for module in inside if module is not None for p in module.parameters()}
-            module = self.modules.get(key)
-            own = () if module is None else (p.numel() for p in module.parameters() if id(p) not in theirs)
-            self.counts[key] = sum(own) + self.count_inside(spec, d_model)
-        return self.counts[key]
-
-    def _with_parts(self, spec: Any) -> Any:
+    def _with_parts(self, path: str, spec: Any) -> Any:
         """The spec, with parts that are built here, once."""
+        shared = type(spec).__module__.startswith("sma.")
 
-        def prepared(value: Any) -> Any:
+        def prepared(place: str, value: Any) -> Any:
             if isinstance(value, tuple):
-                return tuple(prepared(item) for item in value)
+                return tuple(prepared(f"{place}.{i}", item) for i, item in enumerate(value))
             if not isinstance(value, BUILT):
                 return value
             once = value.model_copy(update={"repeat": 1} if isinstance(value, BlockSpec) else {})
-            vars(once)["build"] = lambda d_model: self.build(value, d_model)
+
+            def build(d_model: int) -> nn.Module:
+                return _located(place, value, lambda: self.give(place, value, d_model, shared=shared))
+
+            vars(once)["build"] = build
             return once
 
-        return spec.model_copy(
-            update={name: prepared(getattr(spec, name)) for name in type(spec).model_fields}
-        )
-
-
-def _key(spec: Spec, d_model: int) -> tuple[Any, ...]:
-    return type(spec), spec.model_dump_json(), d_model
+        fields = {name: prepared(f"{path}.{name}", getattr(spec, name)) for name in type(spec).model_fields}
+        return spec.model_copy(update=fields)
 
 
 def _expanded(spec: Spec) -> int:
@@ -104,13 +105,25 @@ def _expanded(spec: Spec) -> int:
     return spec.repeat * (1 + inside) if isinstance(spec, BlockSpec) else inside
 
 
-def _build(path: str, part: Spec, build: Callable[[], nn.Module]) -> nn.Module | None:
+def _tried(path: str, part: Spec, build: Callable[[], nn.Module]) -> nn.Module | None:
     """The module; None if it needs data to be built, so that this says nothing about it."""
     try:
+        return _located(path, part, build)
+    except PartError:
+        raise
+    except Exception:
+        return None
+
+
+def _located(path: str, part: Spec, build: Callable[[], nn.Module]) -> nn.Module:
+    """The module; what goes wrong names the innermost part, unless it only needs data."""
+    try:
         module = build()
+    except PartError:
+        raise
     except Exception as error:  # the part may be another package's
         if needs_data(error):
-            return None
+            raise
         raise build_error(part, path, error) from error
     check_built(part, path, module)
     return module

@@ -15,6 +15,7 @@ from sma.architectures.versions import newest_version, upgrade
 from sma.modules.activations import activation_function
 from sma.modules.norms import Norm
 from sma.modules.positions import RelativePosition
+from sma.spec import check_parts
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -23,13 +24,22 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
-Size = Annotated[int, Field(ge=1, le=2**24, strict=True)]
-Finite = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
-Probability = Annotated[Finite, Field(ge=0, le=1)]
-Share = Annotated[Finite, Field(gt=0, le=1)]
-Dropout = Annotated[Finite, Field(ge=0, lt=1)]
-Coefficient = Annotated[Finite, Field(ge=0)]
-Positive = Annotated[Finite, Field(ge=1e-8, le=1e8)]
+def _whole_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError("must be a whole number, without quotes")
+    return value
+
+
+WHOLE = BeforeValidator(_whole_number)
+NUMBER = BeforeValidator(_no_truth_value)  # what YAML takes for text, such as 1e-3, may be one
+Count = Annotated[int, Field(ge=1), WHOLE]
+Size = Annotated[int, Field(ge=1, le=2**24), WHOLE]
+Finite = Annotated[float, Field(allow_inf_nan=False), NUMBER]
+Probability = Annotated[float, Field(ge=0, le=1), NUMBER]
+Share = Annotated[float, Field(gt=0, le=1), NUMBER]
+Dropout = Annotated[float, Field(ge=0, lt=1), NUMBER]
+Coefficient = Annotated[float, Field(ge=0), NUMBER]
+Positive = Annotated[float, Field(ge=1e-8, le=1e8), NUMBER]
 
 
 def _known_activation(name: str) -> str:
@@ -136,6 +146,11 @@ class ModelSpec(Spec):
     @classmethod
     def _upgrade(cls, values: Any) -> Any:
         return upgrade(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "ModelSpec":
+        check_parts(self)
+        return self
 
     @abstractmethod
     def build(self) -> "Model":

@@ -26,8 +26,8 @@ class Arguments(Mapping[str, Any]):
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         try:
-            self._text = json.dumps(dict(values), sort_keys=True)
-        except (TypeError, RecursionError) as error:
+            self._text = json.dumps(dict(values), sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"arguments must be JSON values: {error}") from error
 
     def __getitem__(self, key: str) -> Any:

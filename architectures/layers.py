@@ -20,6 +20,7 @@ from sma.architectures.families import (
     Dropout,
     LayerSpec,
     RouterSpec,
+    Share,
     Size,
     SubModuleSpec,
 )
@@ -90,7 +91,7 @@ class CapacitySpec(CompactionSpec):
     """Builds `CapacityCompaction`."""
 
     kind: Literal["capacity"] = "capacity"
-    capacity: Size | Annotated[float, Field(gt=0, le=1)]
+    capacity: Size | Share
     strict: bool = False
 
     def build(self) -> CapacityCompaction:

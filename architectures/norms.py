@@ -1,14 +1,12 @@
 """Specs of norms."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from sma import register
-from sma.architectures.families import NormSpec
+from sma.architectures.families import NormSpec, Share
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, RMSNorm, ScaleNorm
 
-Epsilon = Annotated[float, Field(gt=0, le=1)]
+Epsilon = Share
 
 
 @register
@@ -60,7 +58,7 @@ class BatchNormSpec(NormSpec):
 
     kind: Literal["batch_norm"] = "batch_norm"
     eps: Epsilon = 1e-5
-    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    momentum: Share = 0.1
     affine: bool = True
     sync: bool = False
 

@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 import sma
 from sma import OneOf, Spec
 from sma.architectures.checks import MAX_BLOCKS
-from sma.architectures.families import Dropout, Finite, ModelSpec, Size
+from sma.architectures.families import WHOLE, Dropout, Finite, ModelSpec, Size
 from sma.checks import near
 from sma.spec_errors import plain, whole
 
-_NARROWER = {"n_layers": Annotated[int, Field(ge=1, le=MAX_BLOCKS, strict=True)], "dropout": Dropout}
+_NARROWER = {"n_layers": Annotated[int, Field(ge=1, le=MAX_BLOCKS), WHOLE], "dropout": Dropout}
 """Options of presets that have bounds of their own."""
 
 
@@ -79,6 +79,8 @@ def expand_preset(value: Any) -> Any:
         return value
     preset = value["preset"]
     types = preset_options(preset)
+    if "kind" in value:
+        raise ValueError(f"preset {preset} says what is built; leave out `kind`")
     options = {name: option for name, option in value.items() if name != "preset"}
     for name in options:
         if name not in types:

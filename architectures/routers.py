@@ -5,7 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from sma import OneOf, register
-from sma.architectures.families import Coefficient, Positive, Probability, RouterSpec, Size
+from sma.architectures.families import Coefficient, Positive, Probability, RouterSpec, Share, Size
 from sma.modules import (
     ActivationBudget,
     AlwaysActive,
@@ -35,7 +35,7 @@ class RampSpec(BaseModel, Generic[Number]):
 
     start: Number
     end: Number
-    over: Annotated[float, Field(gt=0, le=1)] = 1.0
+    over: Share = 1.0
 
 
 def _form(value: Any) -> str:
@@ -146,7 +146,7 @@ class ExpertChoiceSpec(RouterSpec):
     """
 
     kind: Literal["expert_choice"] = "expert_choice"
-    capacity: Annotated[float, Field(gt=0, le=1)]
+    capacity: Share
     softmax: bool = False
     d_predictor: Size | None = None
 

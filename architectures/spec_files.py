@@ -11,6 +11,8 @@ from sma.architectures.preset_specs import expand_preset
 from sma.registry import find
 from sma.spec_errors import whole
 
+MAX_FIELDS = 1000
+
 
 def load_spec(path: str | Path) -> ModelSpec:
     """Read a model's spec, or a preset with its options, from a YAML or JSON file.
@@ -70,7 +72,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"cannot read {path} ({error.strerror}); name a YAML or JSON file") from error
     except RecursionError:
         raise ValueError(f"{path} is nested too deep to read; write a flatter one") from None
-    except (yaml.YAMLError, ValueError) as error:  # also bytes that are no text, and numbers without end
+    except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError) as error:
+        # the last three: PyYAML on a tag whose text is of another kind, such as `!!bool maybe`
         raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         held = "nothing" if values is None else type(values).__name__
@@ -96,7 +99,14 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    message = f"the field {key.value!r} is given twice"
+                    remedy = "; merge several by `<<: [*a, *b]`" if key.value == "<<" else ""
+                    message = f"the field {key.value!r} is given twice{remedy}"
                     raise yaml.composer.ComposerError(None, None, message, key.start_mark)
                 seen.add(key.value)
         return node
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MAX_FIELDS:  # merges of merges
+            message = f"more than {MAX_FIELDS:,} fields are merged into one mapping"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)

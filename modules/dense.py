@@ -27,7 +27,8 @@ class DenseState(State):
 class Dense(SequenceModule):
     r"""A sub-module on all real elements of every row: a layer that decides nothing, and records nothing.
 
-    Equal to `SMA(AlwaysActive(1), [module])`, without its router, gathers and waits for the device.
+    Equal to `SMA(AlwaysActive(1), [module])` without a router; where there is no mask, also without gathering
+    elements and without waiting for the device.
 
     Args:
         module: the sub-module.

@@ -26,7 +26,7 @@ _MAX_SIZES = {
     "edge_dim": 4096,
     "hidden_channels": 4096,
     "in_edge_channels": 4096,
-    "num_relations": 512,
+    "num_relations": 4096,
 }
 """Bounds of sizes. Over other integers, such as the number of hops, constructors loop."""
 
@@ -110,7 +110,7 @@ def _try(name: str, arguments_json: str, edge_inputs: tuple[str, ...], width: in
     options = _options(convolution, arguments)
     edge_width = options.get("edge_dim") or options.get("in_edge_channels") or options.get("dim") or width
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
-        x, edge_index = torch.ones(3, width), torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
+        x, edge_index = torch.ones(3, width), torch.tensor([[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]])
         values = {"edge_type": torch.zeros(6, dtype=torch.long), "edge_weight": torch.ones(6)}
         inputs = {key: values.get(key, torch.ones(6, edge_width)) for key in edge_inputs}
         module = _made(width, name, arguments).eval()
@@ -217,11 +217,13 @@ def _checked(convolution: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
     try:
-        text = json.dumps(value)
+        text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         given = type(value).__name__
         raise ValueError(f"argument {key!r} of {name} must be a JSON value, got {given}: {error}") from error
-    _check_bounds(name, key, text)
+    _check_length(name, key, text)
+    if hint is not float:
+        _check_integers(name, key, text)
     adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     try:
         return adapter.validate_json(text, strict=True)
@@ -230,13 +232,16 @@ def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
         raise ValueError(f"argument {key!r} of {name} must be {wanted}, got {reprlib.repr(value)}") from error
 
 
-def _check_bounds(name: str, key: str, text: str) -> None:
-    """Refuse what a constructor would take long over."""
+def _check_length(name: str, key: str, text: str) -> None:
     if len(text) > _MAX_CHARACTERS:
         raise ValueError(
             f"argument {key!r} of {name} must be at most {_MAX_CHARACTERS} characters long as JSON, got "
             f"{len(text)}: {reprlib.repr(text)}"
         )
+
+
+def _check_integers(name: str, key: str, text: str) -> None:
+    """Refuse what a constructor would take long over."""
     largest = _MAX_SIZES.get(key, _MAX_INTEGER)
     integers: list[int] = []
     json.loads(text, parse_int=lambda digits: integers.append(int(digits)))

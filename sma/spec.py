@@ -14,6 +14,7 @@ from sma.spec_errors import plain, whole
 
 MAX_DEPTH = 32
 MAX_PARTS = 10_000
+TOO_DEEP = f"specs are nested more than {MAX_DEPTH} deep; write a flatter one"
 TOO_MANY_PARTS = (
     f"the spec has more than {MAX_PARTS:,} parts, counted wherever an alias repeats them; write equal blocks "
     "once, with `repeat`"
@@ -44,6 +45,11 @@ class Spec(BaseModel):
         """The direct subclass of `Spec` that this spec descends from."""
         mro = cls.__mro__
         return mro[mro.index(Spec) - 1] if cls is not Spec else Spec
+
+    def __copy__(self) -> "Spec":
+        copied = super().__copy__()
+        vars(copied).pop("build", None)  # that of a part which is being checked, see `check_builds`
+        return copied
 
     @property
     def causal(self) -> bool:
@@ -87,7 +93,7 @@ def counted() -> Iterator[None]:
     """
     depth, numbers = _place.get() or (0, count(1))
     if depth >= MAX_DEPTH:
-        raise ValueError(f"specs are nested more than {MAX_DEPTH} deep; write a flatter one")
+        raise ValueError(TOO_DEEP)
     if next(numbers) > MAX_PARTS:
         raise _TooManyPartsError(TOO_MANY_PARTS)
     token = _place.set((depth + 1, numbers))
@@ -99,6 +105,20 @@ def counted() -> Iterator[None]:
 
 class _TooManyPartsError(Exception):
     """Ends a validation at once, as a ValueError would not."""
+
+
+def check_parts(spec: Spec) -> None:
+    """Raise ValueError unless a spec that was made of others keeps the bounds of those that are read."""
+    level, n_parts = [spec], 0
+    for depth in count():
+        n_parts += len(level)
+        if n_parts > MAX_PARTS:
+            raise ValueError(TOO_MANY_PARTS)
+        if depth > MAX_DEPTH:
+            raise ValueError(TOO_DEEP)
+        level = [child for part in level for child in children(part).values()]
+        if not level:
+            return
 
 
 def children(spec: Spec) -> dict[str, Spec]:

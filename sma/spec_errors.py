@@ -39,16 +39,20 @@ def plain(spec: type[BaseModel], error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data(error.title, list(mistakes.values()))
 
 
-class _Abridged:
+class _Abridged(reprlib.Repr):
     """Stands in an error for a value that may be endless: YAML's aliases nest and repeat."""
 
     def __init__(self, value: object) -> None:
+        super().__init__()
+        self.maxlevel = 2
         self.value = value
 
     def __repr__(self) -> str:
-        short = reprlib.Repr()
-        short.maxlevel = 2
-        return short.repr(self.value)
+        return self.repr(self.value)
+
+    def repr_instance(self, x: object, level: int) -> str:
+        """A spec by its name: reprlib would have it written out first."""
+        return f"{type(x).__name__}(...)" if isinstance(x, BaseModel) else super().repr_instance(x, level)
 
 
 def _cut(message: str) -> str:

@@ -10,14 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sma import register
+from sma.architectures.families import Count
 from sma.training.neighbours import NeighbourSampler
 from sma.training.tasks import IGNORED, Batch, Split, Task, TaskSpec
 
 if TYPE_CHECKING:
     from sma.training.evaluation import Evaluation
     from sma.training.report import Section
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class NodeTask(Task):

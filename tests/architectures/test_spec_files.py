@@ -41,6 +41,8 @@ def test_a_wrong_kind_is_named():
         ),
         (b"d_model: " + b"9" * 5000, "not valid YAML"),
         (b"[" * 100_000, "nested too deep"),
+        (b"a: !!bool maybe", "not valid YAML"),
+        (b"a: &a {x: 1}\nb: {<<: *a, <<: *a}", r"twice; merge several by `<<: \[\*a, \*b\]`"),
         (b"{a: " * 3000 + b"1" + b"}" * 3000, "nested too deep"),
         (b"!!python/object/apply:os.getcwd []", "not valid YAML"),
     ],

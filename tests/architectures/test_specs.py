@@ -77,7 +77,7 @@ GAU = "blocks.0.branches.1.modules.0"
         ("blocks.0.branches.1.router.kind", "gau", "unknown kind 'gau' of RouterSpec"),
         ("blocks.0.mixer", {}, "needs a `kind`, one of"),
         ("blocks.0.activation", "sillu", "did you mean silu"),
-        ("d_model", "wide", "valid integer"),
+        ("d_model", "wide", "whole number"),
         ("d_model", 10**12, "less than or equal"),
         ("format_version", 2, "format_version"),
         ("blocks", [], "at least 1 item"),

@@ -61,6 +61,7 @@ class TestFilledIn:
         ("NNConv", {}, "NNConv needs the argument nn; build it in Python"),
         ("SAGEConv", {"aggr": "summ"}, "SAGEConv with .*summ.* cannot be made: ValueError"),
         ("ChebConv", {"K": 0}, "ChebConv with {'K': 0} cannot be made: AssertionError$"),
+        ("GINConv", {"eps": float("inf")}, "must be a JSON value"),
         ("ChebConv", {"K": -1}, "'K' of ChebConv must be 0 to 256, got -1"),
         ("ChebConv", {"K": 10**9}, "'K' of ChebConv must be 0 to 256, got 1000000000"),
         ("CGConv", {"dim": 4097}, "'dim' of CGConv must be 0 to 4096, got 4097"),

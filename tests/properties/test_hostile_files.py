@@ -56,6 +56,13 @@ REFUSED = {
         "&a\nkind: sequence_model\nd_model: 8\nembedding: *a\nblocks: [*a]\nhead: *a",
         "kind",
     ),
+    "merges of merges": (
+        "\n".join(
+            ["x0: &x0 {a: 1, b: 2}"]
+            + [f"x{i}: &x{i} {{<<: [{', '.join([f'*x{i - 1}'] * 10)}]}}" for i in range(1, 9)]
+        ),
+        "more than 1,000 fields are merged",
+    ),
     "a merge of itself": ("&a\nkind: sequence_model\n<<: *a", "d_model|not valid YAML"),
     "two in each of 29 stacks": (yaml.safe_dump(nested(stack_of_two, 29)), "parts|blocks, more than 4096"),
     "repeats of repeats": (
