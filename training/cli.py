@@ -133,10 +133,13 @@ def evaluate(
 ) -> None:
     """Score the weights of a run once more."""
     with short_errors():
-        _choice("split", split, ("test", "validation"))
-        _choice("weights", weights, ("best", "last"))
+        from sma.checks import check_size
+
+        _choice("--split", split, ("test", "validation"))
+        _choice("--weights", weights, ("best", "last"))
         from sma.training import commands
 
+        check_size("batch_size", batch_size, none="as in training")
         commands.evaluate(run, split=split, weights=weights, batch_size=batch_size)
 
 
@@ -173,7 +176,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of all installed kinds; editors complete and check YAML with it."""
     with short_errors():
-        _choice("of", of, ("model", "training"))
+        _choice("schema", of, ("model", "training"))
         import json
 
         from sma.training import spec_commands
@@ -279,7 +282,7 @@ def short_errors() -> Iterator[None]:
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"--{name} {value}: use {' or '.join(allowed)}")
+        raise ValueError(f"{name} {value}: use {' or '.join(allowed)}")
 
 
 def _train_spec(

@@ -91,6 +91,9 @@ def _pictures(task: "NodeTask", model: nn.Module) -> Iterator[tuple[str, bytes]]
             kept, edge_index = sampler.sample(place[None], generator)
             numbers, found = numbers[kept], found[kept]
         names = [task.names[number] for number in numbers.tolist()]
-        answer = f"{task.names[int(node)]}: {true}" + ("" if said == true else f", taken for {said}")
-        caption = "The whole graph" if len(names) == len(task.x) else f"{answer}; and nodes around it"
+        caption = "The whole graph"
+        if len(names) < len(task.x):
+            answer = f"{true}, right" if said == true else f"{true}, taken for {said}"
+            caption = f"{task.names[int(node)]}, in brackets: {answer}; and nodes around it"
+            names[int(torch.searchsorted(numbers, node))] = f"[{task.names[int(node)]}]"
         yield caption, to_png(draw_graph(edge_index, found, labels=names))

@@ -53,9 +53,10 @@ def check_fit(model: nn.Module, task: Task) -> None:
         with evaluating(model), torch.no_grad():
             logits, _ = run_batch(model, batch)
     except (ValueError, RuntimeError, IndexError, TypeError, AttributeError) as error:
+        kind = "sequence_model" if isinstance(batch.inputs, torch.Tensor) else "graph_model"
         raise ValueError(
-            f"the model cannot read this task's inputs ({_first_line(error)}); give it the embedding that "
-            f"fits {task.title}"
+            f"the model cannot read this task's inputs ({_first_line(error)}); use a {kind} with the "
+            f"embedding that fits {task.title}"
         ) from error
     expected = (*batch.targets.shape, task.n_classes)
     if tuple(logits.shape) != expected:

@@ -128,7 +128,11 @@ def _curves(run: Run, results: Mapping[str, Any]) -> list[Section]:
             "",
             [
                 progress,
-                Image("activation.png", "Activation rate of each layer", draw_activation(rows)),
+                Image(
+                    "activation.png",
+                    "Activation rate of each layer, on training batches",
+                    draw_activation(rows),
+                ),
                 Image("loss.png", "Training loss and learning rate (dashed)", draw_loss(rows)),
             ],
         ),
@@ -164,7 +168,7 @@ def _facts(run: Run, facts: Mapping[str, Any], results: Mapping[str, Any]) -> Se
             "best step": results["best_step"],
             "parameters": f"{results['parameters']:,}",
         },
-        "activation on test data": {
+        "activation, of all that was read in the test": {
             name: ", ".join(f"{100 * rate:.1f} %" for rate in rates)
             for name, rates in results["test"]["activation_rates"].items()
         },

@@ -112,6 +112,7 @@ def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
         (["train", "--task", "text_files", "--set", "task.folder=/nowhere"], 2, "is not a folder; name one"),
         (["train", "--set", "stepz=3"], 2, "unknown field 'stepz'; did you mean steps"),
         (["train", "--set", "steps"], 2, "--set takes field=value"),
+        (["schema", "foo"], 2, "schema foo: use model or training"),
         (["train", "--steps", "0"], 2, "steps=0: Input should be greater than or equal to 1"),
         (["train", "--resume", "nowhere"], 2, "nowhere is not the folder of a run"),
         (["train", "--resume", "{run}", "--task", "digits"], 2, "leave out --spec, --task and --name"),

@@ -82,13 +82,13 @@ def test_of_a_large_graph_surroundings_are_drawn(drawn, sizes):
     assert [image.name for image in where.images] == [f"tinted_graph_{i}.png" for i in (1, 2, 3)]
     assert all(image.png.startswith(PNG) for image in where.images)
     assert [image.caption for image in where.images] == [
-        "node 0: even; and nodes around it",
-        f"node {n // 2 - 1}: odd, taken for even; and nodes around it",
-        f"node {n - 2}: even; and nodes around it",
+        "node 0, in brackets: even, right; and nodes around it",
+        f"node {n // 2 - 1}, in brackets: odd, taken for even; and nodes around it",
+        f"node {n - 2}, in brackets: even, right; and nodes around it",
     ]
     for (edge_index, found, labels), root in zip(drawn, (0, n // 2 - 1, n - 2), strict=True):
         around = sorted((root + i) % n for i in range(-2, 3))
-        assert labels == [f"node {i}" for i in around]
+        assert labels == [f"[node {i}]" if i == root else f"node {i}" for i in around]
         assert found.counts.tolist() == [int(i < n // 2) for i in around]
         pairs = {(around[a], around[b]) for a, b in edge_index.T.tolist()}
         assert all((a - b) % n in (1, n - 1) for a, b in pairs)
@@ -102,7 +102,8 @@ def test_a_model_without_routing():
     answers, found = read_nodes(Linear(1, 2), next(ring().evaluation_batches("test", 1)))
     assert len(answers) == len(found) == 12
     assert found.names == ()
-    graph_sections(ring(), Linear(1, 2))
+    who, _ = graph_sections(ring(), Linear(1, 2))
+    assert who.body.count("<td class=number>0%</td></tr>") == 2
 
 
 @pytest.fixture
