@@ -176,9 +176,13 @@ def _problem(point: EntryPoint) -> str | None:
     return None
 
 
+class SpecWarning(UserWarning):
+    """A kind of an installed package cannot be used."""
+
+
 @cache  # once
 def _warn(problem: str) -> None:
-    warnings.warn(problem, stacklevel=2)
+    warnings.warn(problem, SpecWarning, stacklevel=2)
 
 
 def _names(point: EntryPoint, kind: str) -> bool:

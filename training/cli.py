@@ -40,6 +40,8 @@ OutOption = Annotated[
     Path | None, typer.Option("--out", help="A new file to write; default: print.", show_default=False)
 ]
 
+_format_warning = warnings.formatwarning
+
 
 def main() -> None:
     """Run the command line."""
@@ -51,8 +53,11 @@ def main() -> None:
     app()
 
 
-def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
-    return f"sma: warning: {message}\n"
+def _warning_line(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+    """One line about a broken package; warnings of other libraries as Python writes them."""
+    if category.__name__ == "SpecWarning":  # whose module is slow to import
+        return f"sma: warning: {message}\n"
+    return _format_warning(message, category, *place, **line)
 
 
 def _show_version(wanted: bool) -> None:

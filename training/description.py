@@ -102,8 +102,11 @@ def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
         share = router.max_rate * router.n_modules
         return [*_as_one(f"{name}.router", router, seen), replace(bank, routed=True, share=share)]
     if _routes(module) or any(isinstance(inner, nn.ModuleList) for inner in module.modules()):
-        children = module.named_children()
-        return [part for key, child in children for part in _walk(f"{name}.{key}", child, seen)]
+        inside = [
+            part for key, child in module.named_children() for part in _walk(f"{name}.{key}", child, seen)
+        ]
+        own = sum(p.numel() for p in module.parameters(recurse=False) if id(p) not in seen)
+        return [*([Part(name, type(module).__name__, own, 0.0)] if own else []), *inside]
     return _as_one(name, module, seen)
 
 

@@ -53,6 +53,19 @@ def test_a_dense_layer_is_not_routed() -> None:
     assert not any(part.routed for part in parts)
 
 
+def test_parameters_around_a_routed_layer_are_counted() -> None:
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(8))
+            self.layer = sma.SMA(LatentConfigurator(8, n_modules=1), [FeedForward(8, d_hidden=4)])
+
+    model = nn.Sequential(Gate())
+    parts = describe(model)
+    assert (parts[0].name, parts[0].kind, parts[0].parameters) == ("0", "Gate", 8)
+    assert sum(part.parameters * part.count for part in parts) == sum(p.numel() for p in model.parameters())
+
+
 def test_any_module_can_be_described() -> None:
     parts = describe(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False)))
     assert [(part.kind, part.parameters, part.flops) for part in parts] == [
