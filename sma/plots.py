@@ -279,16 +279,7 @@ def draw_graph(
     above: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
     for place, label in zip(places.tolist(), labels or (), strict=False):
         axes.annotate(label, place, **above, color=INK, size=7, zorder=3)
-    for count in _ticks(found.highest):
-        axes.scatter([], [], c=tint(count / found.highest), edgecolors=INK, linewidths=0.7, label=str(count))
-    axes.legend(
-        title="sub-modules activated",
-        frameon=False,
-        fontsize=9,
-        ncols=11,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1),
-    )
+    _node_legend(axes, found.highest)
     axes.margins(0.1)
     return figure
 
@@ -331,6 +322,13 @@ def _cell(axes: "Axes", x: float, y: float, color: str, *, width: float = 1, edg
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((x, y), width, 1, facecolor=color, edgecolor=edge, lw=0.5))
+
+
+def _node_legend(axes: "Axes", highest: int) -> None:
+    for count in _ticks(highest):
+        axes.scatter([], [], c=tint(count / highest), edgecolors=INK, linewidths=0.7, label=str(count))
+    place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 11}
+    axes.legend(title="sub-modules activated", frameon=False, fontsize=9, **place)
 
 
 def _layout(index: Tensor, n: int) -> Tensor:

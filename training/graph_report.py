@@ -79,11 +79,15 @@ def _pictures(task: "NodeTask", model: nn.Module) -> Iterator[tuple[str, bytes]]
     """Caption and PNG: of the whole graph if it is small, else of the surroundings of some test nodes."""
     test, generator = task.splits["test"], torch.Generator().manual_seed(0)
     n = 1 if task.sampler is None and len(task.x) <= SHOWN else min(N_PICTURES, len(test))
+
+    def read(nodes: Tensor) -> tuple["Data", Tensor, ActivationMap]:
+        batch = task.surroundings(nodes, generator)
+        return cast("Data", batch.inputs), *read_nodes(model, batch)
+
+    whole = read(test) if task.sampler is None else None
     for node in test[torch.linspace(0, len(test) - 1, n).long()]:
-        batch = task.surroundings(node[None], generator)
-        data = cast("Data", batch.inputs)
+        data, answers, found = whole or read(node[None])
         numbers, edge_index = data.n_id, data.edge_index
-        answers, found = read_nodes(model, batch)
         place = torch.searchsorted(numbers, node)
         said, true = (task.class_names[c] for c in (int(answers[place]), int(task.classes[node])))
         if len(numbers) > SHOWN:

@@ -159,4 +159,5 @@ def test_what_needs_data_is_left_to_the_real_build(reads_data):
         return Pointwise(nn.Linear(d_model, d_model))
 
     result["of"] = build
-    parse_spec(model(SubModuleSpec)).build()
+    built = parse_spec(model(SubModuleSpec)).build()
+    assert isinstance(built.blocks[0].branches[0].sub_modules[0], Pointwise)

@@ -121,7 +121,9 @@ def test_counts_a_layer_as_often_as_another_builds_it(monkeypatch):
 
 def test_a_layer_may_change_what_it_holds():
     layers = [{"kind": "normed", "inner": FEED_FORWARD, "tag": tag} for tag in range(2)]
-    parse_spec(model(FEED_FORWARD, *layers)).build()
+    built = parse_spec(model(FEED_FORWARD, *layers)).build()
+    normed = [name for name, _ in built.named_parameters() if name.endswith("original1")]
+    assert len(normed) == 3 * 2 * 2  # repeats, layers, linear maps
 
 
 def test_a_layer_may_stand_inside_another_at_its_own_width(monkeypatch):
