@@ -3,18 +3,28 @@
 if __name__ == "architectures":
     raise ImportError("import sma.architectures, not architectures: the bare name is only its folder")
 
-from sma.architectures.bag_embedding import BagEmbedding, BagSpec
-from sma.architectures.block_list import Blocks
-from sma.architectures.blocks import Residual, ResidualSpec
-from sma.architectures.experts import MixtureOfExpertsSpec
-from sma.architectures.fairseq_checkpoint import model_from_checkpoint
-from sma.architectures.files import load_model, load_state, save_model, save_state
-from sma.architectures.graph_convolution import GraphConvolutionSpec
-from sma.architectures.graph_model import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
-from sma.architectures.graph_presets import graph_network
-from sma.architectures.mixtures import mixtral_like, mixture_of_depths, moe_seqboat, sma_all, switch
-from sma.architectures.presets import SeqBoatOptions, seqboat, seqboat_block
-from sma.architectures.published import (
+from sma.architectures.blocks.block_list import Blocks
+from sma.architectures.blocks.residual import Residual, ResidualSpec
+from sma.architectures.blocks.routed_blocks import BlocksSpec, RoutedLayerSpec
+from sma.architectures.blocks.stack import Stack, StackSpec
+from sma.architectures.files.folders import load_model, load_state, save_model, save_state
+from sma.architectures.files.yaml import dump_spec, load_spec, parse_spec
+from sma.architectures.models.bag_embedding import BagEmbedding, BagSpec
+from sma.architectures.models.graph import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
+from sma.architectures.models.sequence import SequenceModel, SequenceModelSpec
+from sma.architectures.presets.graph import graph_network
+from sma.architectures.presets.mega import (
+    MegaOptions,
+    gau_always,
+    mega,
+    mega_chunk,
+    seqboat_full,
+    ssm_only,
+)
+from sma.architectures.presets.mixtures import mixtral_like, mixture_of_depths, moe_seqboat, sma_all, switch
+from sma.architectures.presets.seqboat import SeqBoatOptions, seqboat, seqboat_block
+from sma.architectures.presets.seqboat_layer import SeqBoat
+from sma.architectures.presets.seqboat_published import (
     PUBLISHED_PARAMETERS,
     seqboat_enwik8,
     seqboat_lra_image,
@@ -25,26 +35,16 @@ from sma.architectures.published import (
     seqboat_lra_text,
     seqboat_speech_commands,
 )
-from sma.architectures.reference import (
+from sma.architectures.presets.transformer import TransformerOptions, local_attention, transformer
+from sma.architectures.published.checkpoint import model_from_checkpoint
+from sma.architectures.published.load import (
     layer_from_reference,
     model_from_reference,
     parameters_published,
 )
-from sma.architectures.relatives import (
-    MegaOptions,
-    gau_always,
-    mega,
-    mega_chunk,
-    seqboat_full,
-    ssm_only,
-)
-from sma.architectures.routed_blocks import BlocksSpec, RoutedLayerSpec
-from sma.architectures.seqboat_layer import SeqBoat
-from sma.architectures.sequence_model import SequenceModel, SequenceModelSpec
-from sma.architectures.spec_files import dump_spec, load_spec, parse_spec
-from sma.architectures.ssms import EMASpec, S4DSpec, SelectiveSSMSpec, SSMSubModuleSpec
-from sma.architectures.stacks import Stack, StackSpec
-from sma.architectures.transformers import TransformerOptions, local_attention, transformer
+from sma.architectures.specs.experts import MixtureOfExpertsSpec
+from sma.architectures.specs.graph import GraphConvolutionSpec
+from sma.architectures.specs.ssm import EMASpec, S4DSpec, SelectiveSSMSpec, SSMSubModuleSpec
 
 __all__ = [
     "PUBLISHED_PARAMETERS",

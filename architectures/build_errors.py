@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from sma import SequenceModule, Spec, SubModule
-from sma.registry import package_of
-from sma.spec import walk
+from sma.spec.base import walk
+from sma.spec.registry import package_of
 
 WRAPPERS = {SubModule: ", or wrap it in sma.Pointwise", SequenceModule: ", or wrap it in sma.PerElement"}
 

@@ -9,8 +9,15 @@ from torch import nn
 
 from sma import Spec
 from sma.architectures.build_errors import PartError, build_error, check_built, needs_data
-from sma.architectures.families import BlockSpec, EmbeddingSpec, HeadSpec, LayerSpec, NormSpec, SubModuleSpec
-from sma.spec import children
+from sma.architectures.specs.families import (
+    BlockSpec,
+    EmbeddingSpec,
+    HeadSpec,
+    LayerSpec,
+    NormSpec,
+    SubModuleSpec,
+)
+from sma.spec.base import children
 
 MAX_PARAMETERS = 10**12
 MAX_BLOCKS = 4096

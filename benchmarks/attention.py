@@ -14,7 +14,7 @@ from measure import compare, peak_memory, table, training_step
 
 from sma import PackedCompaction
 from sma.modules import GAU, LearnedBias, RankBias, RelativePosition, Rotary
-from sma.modules.tiles import window_tiles
+from sma.modules.attention.tiles import window_tiles
 
 SHAPES = [(4, 4096), (1, 16384), (1, 65536)]
 

@@ -17,7 +17,7 @@ from torch._inductor.exc import InductorError
 
 import sma
 from sma.architectures import SequenceModel, seqboat
-from sma.architectures.sequence_model import SequenceModelState
+from sma.architectures.models.sequence import SequenceModelState
 from sma.modules import GAU
 
 N_ROWS, D_MODEL, N_LAYERS, WINDOW, VOCABULARY = 32, 256, 6, 128, 256

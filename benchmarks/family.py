@@ -9,8 +9,8 @@ sizes, as in examples/*.yaml.
 from pathlib import Path
 
 import sma.architectures
-from sma.architectures.families import Model
-from sma.training.description import describe, operations
+from sma.architectures.specs.families import Model
+from sma.training.report.description import describe, operations
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 SIZES = {"d_model": 128, "n_layers": 4}

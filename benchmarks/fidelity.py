@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from golden import compare, oracle  # noqa: E402
 
 from sma import architectures  # noqa: E402
-from sma.architectures.reference import parameters_published  # noqa: E402
+from sma.architectures.published.load import parameters_published  # noqa: E402
 
 PAGE = ROOT / "docs" / "fidelity.md"
 COLUMNS = ("output", "confidence", "input gradient", "parameter gradients")

@@ -13,7 +13,7 @@ STATEMENTS = {
     "import torch": "import torch",
     "import sma": "import sma",
     "from sma import *": "from sma import *",
-    "sma --help": "import sys; sys.argv = ['sma', '--help']; from sma.training.cli import main; main()",
+    "sma --help": "import sys; sys.argv = ['sma', '--help']; from sma.training.cli.app import main; main()",
 }
 
 

@@ -15,7 +15,7 @@ from measure import compare, peak_memory
 from torch import nn
 
 from sma.architectures import gau_always, mega, mega_chunk, seqboat, transformer
-from sma.architectures.sequence_model import SequenceModel
+from sma.architectures.models.sequence import SequenceModel
 
 VOCABULARY, D_MODEL, N_LAYERS = 256, 128, 4
 LENGTHS = (4096, 16384)

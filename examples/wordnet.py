@@ -15,7 +15,7 @@ import time
 import torch
 
 from sma.training import Run, Trainer, TrainSpec, evaluate
-from sma.training.graphs import WordNetSpec
+from sma.training.tasks.graphs import WordNetSpec
 from sma.training.trainer import Observer
 
 BUDGET = {"kind": "activation_budget", "router": "latent_configurator", "coefficient": 1.0}

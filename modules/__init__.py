@@ -6,24 +6,14 @@ if __name__ == "modules":
     )
 
 from sma.modules.activations import activation_function
-from sma.modules.attention import attention_backend, windowed_attention
-from sma.modules.attention_functions import AttentionFunction, attention_function
-from sma.modules.chunk_attention import ChunkAttention, ChunkAttentionState
-from sma.modules.convolution import CausalConvolution
-from sma.modules.dense import Dense, DenseState
-from sma.modules.diagonal import DiagonalSSM
-from sma.modules.ema import MultiHeadEMA
-from sma.modules.experts import ExpertBank, MixtureOfExperts
-from sma.modules.feed_forward import FeedForward, GatedFeedForward
-from sma.modules.fixed_routers import AlwaysActive, NeverActive, RandomRouter
-from sma.modules.gau import GAU
-from sma.modules.graph import GraphConvolution, NodeRows
-from sma.modules.graph_convolutions import check_convolution, named_convolution
-from sma.modules.mega import MegaAttention, MegaState, RotaryBias
-from sma.modules.memory import WorkingMemory
-from sma.modules.multi_head import DenseAttention, DenseAttentionState, MultiHeadAttention
-from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
-from sma.modules.positions import (
+from sma.modules.adapters import Dense, DenseState
+from sma.modules.attention.chunked import ChunkAttention, ChunkAttentionState
+from sma.modules.attention.functions import AttentionFunction, attention_function
+from sma.modules.attention.gau import GAU
+from sma.modules.attention.mega import MegaAttention, MegaState, RotaryBias
+from sma.modules.attention.memory import WorkingMemory
+from sma.modules.attention.multi_head import DenseAttention, DenseAttentionState, MultiHeadAttention
+from sma.modules.attention.positions import (
     LearnedBias,
     NoPosition,
     OffsetBias,
@@ -32,12 +22,22 @@ from sma.modules.positions import (
     Rotary,
     T5Bias,
 )
-from sma.modules.ramps import Ramp, Scheduled, set_progress
-from sma.modules.routers import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
-from sma.modules.s4d import S4D
-from sma.modules.selective import SelectiveSSM
-from sma.modules.ssm_sub_module import SSMSubModule
-from sma.modules.top_k import ExpertChoiceRouter, TopKRouter
+from sma.modules.attention.windowed import attention_backend, windowed_attention
+from sma.modules.convolution import CausalConvolution
+from sma.modules.experts import ExpertBank, MixtureOfExperts
+from sma.modules.feed_forward import FeedForward, GatedFeedForward
+from sma.modules.graph.convolution import GraphConvolution, NodeRows
+from sma.modules.graph.named import check_convolution, named_convolution
+from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
+from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter
+from sma.modules.routers.pointwise import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
+from sma.modules.routers.ramp import Ramp, Scheduled, set_progress
+from sma.modules.routers.top_k import ExpertChoiceRouter, TopKRouter
+from sma.modules.ssm.diagonal import DiagonalSSM
+from sma.modules.ssm.ema import MultiHeadEMA
+from sma.modules.ssm.mamba2 import SelectiveSSM
+from sma.modules.ssm.s4d import S4D
+from sma.modules.ssm.sub_module import SSMSubModule
 
 __all__ = [
     "GAU",

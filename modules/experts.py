@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sma.checks import check_sizes
 from sma.modules.activations import activation_function
-from sma.modules.linear import truncated_normal
+from sma.modules.functional import truncated_normal
 from sma.recomputation import replayed
 from sma.recording import record_layer
 from sma.routing import Router, Routing

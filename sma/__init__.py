@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from sma.elements import Elements
     from sma.recomputation import recompute, recomputing, replayed
     from sma.recording import LayerRecord, Recording, naming, record
-    from sma.registry import OneOf, register
     from sma.routing import Router, Routing, mask_padding
     from sma.sequence import PerElement, SequenceModule
-    from sma.spec import Spec
+    from sma.spec.base import Spec
+    from sma.spec.registry import OneOf, register
     from sma.state import NoState, State
     from sma.sub_module import Pointwise, SubModule
 
@@ -57,10 +57,10 @@ _PARTS = (
     "elements",
     "recomputation",
     "recording",
-    "registry",
     "routing",
     "sequence",
-    "spec",
+    "spec.base",
+    "spec.registry",
     "state",
     "sub_module",
 )

@@ -16,11 +16,11 @@ from torch import nn
 
 import sma.architectures
 import sma.modules
-import sma.registry
+import sma.spec.registry
 import sma.testing
 from sma import Compaction, OneOf
 from sma.architectures import parse_spec
-from sma.architectures.families import LayerSpec, ModelSpec
+from sma.architectures.specs.families import LayerSpec, ModelSpec
 from sma.modules import MultiHeadEMA
 from sma.testing import RouterContract, SequenceModuleContract
 from sma.testing.contract import Contract
@@ -77,9 +77,9 @@ def plug_ins(tmp_path_factory):
     specification.loader.exec_module(module)
     yield module
     del sys.modules[path.stem]
-    for key, spec in list(sma.registry._registered.items()):
+    for key, spec in list(sma.spec.registry._registered.items()):
         if spec.__module__ == path.stem:
-            del sma.registry._registered[key]
+            del sma.spec.registry._registered[key]
 
 
 YAML = [
@@ -92,7 +92,7 @@ YAML = [
 @pytest.mark.parametrize("block", YAML)
 def test_yaml_on_the_pages_builds(block, plug_ins):
     values = yaml.safe_load(block)
-    if values["kind"] not in sma.registry.kinds(ModelSpec):  # a part
+    if values["kind"] not in sma.spec.registry.kinds(ModelSpec):  # a part
         TypeAdapter(OneOf[LayerSpec]).validate_python(values).build(32)
         return
     model = parse_spec(values).build()

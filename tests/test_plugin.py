@@ -50,8 +50,8 @@ def test_its_kind_works_in_yaml_save_load_and_schema(run, tmp_path):
     code = f"""
 import torch
 from sma.architectures import load_model, load_spec, save_model
-from sma.architectures.families import ModelSpec
-from sma.spec_schema import json_schema
+from sma.architectures.specs.families import ModelSpec
+from sma.spec.schema import json_schema
 spec = load_spec({str(PLUGIN / "model.yaml")!r})
 model = spec.build()
 save_model(model, {str(tmp_path)!r})
@@ -64,7 +64,7 @@ model(torch.zeros(1, 4, dtype=torch.long)).sum().backward()
 
 
 def test_the_command_describes_it(run):
-    result = run("-m", "sma.training.cli", "describe", str(PLUGIN / "model.yaml"))
+    result = run("-m", "sma.training.cli.app", "describe", str(PLUGIN / "model.yaml"))
     assert result.returncode == 0, result.stderr
     assert "memory_lookup" in result.stdout or "MemoryLookup" in result.stdout
 
@@ -77,7 +77,7 @@ def test_the_command_trains_it(run, tmp_path):
     sizes = ("model.d_model=8", "task.length=32", "batch_size=2", "steps=2", f"task.folder={tmp_path}/texts")
     settings = [argument for size in sizes for argument in ("--set", size)]
     out = ("--task", "text_files", "--out", tmp_path, "--name", "run")
-    result = run("-m", "sma.training.cli", "train", "--spec", model, *out, *settings)
+    result = run("-m", "sma.training.cli.app", "train", "--spec", model, *out, *settings)
     assert result.returncode == 0, result.stderr
     assert "memory_lookup" in (tmp_path / "run" / "spec.yaml").read_text()
     assert (tmp_path / "run" / "report.html").exists()
@@ -94,8 +94,8 @@ def _package(folder, name, module, entry):
 
 FIND = """
 import json
-from sma.architectures.families import SubModuleSpec
-from sma.registry import find
+from sma.architectures.specs.families import SubModuleSpec
+from sma.spec.registry import find
 import sma.architectures
 try:
     result = find(SubModuleSpec, {kind!r}).__name__
@@ -116,7 +116,7 @@ def test_two_packages_that_claim_one_kind_are_both_named(run, tmp_path):
 
 def test_a_broken_package_is_named_and_the_rest_works(run, tmp_path):
     broken = _package(tmp_path, "broken", "raise SystemExit(3)", "gau = broken:Spec")
-    result = run("-m", "sma.training.cli", "schema", also=[broken])
+    result = run("-m", "sma.training.cli.app", "schema", also=[broken])
     assert {"GAUSpec", "MemoryLookupSpec"} <= json.loads(result.stdout)["$defs"].keys()
     message = "the entry point 'gau' of the package 'broken' fails to import (SystemExit: 3)"
     assert result.stderr == f"sma: warning: {message}; repair or uninstall it\n"

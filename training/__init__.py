@@ -10,30 +10,30 @@ if __name__ == "training":
 
 if TYPE_CHECKING:
     from sma.training.config import TrainSpec
-    from sma.training.errors import RunError
     from sma.training.evaluation import Evaluation, evaluate
     from sma.training.optimizers import OptimizerSpec
-    from sma.training.run_training import resume, train
-    from sma.training.runs import Run
+    from sma.training.run.errors import RunError
+    from sma.training.run.folder import Run
     from sma.training.schedules import ScheduleSpec
-    from sma.training.tasks import Batch, Task, TaskSpec
+    from sma.training.tasks.task import Batch, Task, TaskSpec
+    from sma.training.train import resume, train
     from sma.training.trainer import Observer, Trainer
 
 _HOMES = {
-    "Batch": "tasks",
+    "Batch": "tasks.task",
     "Evaluation": "evaluation",
     "Observer": "trainer",
     "OptimizerSpec": "optimizers",
-    "Run": "runs",
-    "RunError": "errors",
+    "Run": "run.folder",
+    "RunError": "run.errors",
     "ScheduleSpec": "schedules",
-    "Task": "tasks",
-    "TaskSpec": "tasks",
+    "Task": "tasks.task",
+    "TaskSpec": "tasks.task",
     "TrainSpec": "config",
     "Trainer": "trainer",
     "evaluate": "evaluation",
-    "resume": "run_training",
-    "train": "run_training",
+    "resume": "train",
+    "train": "train",
 }
 
 __all__ = [

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from sma import OneOf, Spec, register
-from sma.architectures.families import Count, ModelSpec
-from sma.architectures.preset_specs import expand_preset
-from sma.training import digits, graphs, text  # noqa: F401  (their tasks join the family)
+from sma.architectures.presets.by_name import expand_preset
+from sma.architectures.specs.families import Count, ModelSpec
 from sma.training.optimizers import AdamWSpec, OptimizerSpec
 from sma.training.schedules import LinearSchedule, ScheduleSpec
-from sma.training.tasks import TaskSpec
+from sma.training.tasks import digits, graphs, text  # noqa: F401  (their tasks join the family)
+from sma.training.tasks.task import TaskSpec
 
 WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads", "activation_checkpointing"}
 """Fields that a resumed run may change: they do not alter what a step computes, up to rounding."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import sma
-from sma.training.tasks import IGNORED, Batch, Split, Task
+from sma.training.tasks.task import IGNORED, Batch, Split, Task
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sma.training.evaluation import evaluating, run_batch
-from sma.training.tasks import Task
+from sma.training.tasks.task import Task
 
 
 def derive_seed(*numbers: int) -> int:

@@ -15,13 +15,13 @@ from torch import nn
 
 import sma
 from sma.architectures import load_model
-from sma.training.checkpoints import Position, load_last_weights
 from sma.training.config import TrainSpec
-from sma.training.errors import RunError
 from sma.training.evaluation import Evaluation, evaluate
 from sma.training.prepare import find_device
-from sma.training.runs import Run
-from sma.training.tasks import Task
+from sma.training.run.checkpoints import Position, load_last_weights
+from sma.training.run.errors import RunError
+from sma.training.run.folder import Run
+from sma.training.tasks.task import Task
 from sma.training.trainer import Trainer
 
 

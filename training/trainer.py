@@ -10,14 +10,14 @@ from torch import Tensor
 
 import sma
 from sma.modules import set_progress
-from sma.training.checkpoints import Position, load_checkpoint, save_best, save_checkpoint
 from sma.training.config import TrainSpec
-from sma.training.errors import RunError
 from sma.training.evaluation import cross_entropy, evaluate, run_batch
 from sma.training.interrupts import Interrupt, interruptible
 from sma.training.prepare import check_fit, derive_seed, find_device, seed_everything
-from sma.training.runs import Run
-from sma.training.tasks import Task
+from sma.training.run.checkpoints import Position, load_checkpoint, save_best, save_checkpoint
+from sma.training.run.errors import RunError
+from sma.training.run.folder import Run
+from sma.training.tasks.task import Task
 
 Ending = Literal["finished", "time limit", "interrupted"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sma import Pointwise
-from sma.architectures.families import Size, SubModuleSpec
+from sma.architectures.specs.families import Size, SubModuleSpec
 
 
 class MemoryLookup(nn.Module):

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from sma.compaction import PackedCompaction
-from sma.registry import OneOf, find
 from sma.routing import Router
 from sma.sequence import SequenceModule
-from sma.spec import Spec
+from sma.spec.base import Spec
+from sma.spec.registry import OneOf, find
 from sma.sub_module import SubModule
 from sma.testing.contract import Contract, assert_close, assert_same
 from sma.testing.strategies import Layout

@@ -8,10 +8,10 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-import sma.registry
+import sma.spec.registry
 from sma import Pointwise, register
 from sma.architectures import parse_spec
-from sma.architectures.families import HeadSpec, NormSpec, RouterSpec, SubModuleSpec
+from sma.architectures.specs.families import HeadSpec, NormSpec, RouterSpec, SubModuleSpec
 
 ROUTED = "blocks.0.branches.0"
 PLACES = {
@@ -43,16 +43,16 @@ KINDS = {family: plug_in(family) for family in PLACES}
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch):
-    point = EntryPoint("other", f"{__name__}:Other", sma.registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(sma.registry, "_entry_points", lambda: (point,))
-    monkeypatch.setattr(sma.registry, "_package", lambda point: "my-package")
+    point = EntryPoint("other", f"{__name__}:Other", sma.spec.registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(sma.spec.registry, "_entry_points", lambda: (point,))
+    monkeypatch.setattr(sma.spec.registry, "_package", lambda point: "my-package")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered_here_only():
     yield
     for spec in KINDS.values():
-        del sma.registry._registered[spec.family(), spec.model_fields["kind"].default]
+        del sma.spec.registry._registered[spec.family(), spec.model_fields["kind"].default]
 
 
 def model(family):

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-import sma.registry
+import sma.spec.registry
 from sma import OneOf, PerElement, register
 from sma.architectures import checks, load_spec, parse_spec
-from sma.architectures.embeddings import TokensSpec
-from sma.architectures.families import LayerSpec
-from sma.architectures.heads import LanguageModelSpec
-from sma.architectures.preset_specs import model_presets, starting_sizes
-from sma.architectures.sequence_model import SequenceModelSpec
-from sma.architectures.stacks import StackSpec
+from sma.architectures.blocks.stack import StackSpec
+from sma.architectures.models.embeddings import TokensSpec
+from sma.architectures.models.heads import LanguageModelSpec
+from sma.architectures.models.sequence import SequenceModelSpec
+from sma.architectures.presets.by_name import model_presets, starting_sizes
+from sma.architectures.specs.families import LayerSpec
 from sma.modules import FeedForward
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -27,7 +27,7 @@ D = 8
 @pytest.fixture(autouse=True)
 def kinds(monkeypatch):
     """Layers that use the layer inside them in unusual ways."""
-    monkeypatch.setattr(sma.registry, "_registered", dict(sma.registry._registered))
+    monkeypatch.setattr(sma.spec.registry, "_registered", dict(sma.spec.registry._registered))
 
     class Wrapper(LayerSpec):
         inner: OneOf[LayerSpec]

@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from sma.architectures import seqboat, seqboat_block, seqboat_enwik8, seqboat_lra_image, seqboat_lra_listops
-from sma.architectures.embeddings import ScalarsSpec, TokensSpec
-from sma.architectures.heads import Classifier
-from sma.architectures.norms import ScaleNormSpec
-from sma.architectures.routers import AlwaysActiveSpec
+from sma.architectures.models.embeddings import ScalarsSpec, TokensSpec
+from sma.architectures.models.heads import Classifier
+from sma.architectures.specs.norms import ScaleNormSpec
+from sma.architectures.specs.routers import AlwaysActiveSpec
 
 D = 8
 ALL = 1 - 1e-12

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 import sma
 from sma.architectures import SequenceModelSpec, dump_spec, load_spec, seqboat
-from sma.architectures.families import RouterSpec, SubModuleSpec
-from sma.registry import find, kinds
-from sma.spec import walk
-from sma.spec_schema import json_schema
+from sma.architectures.specs.families import RouterSpec, SubModuleSpec
+from sma.spec.base import walk
+from sma.spec.registry import find, kinds
+from sma.spec.schema import json_schema
 
 YAML = """
 kind: sequence_model
@@ -115,7 +115,7 @@ def test_third_party_kinds_round_trip(values):
 
 
 def test_schema_covers_every_family_and_kind():
-    from sma.architectures.families import ModelSpec
+    from sma.architectures.specs.families import ModelSpec
 
     schema = json_schema(ModelSpec)
     definitions = schema["$defs"]

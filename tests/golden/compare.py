@@ -12,7 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import sma
-from sma.architectures.reference import layer_from_reference, model_from_reference, weights_from_reference
+from sma.architectures.published.load import (
+    layer_from_reference,
+    model_from_reference,
+    weights_from_reference,
+)
 
 FOLDER = Path(__file__).parent
 LAYERS = ("standalone_layer", "fairseq_unit", "standalone_ema")

@@ -6,8 +6,8 @@ import torch
 import sma
 from sma.modules.experts import ExpertBank, MixtureOfExperts
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
-from sma.modules.routers import LatentConfigurator
-from sma.modules.top_k import TopKRouter
+from sma.modules.routers.pointwise import LatentConfigurator
+from sma.modules.routers.top_k import TopKRouter
 from sma.testing import SequenceModuleContract
 
 D, H, E = 6, 10, 4

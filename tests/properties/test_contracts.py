@@ -17,8 +17,8 @@ import sma.architectures
 import sma.modules
 from sma import SMA, CapacityCompaction, Compaction, PaddedCompaction, Router, SequenceModule, SubModule
 from sma.architectures import Residual, SeqBoat
-from sma.architectures.norms import ScaleNormSpec
-from sma.architectures.sub_modules import LearnedBiasSpec
+from sma.architectures.specs.feed_forward import LearnedBiasSpec
+from sma.architectures.specs.norms import ScaleNormSpec
 from sma.modules import (
     ActivationBudget,
     AlwaysActive,
@@ -30,8 +30,8 @@ from sma.modules import (
     RandomRouter,
     TopKRouter,
 )
-from sma.modules.gau import GAU
-from sma.modules.positions import LearnedBias, RankBias, Rotary, T5Bias
+from sma.modules.attention.gau import GAU
+from sma.modules.attention.positions import LearnedBias, RankBias, Rotary, T5Bias
 from sma.testing import RouterContract, SequenceModuleContract, SubModuleContract
 
 

@@ -9,9 +9,9 @@ from pydantic import TypeAdapter
 
 import sma.architectures
 from sma import Compaction, Edges, OneOf, PackedCompaction, Spec
-from sma.architectures import families
-from sma.architectures.embeddings import TokenEmbedding
-from sma.registry import kinds
+from sma.architectures.models.embeddings import TokenEmbedding
+from sma.architectures.specs import families
+from sma.spec.registry import kinds
 from sma.testing import Layout, SpecContract
 
 for _module in pkgutil.iter_modules(sma.architectures.__path__, "sma.architectures."):
@@ -180,7 +180,7 @@ class KindContract(SpecContract):
 
 
 def _suite(family, values, number):
-    """A test class for one example; a class that sma.registry finds reads it."""
+    """A test class for one example; a class that sma.spec.registry finds reads it."""
     adapter = TypeAdapter(OneOf[family])
     return type(
         f"Test{family.__name__.removesuffix('Spec')}_{values['kind']}_{number}",

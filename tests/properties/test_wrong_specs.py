@@ -19,7 +19,7 @@ from sma.architectures import (
     sma_all,
     switch,
 )
-from sma.architectures.spec_files import load_spec
+from sma.architectures.files.yaml import load_spec
 
 SIZES = {"d_model": 8, "n_layers": 2, "vocab_size": 11}
 PRESETS = (seqboat, sma_all, switch, mixture_of_depths, moe_seqboat)  # the last two repeat a stack

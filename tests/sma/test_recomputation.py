@@ -22,9 +22,8 @@ from sma.modules import (
     LatentConfigurator,
     MixtureOfExperts,
     TopKRouter,
-    routers,
-    top_k,
 )
+from sma.modules.routers import pointwise, top_k
 from sma.modules.sequence_sub_module import SequenceSubModule
 from sma.testing import CausalMean
 
@@ -123,13 +122,13 @@ def test_the_routing_is_replayed(layer):
 @pytest.mark.parametrize("replays", [True, False])
 def test_confidences_and_losses_follow_the_replayed_decisions(kind, replays, monkeypatch):
     """All logits are nearly equal, and a little different the second time, so that other ones are highest."""
-    noise, exact = torch.Generator().manual_seed(0), routers.project
+    noise, exact = torch.Generator().manual_seed(0), pointwise.project
 
     def project(*args):
         logits = exact(*args)
         return logits + 1e-5 * torch.randn(logits.shape, generator=noise) if recomputing() else logits
 
-    for module in (routers, top_k):
+    for module in (pointwise, top_k):
         monkeypatch.setattr(module, "project", project)
         if not replays:
             monkeypatch.setattr(module, "replayed", lambda active: active)

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from sma.testing import SpecContract
 from sma.training import TrainSpec
-from sma.training.digits import DigitsSpec
-from sma.training.errors import one_line
 from sma.training.optimizers import AdamSpec, AdamWSpec, RAdamSpec
 from sma.training.presets import run_names, run_values
+from sma.training.run.errors import one_line
 from sma.training.schedules import CosineSchedule, LinearSchedule
-from sma.training.text import PythonSourceSpec, TextFilesSpec
+from sma.training.tasks.digits import DigitsSpec
+from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec
 
 
 class PlainContract(SpecContract):

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-import sma.registry
+import sma.spec.registry
 from sma import PerElement, register
 from sma.architectures import SequenceModel, parse_spec, save_model, seqboat
-from sma.architectures.families import HeadSpec
-from sma.training.cli import app
+from sma.architectures.specs.families import HeadSpec
+from sma.training.cli.app import app
 from sma.training.generation import _before, choose, generate
 
 
@@ -39,7 +39,7 @@ class EveryByte(HeadSpec):
 
 @pytest.fixture
 def other_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sma.registry, "_registered", dict(sma.registry._registered))
+    monkeypatch.setattr(sma.spec.registry, "_registered", dict(sma.spec.registry._registered))
     register(EveryByte)
 
 

@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 from typer.testing import CliRunner
 
-import sma.registry
+import sma.spec.registry
 from sma import (
     Compaction,
     Elements,
@@ -31,8 +31,8 @@ from sma import (
     register,
 )
 from sma.architectures import load_model, save_model
-from sma.architectures.embeddings import Embedding
-from sma.architectures.families import (
+from sma.architectures.models.embeddings import Embedding
+from sma.architectures.specs.families import (
     BlockSpec,
     CompactionSpec,
     EmbeddingSpec,
@@ -46,12 +46,12 @@ from sma.architectures.families import (
     Size,
     SubModuleSpec,
 )
+from sma.modules.attention.positions import OffsetBias, RelativePosition
 from sma.modules.norms import Norm
-from sma.modules.positions import OffsetBias, RelativePosition
 from sma.sequence import zero_padding
 from sma.testing import SpecContract
 from sma.training import Batch, OptimizerSpec, Run, ScheduleSpec, Task, TaskSpec, Trainer, TrainSpec
-from sma.training.cli import app
+from sma.training.cli.app import app
 
 D, V = 8, 5
 
@@ -301,9 +301,9 @@ class HalvingSpec(ScheduleSpec):
 @pytest.fixture(scope="module", autouse=True)
 def _registered_here_only():
     yield
-    for key, spec in list(sma.registry._registered.items()):
+    for key, spec in list(sma.spec.registry._registered.items()):
         if spec.__module__ == __name__:
-            del sma.registry._registered[key]
+            del sma.spec.registry._registered[key]
 
 
 BUILT_IN = {
@@ -375,13 +375,13 @@ def command(*arguments):
 
 
 def own_families():
-    return {spec.family() for spec in sma.registry._registered.values() if spec.__module__ == __name__}
+    return {spec.family() for spec in sma.spec.registry._registered.values() if spec.__module__ == __name__}
 
 
 def test_every_family_has_a_plug_in():
     subclasses = {
         spec.family()
-        for spec in sma.registry._registered.values()
+        for spec in sma.spec.registry._registered.values()
         if spec.__module__.startswith(("sma.architectures.", "sma.training."))
     }
     assert own_families() == subclasses - {TrainSpec.family()}
@@ -423,7 +423,7 @@ def test_all_together_by_the_command(tmp_path):
 
 def test_the_schemas_know_them():
     schema = json.loads(command("schema", "training"))["$defs"]
-    for spec in sma.registry._registered.values():
+    for spec in sma.spec.registry._registered.values():
         if spec.__module__ == __name__:
             assert schema[spec.__name__]["properties"]["kind"]["const"] in PLACES
             assert {"$ref": f"#/$defs/{spec.__name__}"} in schema[spec.family().__name__]["anyOf"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sma.architectures.spec_files import read_yaml
+from sma.architectures.files.yaml import read_yaml
 from sma.training import TrainSpec
 from sma.training.presets import run_names, run_values
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sma.architectures.published import PUBLISHED_PARAMETERS
-from sma.training import commands
+from sma.architectures.presets.seqboat_published import PUBLISHED_PARAMETERS
+from sma.training.cli import commands
 from sma.training.recipes import recipe, recipe_names
 
 TASK = {"kind": "digits"}

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import sma
 from sma.architectures import load_model
-from sma.architectures.families import ModelSpec
+from sma.architectures.specs.families import ModelSpec
 from sma.training import Observer, Run, RunError, TrainSpec, evaluate
-from sma.training.checkpoints import read_position
+from sma.training.run.checkpoints import read_position
 from sma.training.trainer import Trainer
 
 Make = Callable[..., tuple[Trainer, Run]]

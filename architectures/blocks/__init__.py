@@ -1,0 +1,1 @@
+"""Blocks: the residual block, stacks of blocks."""

@@ -1,0 +1,1 @@
+"""Specs, models and decoding states on disk."""

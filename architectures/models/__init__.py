@@ -1,0 +1,1 @@
+"""Whole models: embedding, blocks and head."""

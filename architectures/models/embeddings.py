@@ -1,0 +1,267 @@
+"""Embeddings: tokens, feature vectors and single numbers to `(B, L, D)`, and their specs."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sma import OneOf, register
+from sma.architectures.specs.families import Dropout, EmbeddingSpec, NormSpec, Size
+from sma.checks import describe
+from sma.modules.functional import linear
+from sma.modules.norms import Norm
+from sma.sequence import check_mask
+
+
+class ScaledSinusoid(nn.Module):
+    r"""Absolute positions: sines and cosines of `position / 10000^(2i/D)`, times one learned scale.
+
+    The scale starts at \(1/\sqrt{D}\), as in the published SeqBoat models.
+
+    Args:
+        d_model: D, even.
+
+    Raises:
+        ValueError: if `d_model` is odd.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        if d_model % 2:
+            raise ValueError(f"sinusoidal positions need an even d_model, got {d_model}; change it by one")
+        self.d_model = d_model
+        self.scale = nn.Parameter(torch.full((1,), d_model**-0.5))
+
+    def forward(self, position: Tensor) -> Tensor:
+        """`(B, L)` long -> `(B, L, D)`."""
+        exact = torch.promote_types(self.scale.dtype, torch.float32)
+        exponent = torch.arange(0, self.d_model, 2, device=position.device).to(exact) / self.d_model
+        angle = position.to(exact).unsqueeze(-1) * 10000.0**-exponent
+        return torch.cat((angle.sin(), angle.cos()), -1).to(self.scale.dtype) * self.scale
+
+
+class Embedding(nn.Module, ABC):
+    """Base of embeddings: subclasses embed elements one by one, this adds positions, a norm and dropout.
+
+    Args:
+        d_model: D.
+        sinusoid: add `ScaledSinusoid` positions.
+        norm: applied then, or None.
+        dropout: probability.
+    """
+
+    def __init__(self, d_model: int, *, sinusoid: bool, norm: Norm | None, dropout: float) -> None:
+        super().__init__()
+        self.sinusoid = ScaledSinusoid(d_model) if sinusoid else None
+        self.norm = norm
+        self.dropout = nn.Dropout(dropout)
+
+    @abstractmethod
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Inputs `(B, L, ...)` -> `(B, L, D)`."""
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
+        """Embed inputs.
+
+        Args:
+            inputs: `(B, L, ...)`.
+            mask: `(B, L)` bool, True = a real element; positions count real elements only.
+            offset: `(B,)` long; elements that each row has seen before these.
+
+        Returns:
+            `(B, L, D)`, 0 at padding.
+        """
+        if not isinstance(inputs, Tensor):
+            raise ValueError(f"inputs must be a tensor (B, L, ...), got {describe(inputs)}")
+        check_mask(mask, inputs)
+        if mask is not None:  # padding may hold anything, such as the token -100
+            inputs = inputs.masked_fill(~mask.view(*mask.shape, *[1] * (inputs.dim() - 2)), 0)
+        x = self.embed(inputs)
+        if self.sinusoid is not None:
+            real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+            position = (real.cumsum(1) - 1).clamp(min=0)
+            x = x + self.sinusoid(position if offset is None else position + offset[:, None])
+        if self.norm is not None:
+            x = self.norm(x, mask)
+        x = self.dropout(x)
+        return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+
+
+class TokenEmbedding(Embedding):
+    r"""One vector per token, times \(\sqrt{D}\) with `scale`; normal with std \(1/\sqrt{D}\).
+
+    Args:
+        d_model: D.
+        vocab_size: number of tokens.
+        scale: multiply by \(\sqrt{D}\).
+        sinusoid: see `Embedding`.
+        norm: see `Embedding`.
+        dropout: see `Embedding`.
+
+    Example:
+        >>> TokenEmbedding(8, vocab_size=100)(torch.zeros(2, 3, dtype=torch.long)).shape
+        torch.Size([2, 3, 8])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        vocab_size: int,
+        scale: bool = False,
+        sinusoid: bool = False,
+        norm: Norm | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
+        self.weight = nn.Parameter(torch.randn(vocab_size, d_model) * d_model**-0.5)
+        self.factor = math.sqrt(d_model) if scale else 1.0
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Tokens `(B, L)` long -> `(B, L, D)`."""
+        if inputs.dim() != 2 or inputs.is_floating_point():
+            raise ValueError(f"tokens must be (B, L) integers, (B,) in a step, got {describe(inputs)}")
+        inputs = inputs.long()
+        if inputs.device.type == "cpu" and inputs.numel() and not torch.compiler.is_compiling():
+            # elsewhere this would wait for the device
+            lowest, highest = map(int, inputs.aminmax())
+            if lowest < 0 or highest >= len(self.weight):
+                wrong = lowest if lowest < 0 else highest
+                raise ValueError(
+                    f"token {wrong} is not in the vocabulary, 0 to {len(self.weight) - 1}; mask padding, or "
+                    "raise vocab_size"
+                )
+        return nn.functional.embedding(inputs, self.weight) * self.factor
+
+
+class FeatureEmbedding(Embedding):
+    """A linear map of feature vectors; truncated normal weights with std 0.02, zero bias.
+
+    Args:
+        d_model: D.
+        d_input: features per element.
+        sinusoid: see `Embedding`.
+        norm: see `Embedding`.
+        dropout: see `Embedding`.
+
+    Example:
+        >>> FeatureEmbedding(8, d_input=3)(torch.zeros(2, 5, 3)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_input: int,
+        sinusoid: bool = False,
+        norm: Norm | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
+        self.linear = linear(d_input, d_model)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Features `(B, L, d_input)` -> `(B, L, D)`."""
+        d_input = self.linear.in_features
+        if inputs.dim() != 3 or inputs.shape[-1] != d_input or not inputs.is_floating_point():
+            raise ValueError(
+                f"features must be (B, L, {d_input}) floating point, (B, {d_input}) in a step, got "
+                f"{describe(inputs)}"
+            )
+        return self.linear(inputs)
+
+
+class ScalarEmbedding(Embedding):
+    """One real number per element, times a vector plus a vector: pixels and audio samples.
+
+    Weights are standard normal, biases normal with std 0.1, as in the published SeqBoat models.
+
+    Args:
+        d_model: D.
+        sinusoid: see `Embedding`.
+        norm: see `Embedding`.
+        dropout: see `Embedding`.
+
+    Example:
+        >>> ScalarEmbedding(8)(torch.zeros(2, 5)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self, d_model: int, *, sinusoid: bool = False, norm: Norm | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
+        self.weight = nn.Parameter(torch.randn(d_model))
+        self.bias = nn.Parameter(torch.randn(d_model) * 0.1)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Numbers `(B, L)` -> `(B, L, D)`."""
+        if inputs.dim() != 2:
+            raise ValueError(f"numbers must be (B, L), (B,) in a step, got {describe(inputs)}")
+        return inputs.unsqueeze(-1).to(self.weight) * self.weight + self.bias
+
+
+@register
+class TokensSpec(EmbeddingSpec):
+    """Builds `TokenEmbedding`."""
+
+    kind: Literal["tokens"] = "tokens"
+    vocab_size: Size
+    scale: bool = False
+    sinusoid: bool = False
+    norm: OneOf[NormSpec] | None = None
+    dropout: Dropout = 0.0
+
+    def build(self, d_model: int) -> TokenEmbedding:
+        """See `EmbeddingSpec.build`."""
+        return TokenEmbedding(
+            d_model,
+            vocab_size=self.vocab_size,
+            scale=self.scale,
+            sinusoid=self.sinusoid,
+            norm=None if self.norm is None else self.norm.build(d_model),
+            dropout=self.dropout,
+        )
+
+
+@register
+class FeaturesSpec(EmbeddingSpec):
+    """Builds `FeatureEmbedding`."""
+
+    kind: Literal["features"] = "features"
+    d_input: Size
+    sinusoid: bool = False
+    norm: OneOf[NormSpec] | None = None
+    dropout: Dropout = 0.0
+
+    def build(self, d_model: int) -> FeatureEmbedding:
+        """See `EmbeddingSpec.build`."""
+        return FeatureEmbedding(
+            d_model,
+            d_input=self.d_input,
+            sinusoid=self.sinusoid,
+            norm=None if self.norm is None else self.norm.build(d_model),
+            dropout=self.dropout,
+        )
+
+
+@register
+class ScalarsSpec(EmbeddingSpec):
+    """Builds `ScalarEmbedding`."""
+
+    kind: Literal["scalars"] = "scalars"
+    sinusoid: bool = False
+    norm: OneOf[NormSpec] | None = None
+    dropout: Dropout = 0.0
+
+    def build(self, d_model: int) -> ScalarEmbedding:
+        """See `EmbeddingSpec.build`."""
+        return ScalarEmbedding(
+            d_model,
+            sinusoid=self.sinusoid,
+            norm=None if self.norm is None else self.norm.build(d_model),
+            dropout=self.dropout,
+        )

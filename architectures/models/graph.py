@@ -1,0 +1,183 @@
+"""Graph models: torch_geometric `Data` in, scores of nodes or of whole graphs out; and their specs."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from sma import OneOf, SequenceModule, naming, register
+from sma.architectures.blocks.block_list import Blocks
+from sma.architectures.checks import check_builds
+from sma.architectures.models.heads import ClassifierSpec
+from sma.architectures.specs.families import (
+    BlockSpec,
+    Dropout,
+    EmbeddingSpec,
+    HeadSpec,
+    Model,
+    ModelSpec,
+    NormSpec,
+    Size,
+)
+from sma.modules.functional import linear
+from sma.modules.graph.convolution import NodeRows
+from sma.modules.norms import Norm
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+
+class GraphModel(Model):
+    """Embedding -> blocks -> norm -> head, over the nodes of graphs.
+
+    Rows are graphs and elements are nodes, so blocks, routers, layouts and norms are those of sequences;
+    parts that look at edges see those between the nodes that reach them. The result does not depend on the
+    order of nodes as long as no part does: state-space models and windows read nodes as they are given.
+
+    Graphs of a batch are padded to the largest. Batch graphs of similar size, or sample neighbourhoods.
+
+    Args:
+        spec: what it was built from; saved with the weights.
+        embedding: `data.x` as rows to `(B, L, D)`.
+        blocks: maps of `(B, L, D)`.
+        norm: after the last block, or None.
+        head: `(B, L, D)` to the result.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import Data
+        >>> from sma.architectures import graph_network
+        >>> spec = graph_network(d_model=16, n_layers=2, d_input=3, n_classes=5)
+        >>> triangle = Data(x=torch.randn(3, 3), edge_index=torch.tensor([[0, 1, 2], [1, 2, 0]]))
+        >>> spec.build()(triangle).shape
+        torch.Size([3, 5])
+    """
+
+    spec: "GraphModelSpec"
+
+    def __init__(
+        self,
+        spec: "GraphModelSpec",
+        *,
+        embedding: nn.Module,
+        blocks: list[SequenceModule],
+        norm: Norm | None,
+        head: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embedding = embedding
+        self.blocks = Blocks(blocks)
+        self.norm = norm
+        self.head = head
+
+    def forward(self, data: "Data") -> Tensor:
+        """Embed, mix along edges, score.
+
+        Args:
+            data: a graph or a `Batch` of them, with what the embedding takes as `x`, and `edge_index`.
+
+        Returns:
+            From a head that scores elements `(n_nodes, C)`, in the order of `data.x`; from one that pools,
+            `(n_graphs, C)`.
+
+        Raises:
+            ValueError: if the data has no `x`, no `edge_index` or one that does not fit, or lacks an edge
+                input that a convolution reads.
+        """
+        if not isinstance(getattr(data, "x", None), Tensor):
+            raise ValueError("data.x is missing; give every node features, such as its degree or ones")
+        with naming(self):
+            rows = NodeRows.of(data)
+            x = self.blocks(self.embedding(rows.spread(data.x), rows.mask), rows.mask, rows.edges)
+            if self.norm is not None:
+                x = self.norm(x, rows.mask)
+            scores = self.head(x, rows.mask)
+        return scores if scores.dim() == 2 else rows.collect(scores)
+
+
+class NodeClassifier(nn.Module):
+    """Class scores of every element, from one linear layer.
+
+    Args:
+        d_model: D.
+        n_classes: C.
+        dropout: on its input.
+
+    Example:
+        >>> import torch
+        >>> NodeClassifier(8, n_classes=10)(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 5, 10])
+    """
+
+    def __init__(self, d_model: int, *, n_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = linear(d_model, n_classes)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`(B, L, D) -> (B, L, C)`."""
+        return self.linear(self.dropout(x))
+
+
+@register
+class NodeClassifierSpec(HeadSpec):
+    """Builds `NodeClassifier`."""
+
+    kind: Literal["node_classifier"] = "node_classifier"
+    n_classes: Size
+    dropout: Dropout = 0.0
+
+    def build(self, d_model: int, embedding: nn.Module) -> NodeClassifier:
+        """See `HeadSpec.build`."""
+        return NodeClassifier(d_model, n_classes=self.n_classes, dropout=self.dropout)
+
+
+@register
+class GraphModelSpec(ModelSpec):
+    """Builds `GraphModel`.
+
+    Attributes:
+        d_model: D, the width of everything between embedding and head.
+        embedding: what reads `data.x`.
+        blocks: the stack, from input to output.
+        norm: after the last block.
+        head: `node_classifier` for nodes, `classifier` for whole graphs (the mean of their nodes).
+    """
+
+    kind: Literal["graph_model"] = "graph_model"
+    d_model: Size
+    embedding: OneOf[EmbeddingSpec]
+    blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
+    norm: OneOf[NormSpec] | None = None
+    head: OneOf[HeadSpec]
+
+    @model_validator(mode="after")
+    def _check_head(self) -> "GraphModelSpec":
+        if self.head.needs_causal:
+            raise ValueError(
+                f"head {self.head.kind} predicts each element from those before it, and nodes have no order; "
+                "use node_classifier"
+            )
+        if isinstance(self.head, ClassifierSpec) and self.head.n_documents != 1:
+            raise ValueError(
+                f"head classifier with n_documents={self.head.n_documents} takes pairs; graphs come one by "
+                "one, so set it to 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_builds(self) -> "GraphModelSpec":
+        check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
+        return self
+
+    def build(self) -> GraphModel:
+        """The model, freshly initialised."""
+        embedding = self.embedding.build(self.d_model)
+        return GraphModel(
+            self,
+            embedding=embedding,
+            blocks=[block.build(self.d_model) for block in self.blocks for _ in range(block.repeat)],
+            norm=None if self.norm is None else self.norm.build(self.d_model),
+            head=self.head.build(self.d_model, embedding),
+        )

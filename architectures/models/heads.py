@@ -1,0 +1,177 @@
+"""Heads: `(B, L, D)` to class scores or next-token scores, and their specs."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sma import register
+from sma.architectures.models.embeddings import TokenEmbedding
+from sma.architectures.specs.families import Activation, Dropout, HeadSpec, Size
+from sma.modules.activations import activation_function
+from sma.modules.functional import linear
+
+
+def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of each row's real elements, `(B, L, D) -> (B, D)`; 0 for a row without any."""
+    if mask is None:
+        return x.sum(1) / max(x.shape[1], 1)
+    return x.masked_fill(~mask.unsqueeze(-1), 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def first(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Each row's first real element, `(B, L, D) -> (B, D)`; for a row without any, the first of all."""
+    if mask is None:
+        return x[:, 0]
+    at = mask.long().argmax(1)[:, None, None].expand(-1, 1, x.shape[2])
+    return x.gather(1, at).squeeze(1)
+
+
+_POOLINGS = {"mean": mean_pool, "first": first}
+
+
+class Classifier(nn.Module):
+    """Pooling over real elements, then one or two linear layers.
+
+    Args:
+        d_model: D.
+        n_classes: C.
+        n_documents: 1, or 2 to classify pairs: their pooled rows u, v enter as [v, u, u * v, u - v], as in
+            the published retrieval model.
+        interactions: of pairs; without, u and v enter as [v, u].
+        pooling: mean, or first for each row's first element.
+        d_hidden: width of a hidden layer; None for no hidden layer.
+        activation: of the hidden layer.
+        bias: of the last layer.
+        dropout: on the hidden layer, before the activation as published.
+
+    Example:
+        >>> Classifier(8, n_classes=10, d_hidden=16)(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        n_classes: int,
+        n_documents: int = 1,
+        interactions: bool = True,
+        pooling: str = "mean",
+        d_hidden: int | None = None,
+        activation: Callable[[Tensor], Tensor] = nn.functional.gelu,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pool = _POOLINGS[pooling]
+        self.interactions = interactions
+        self.activation = activation
+        d_pooled = d_model * (1 if n_documents == 1 else 4 if interactions else 2)
+        if d_hidden is None:
+            self.hidden = None
+            self.output = linear(d_pooled, n_classes, bias=bias)
+            return
+        hidden = nn.Linear(d_pooled, d_hidden)
+        self.hidden = nn.Sequential(hidden, nn.Dropout(dropout))
+        self.output = nn.Linear(d_hidden, n_classes, bias=bias)
+        for layer in (hidden, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        mask: Tensor | tuple[Tensor | None, Tensor | None] | None = None,
+    ) -> Tensor:
+        """Score classes.
+
+        Args:
+            x: `(B, L, D)`, or two of them for a pair of documents.
+            mask: `(B, L)` bool, or two of them.
+
+        Returns:
+            `(B, C)`.
+        """
+        if isinstance(x, tuple):
+            masks = mask if isinstance(mask, tuple) else (None, None)
+            u, v = (self.pool(*document) for document in zip(x, masks, strict=True))
+            pooled = torch.cat((v, u, u * v, u - v) if self.interactions else (v, u), -1)
+        else:
+            pooled = self.pool(x, mask)  # type: ignore[arg-type]
+        return self.output(pooled if self.hidden is None else self.activation(self.hidden(pooled)))
+
+
+class LanguageModelHead(nn.Module):
+    """Next-token scores.
+
+    Args:
+        d_model: D.
+        embedding: whose weights are used, with `tie_embedding`.
+        tie_embedding: share the token embedding's matrix.
+
+    Raises:
+        ValueError: if `embedding` embeds no tokens.
+
+    Example:
+        >>> embedding = TokenEmbedding(8, vocab_size=100)
+        >>> LanguageModelHead(8, embedding=embedding)(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 5, 100])
+    """
+
+    def __init__(self, d_model: int, *, embedding: nn.Module, tie_embedding: bool = True) -> None:
+        super().__init__()
+        if not isinstance(embedding, TokenEmbedding):
+            raise ValueError(
+                f"head language_model predicts tokens, but the embedding is {type(embedding).__name__}; "
+                "use an embedding of kind tokens"
+            )
+        weight = embedding.weight
+        self.weight = weight if tie_embedding else nn.Parameter(torch.randn_like(weight) * d_model**-0.5)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`(B, L, D) -> (B, L, V)`."""
+        return nn.functional.linear(x, self.weight)
+
+    def flops(self, n: int) -> int:
+        """Floating-point operations for `n` elements; a multiply-add counts as 2."""
+        return 2 * n * self.weight.numel()
+
+
+@register
+class ClassifierSpec(HeadSpec):
+    """Builds `Classifier`."""
+
+    kind: Literal["classifier"] = "classifier"
+    n_classes: Size
+    n_documents: Literal[1, 2] = 1
+    interactions: bool = True
+    pooling: Literal["mean", "first"] = "mean"
+    d_hidden: Size | None = None
+    activation: Activation = "gelu"
+    bias: bool = True
+    dropout: Dropout = 0.0
+
+    def build(self, d_model: int, embedding: nn.Module) -> Classifier:
+        """See `HeadSpec.build`."""
+        options = self.model_dump(exclude={"kind", "activation"})
+        return Classifier(d_model, activation=activation_function(self.activation), **options)
+
+
+@register
+class LanguageModelSpec(HeadSpec):
+    """Builds `LanguageModelHead`."""
+
+    kind: Literal["language_model"] = "language_model"
+    tie_embedding: bool = True
+
+    @property
+    def needs_causal(self) -> bool:
+        """See `HeadSpec.needs_causal`."""
+        return True
+
+    def build(self, d_model: int, embedding: nn.Module) -> LanguageModelHead:
+        """See `HeadSpec.build`."""
+        return LanguageModelHead(d_model, embedding=embedding, tie_embedding=self.tie_embedding)

@@ -1,0 +1,211 @@
+"""A whole sequence model: embedding, stack of blocks, norm, head."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from sma import OneOf, SequenceModule, State, naming, register
+from sma.architectures.blocks.block_list import Blocks
+from sma.architectures.checks import check_builds
+from sma.architectures.specs.families import (
+    BlockSpec,
+    EmbeddingSpec,
+    HeadSpec,
+    Model,
+    ModelSpec,
+    NormSpec,
+    Size,
+)
+from sma.checks import describe
+from sma.modules.norms import Norm
+from sma.spec.base import walk
+from sma.state import check_state
+
+Inputs = Tensor | tuple[Tensor, Tensor]
+Mask = Tensor | tuple[Tensor | None, Tensor | None] | None
+
+
+@dataclass(frozen=True)
+class SequenceModelState(State):
+    """Decoding state of a model.
+
+    Attributes:
+        position: `(B,)` long; the number of elements each row has seen.
+        blocks: one state per block.
+    """
+
+    position: Tensor
+    blocks: tuple[State, ...]
+
+
+class SequenceModel(Model):
+    """Embedding -> blocks -> norm -> head.
+
+    Args:
+        spec: what it was built from; saved with the weights.
+        embedding: inputs to `(B, L, D)`.
+        blocks: maps of `(B, L, D)`.
+        norm: after the last block, or None.
+        head: `(B, L, D)` to the result.
+
+    Example:
+        >>> from sma.architectures import seqboat
+        >>> model = seqboat(vocab_size=256, d_model=32, n_layers=2).build()
+        >>> model(torch.zeros(1, 9, dtype=torch.long)).shape
+        torch.Size([1, 9, 256])
+    """
+
+    spec: "SequenceModelSpec"
+
+    def __init__(
+        self,
+        spec: "SequenceModelSpec",
+        *,
+        embedding: nn.Module,
+        blocks: list[SequenceModule],
+        norm: Norm | None,
+        head: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embedding = embedding
+        self.blocks = Blocks(blocks)
+        self.norm = norm
+        self.head = head
+
+    def forward(self, inputs: Inputs, mask: Mask = None) -> Tensor:
+        """Embed, mix, score.
+
+        Args:
+            inputs: what the embedding takes, such as tokens `(B, L)`; a pair of them for a head that
+                classifies pairs of documents.
+            mask: `(B, L)` bool, True = a real element; a pair of them for a pair.
+
+        Returns:
+            What the head gives: `(B, L, V)` from a language model, `(B, C)` from a classifier.
+        """
+        with naming(self):
+            if isinstance(inputs, tuple):
+                masks = mask if isinstance(mask, tuple) else (None, None)
+                encoded = tuple(self.encode(*document) for document in zip(inputs, masks, strict=True))
+                return self.head(encoded, masks)
+            if isinstance(mask, tuple):
+                raise ValueError("mask is a pair, but inputs is not; pass one mask (B, L)")
+            return self.head(self.encode(inputs, mask), mask)
+
+    def encode(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Everything before the head, `(B, L, D)`; 0 at padding."""
+        return self._normalise(self.blocks(self.embedding(inputs, mask), mask), mask)
+
+    def init_state(self, batch_size: int) -> SequenceModelState:
+        """The decoding state of `batch_size` rows before their first element.
+
+        Raises:
+            NotImplementedError: if a part looks ahead or has no decoding state; the message names it.
+        """
+        like = next(self.parameters())
+        states = (block.init_state(batch_size, device=like.device, dtype=like.dtype) for block in self.blocks)  # type: ignore[operator]
+        position = torch.zeros(batch_size, dtype=torch.long, device=like.device)
+        return SequenceModelState(position, tuple(states))
+
+    def prefill(
+        self, inputs: Tensor, mask: Tensor | None = None, state: SequenceModelState | None = None
+    ) -> tuple[Tensor, SequenceModelState]:
+        """Read a prompt, or the next chunk of one.
+
+        Args:
+            inputs: `(B, L)` tokens, or what the embedding takes.
+            mask: `(B, L)` bool, True = a real element; left or right padding.
+            state: to go on from, advanced in place. None: a fresh one.
+
+        Returns:
+            The result at every element, as `forward` gives it (where routers do not look ahead, or a causal
+            predictor decides in their place), and the state after each row's last element.
+        """
+        state = self.init_state(len(inputs)) if state is None else state
+        self._check_state(state, len(inputs))
+        with naming(self):
+            x = self.embedding(inputs, mask, state.position)
+            for block, part in zip(self.blocks, state.blocks, strict=True):
+                x = block.step(x, part, mask)  # type: ignore[operator]
+            state.position.add_(x.shape[1] if mask is None else mask.sum(1))
+            return self.head(self._normalise(x, mask), mask), state
+
+    def step(self, inputs: Tensor, state: SequenceModelState) -> Tensor:
+        """Read one more element per row, advancing `state` in place.
+
+        Args:
+            inputs: `(B,)` tokens, or `(B, ...)` as the embedding takes.
+            state: as `prefill` or `init_state` returned it.
+
+        Returns:
+            `(B, V)`, the result at these elements.
+        """
+        if not isinstance(inputs, Tensor) or not inputs.dim():
+            raise ValueError(f"a step takes one element per row, such as (B,) tokens, got {describe(inputs)}")
+        self._check_state(state, len(inputs))
+        return self.prefill(inputs.unsqueeze(1), None, state)[0].squeeze(1)
+
+    def _check_state(self, state: SequenceModelState, n_rows: int) -> None:
+        check_state(state, SequenceModelState, n_rows)
+        if len(state.blocks) != len(self.blocks):
+            raise ValueError(
+                f"the state is of another model: it is for {len(state.blocks)} blocks, and this model has "
+                f"{len(self.blocks)}"
+            )
+
+    def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.norm is not None:
+            x = self.norm(x, mask)
+        return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+
+
+@register
+class SequenceModelSpec(ModelSpec):
+    """Builds `SequenceModel`.
+
+    Attributes:
+        d_model: D, the width of everything between embedding and head.
+        embedding: what reads the inputs.
+        blocks: the stack, from input to output.
+        norm: after the last block.
+        head: what is predicted.
+    """
+
+    kind: Literal["sequence_model"] = "sequence_model"
+    d_model: Size
+    embedding: OneOf[EmbeddingSpec]
+    blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
+    norm: OneOf[NormSpec] | None = None
+    head: OneOf[HeadSpec]
+
+    @model_validator(mode="after")
+    def _check_causality(self) -> "SequenceModelSpec":
+        if self.head.needs_causal:
+            ahead = [path for path, part in walk(self) if not part.causal]
+            if ahead:
+                raise ValueError(
+                    f"head {self.head.kind} predicts each element from those before it, but these parts look "
+                    f"ahead: {', '.join(ahead)}; set bidirectional to false there, or use a causal kind"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_builds(self) -> "SequenceModelSpec":
+        check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
+        return self
+
+    def build(self) -> SequenceModel:
+        """The model, freshly initialised."""
+        embedding = self.embedding.build(self.d_model)
+        blocks = [block.build(self.d_model) for block in self.blocks for _ in range(block.repeat)]
+        return SequenceModel(
+            self,
+            embedding=embedding,
+            blocks=blocks,
+            norm=None if self.norm is None else self.norm.build(self.d_model),
+            head=self.head.build(self.d_model, embedding),
+        )

@@ -1,0 +1,1 @@
+"""Presets: functions that return the spec of a known architecture."""

@@ -1,0 +1,52 @@
+"""SeqBoat's layer as one module."""
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from sma import SequenceModule, State
+from sma.architectures.presets.seqboat import SeqBoatOptions, seqboat_block
+
+
+class SeqBoat(SequenceModule):
+    r"""One SeqBoat layer: an SSM decides which elements a gated attention unit attends to.
+
+    $$ H = \text{SiLU}(\text{EMA}(\text{norm}(X))), \qquad
+       Y = \text{SiLU}(X + \text{Linear}(H) + \text{SMA}(H; \text{GAU})) $$
+
+    (Fig. 2 of https://arxiv.org/abs/2306.11197.) Time and memory are linear in L. Built from
+    `seqboat_block(**options)`; compose your own from specs where you need more freedom.
+
+    Args:
+        d_model: D.
+        **options: see `seqboat_block`.
+
+    Example:
+        >>> layer = SeqBoat(32, window=8, bidirectional=True)
+        >>> layer(torch.randn(2, 20, 32)).shape
+        torch.Size([2, 20, 32])
+    """
+
+    def __init__(self, d_model: int, **options: Unpack[SeqBoatOptions]) -> None:
+        super().__init__()
+        self.spec = seqboat_block(**options)
+        self.block = self.spec.build(d_model)
+
+    @property
+    def causal(self) -> bool:  # type: ignore[override]
+        """Whether it does not look ahead."""
+        return self.block.causal
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `SequenceModule.forward`; 0 at padding."""
+        return self.block(x, mask)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """See `SequenceModule.init_state`."""
+        return self.block.init_state(batch_size, device=device, dtype=dtype)
+
+    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+        """See `SequenceModule.step`."""
+        return self.block.step(x, state, mask)

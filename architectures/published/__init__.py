@@ -1,0 +1,1 @@
+"""Import of weights of the published implementation."""

@@ -1,0 +1,1 @@
+"""Specs of every part; one file per kind of part."""

@@ -1,0 +1,78 @@
+"""Specs of norms."""
+
+from typing import Literal
+
+from sma import register
+from sma.architectures.specs.families import NormSpec, Share
+from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, RMSNorm, ScaleNorm
+
+Epsilon = Share
+
+
+@register
+class LayerNormSpec(NormSpec):
+    """Builds `LayerNorm`."""
+
+    kind: Literal["layer_norm"] = "layer_norm"
+    eps: Epsilon = 1e-5
+    affine: bool = True
+
+    def build(self, d_model: int) -> LayerNorm:
+        """See `NormSpec.build`."""
+        return LayerNorm(d_model, eps=self.eps, affine=self.affine)
+
+
+@register
+class RMSNormSpec(NormSpec):
+    """Builds `RMSNorm`."""
+
+    kind: Literal["rms_norm"] = "rms_norm"
+    eps: Epsilon = 1e-5
+    affine: bool = True
+
+    def build(self, d_model: int) -> RMSNorm:
+        """See `NormSpec.build`."""
+        return RMSNorm(d_model, eps=self.eps, affine=self.affine)
+
+
+@register
+class ScaleNormSpec(NormSpec):
+    """Builds `ScaleNorm`."""
+
+    kind: Literal["scale_norm"] = "scale_norm"
+    eps: Epsilon = 1e-5
+    affine: bool = True
+
+    def build(self, d_model: int) -> ScaleNorm:
+        """See `NormSpec.build`."""
+        return ScaleNorm(d_model, eps=self.eps, affine=self.affine)
+
+
+@register
+class BatchNormSpec(NormSpec):
+    """Builds `BatchNorm`.
+
+    Attributes:
+        sync: take statistics over all ranks of a distributed run.
+    """
+
+    kind: Literal["batch_norm"] = "batch_norm"
+    eps: Epsilon = 1e-5
+    momentum: Share = 0.1
+    affine: bool = True
+    sync: bool = False
+
+    def build(self, d_model: int) -> BatchNorm:
+        """See `NormSpec.build`."""
+        return BatchNorm(d_model, eps=self.eps, momentum=self.momentum, affine=self.affine, sync=self.sync)
+
+
+@register
+class NoNormSpec(NormSpec):
+    """Builds `NoNorm`."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self, d_model: int) -> NoNorm:
+        """See `NormSpec.build`."""
+        return NoNorm()

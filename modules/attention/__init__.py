@@ -1,0 +1,1 @@
+"""Attention: windowed attention over activated elements, and the modules built on it."""

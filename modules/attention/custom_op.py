@@ -1,0 +1,67 @@
+"""Tiled attention as one operation of compiled code, which else would unroll its tiles for one length."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sma.modules.attention.functions import attention_function
+from sma.modules.attention.tiled import Lists, Rule, attend, attend_backward
+
+_FIELDS = (
+    "Tensor row, Tensor position, Tensor ptr, Tensor? table, Tensor? seed, "
+    "int? window, bool bidirectional, str function, int first, bool by_rank, float dropout"
+)
+"""Those of `Lists` and of `Rule`, the function by its name."""
+
+
+@torch.library.custom_op(
+    "sma::tiled_attention", mutates_args=(), schema=f"(Tensor q, Tensor k, Tensor v, {_FIELDS}) -> Tensor"
+)
+def attention_op(q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> Tensor:
+    """`tiled_attention` with the fields of `Lists` and `Rule`, the function by its name."""
+    with torch.autocast(q.device.type, enabled=False):
+        return attend(q, k, v, *_lists_and_rule(*fields))
+
+
+@torch.library.custom_op(
+    "sma::tiled_attention_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor q, Tensor k, Tensor v, {_FIELDS}) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def _backward_op(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> tuple[Tensor, ...]:
+    with torch.autocast(q.device.type, enabled=False):
+        grads = attend_backward(grad, q, k, v, *_lists_and_rule(*fields))
+    return tuple(x.contiguous() for x in grads)
+
+
+def _lists_and_rule(*fields: Any) -> tuple[Lists, Rule]:
+    window, bidirectional, function, *others = fields[5:]
+    return Lists(*fields[:5]), Rule(window, bidirectional, attention_function(function), *others)
+
+
+@attention_op.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:
+    return v.new_empty(v.shape)
+
+
+@_backward_op.register_fake
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    table = rest[3]
+    shapes = (q.shape, k.shape, v.shape, (0,) if table is None else table.shape)
+    return tuple(x.new_empty(shape) for x, shape in zip((q, k, v, q), shapes, strict=True))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:8])
+    ctx.rule = inputs[8:]
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    table = ctx.saved_tensors[6]
+    *grads, grad_table = _backward_op(grad, *ctx.saved_tensors, *ctx.rule)
+    of_table = None if table is None else grad_table.to(table.dtype)
+    return *grads, None, None, None, of_table, None, *[None] * len(ctx.rule)
+
+
+attention_op.register_autograd(_backward, setup_context=_setup_context)

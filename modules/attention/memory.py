@@ -1,0 +1,200 @@
+"""The working memory: what windowed attention remembers between decoding steps."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sma.elements import Elements
+from sma.modules.attention.functions import AttentionFunction
+from sma.modules.attention.positions import OffsetBias
+from sma.modules.attention.windowed import query_divisor, windowed_attention
+from sma.modules.numerics import at_least_float32
+from sma.state import State
+
+
+@dataclass(frozen=True)
+class WorkingMemory(State):
+    """The last W + 1 activated elements of every row, in ring buffers.
+
+    The element of rank r (the r-th that activated in its row) is in slot `r % (W + 1)`.
+
+    Attributes:
+        keys: `(B, W + 1, d_qk)`, rotated; `(B, W + 1, H, d_qk)` for H heads.
+        values: `(B, W + 1, d_v)` or `(B, W + 1, H, d_v)`.
+        position: `(B, W + 1)` long; original positions.
+        count: `(B,)` long; how many elements each row has activated so far.
+    """
+
+    keys: Tensor
+    values: Tensor
+    position: Tensor
+    count: Tensor
+
+    @classmethod
+    def empty(
+        cls,
+        batch_size: int,
+        window: int,
+        key_shape: tuple[int, ...],
+        value_shape: tuple[int, ...],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> "WorkingMemory":
+        """The memory of rows that have not activated yet."""
+        size = (batch_size, window + 1)
+        return cls(
+            torch.zeros(*size, *key_shape, device=device, dtype=dtype),
+            torch.zeros(*size, *value_shape, device=device, dtype=dtype),
+            torch.zeros(size, device=device, dtype=torch.long),
+            torch.zeros(batch_size, device=device, dtype=torch.long),
+        )
+
+    def check_window(self, window: int | None) -> None:
+        """Raise ValueError unless this is the memory of attention with that window."""
+        size = self.position.shape[1] - 1
+        if size != window:
+            raise ValueError(
+                f"the state is of attention with window={size}, but this one has window={window}; take the "
+                "state from the same model's init_state"
+            )
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        elements: Elements,
+        *,
+        function: AttentionFunction,
+        bias: OffsetBias | None,
+    ) -> Tensor:
+        """Attention of new elements to themselves and to the W before them, which are then remembered.
+
+        Equals `windowed_attention` in one direction over everything so far; arguments and result as there.
+        Only rows with new elements advance.
+        """
+        if elements.longest == 1:  # asked first: compiled code does not know how many elements there are
+            return self._attend_one_each(q, k, v, elements, function, bias)
+        return self._attend_many(q, k, v, elements, function, bias) if len(q) else v
+
+    def _attend_one_each(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        elements: Elements,
+        function: AttentionFunction,
+        bias: OffsetBias | None,
+    ) -> Tensor:
+        """A decoding step: no row has more than one slot."""
+        size = self.position.shape[1]
+        owner = _owner(elements)
+        count = self.count[owner]
+        self._write(owner * size + count % size, k, v, elements)
+        self.count.index_add_(0, owner, elements.valid.long())
+        age = (count.unsqueeze(1) - torch.arange(size, device=count.device)) % size
+        dtype = at_least_float32(q.dtype)
+        keys = (
+            self.keys.index_select(0, owner).movedim(1, -2).flatten(0, -3).to(dtype)
+        )  # (T, W + 1, d_qk), or (T * H, W + 1, d_qk)
+        divisor = query_divisor(elements, q.shape[-1], size - 1, bidirectional=False, function=function)
+        queries = (q.to(dtype) / divisor).flatten(0, -2).unsqueeze(-1)
+        scores = torch.bmm(keys, queries).view(*q.shape[:-1], size)
+        spread = (len(age), *[1] * (scores.dim() - 2), size)  # over the heads, if there are several
+        if bias is not None:
+            offset = -age if bias.by_rank else self.position[owner] - elements.position.unsqueeze(1)
+            scores = scores + bias(offset).to(dtype).view(spread)
+        scores = scores.masked_fill((age > count.unsqueeze(1)).view(spread), -torch.inf)
+        weights = function.weights(scores)
+        return self._weighted_values(weights, owner).to(v.dtype)
+
+    def _write(self, slot: Tensor, k: Tensor, v: Tensor, elements: Elements) -> None:
+        """Put one element per row into its slot; where there is none, nothing changes."""
+        valid = elements.valid
+        for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
+            flat = buffer.view(-1, *buffer.shape[2:])
+            keep = valid.view(-1, *[1] * (new.dim() - 1))
+            flat.index_copy_(0, slot, torch.where(keep, new.to(buffer.dtype), flat.index_select(0, slot)))
+
+    def _weighted_values(self, weights: Tensor, owner: Tensor) -> Tensor:
+        """Sums of the values of row `owner (T,)` by `weights (T, W + 1)` or `(T, H, W + 1)`.
+
+        The values are read where they are: copying those of the rows that activate takes longer than the sum.
+        """
+        table = self.values.view(-1, self.values.shape[-1]).to(weights.dtype)
+        size = self.values.shape[1]
+        place = owner.unsqueeze(1) * size + torch.arange(size, device=owner.device)
+        if weights.dim() == 3:
+            n_heads = weights.shape[1]
+            place = place.unsqueeze(1) * n_heads + torch.arange(n_heads, device=owner.device).unsqueeze(1)
+        weights, place = weights.reshape(-1, size), place.view(-1, size)
+        y = F.embedding_bag(place, table, per_sample_weights=weights, mode="sum")
+        return y.view(len(owner), *self.values.shape[2:])
+
+    def _attend_many(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        elements: Elements,
+        function: AttentionFunction,
+        bias: OffsetBias | None,
+    ) -> Tensor:
+        """A chunk of a prompt: windowed attention over a list with each row's memory before its elements."""
+        n_rows, size = self.position.shape
+        window = size - 1
+        rows = torch.arange(n_rows, device=q.device).unsqueeze(1)
+        rank = self.count.unsqueeze(1) - window + torch.arange(window, device=q.device)
+        old_slots = (
+            elements.ptr[:-1].unsqueeze(1) + rows * window + torch.arange(window, device=q.device)
+        ).flatten()
+        new_slots = torch.arange(len(q), device=q.device) + (_owner(elements) + 1) * window
+
+        def join(old: Tensor, new: Tensor) -> Tensor:
+            joined = new.new_empty(len(old_slots) + len(new_slots), *new.shape[1:])
+            return joined.index_copy_(0, old_slots, old.to(new.dtype)).index_copy_(0, new_slots, new)
+
+        def recall(buffer: Tensor, new: Tensor) -> Tensor:
+            return join(buffer[rows, rank % size].flatten(0, 1), new)
+
+        joined = replace(
+            elements,
+            row=join(torch.where(rank >= 0, rows, -1).flatten(), elements.row),
+            position=recall(self.position, elements.position),
+            ptr=elements.ptr + torch.arange(n_rows + 1, device=q.device) * window,
+            longest=None,
+        )
+        y = windowed_attention(
+            join(q.new_zeros(len(old_slots), *q.shape[1:]), q),
+            recall(self.keys, k),
+            recall(self.values, v),
+            joined,
+            window=window,
+            function=function,
+            bias=bias,
+        )
+        self._remember(k, v, elements)
+        return y[new_slots]
+
+    def _remember(self, k: Tensor, v: Tensor, elements: Elements) -> None:
+        """Store the last W + 1 elements of every row, and count them all."""
+        size = self.position.shape[1]
+        row = elements.row.clamp(min=0)
+        count = self.count.index_add(0, row, elements.valid.long()).unsqueeze(1)
+        newest = count - 1 - (count - 1 - torch.arange(size, device=k.device)) % size  # the rank in each slot
+        is_new = newest >= self.count.unsqueeze(1)
+        source = elements.ptr[:-1, None] + newest - self.count.unsqueeze(1)
+        source = source.clamp(0, len(k) - 1)
+        for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
+            chosen = is_new.view(*is_new.shape, *[1] * (new.dim() - 1))
+            buffer.copy_(torch.where(chosen, new[source].to(buffer), buffer))
+        self.count.copy_(count.squeeze(1))
+
+
+def _owner(elements: Elements) -> Tensor:
+    """`(T,)`; the row that every slot belongs to, a padding slot too."""
+    slots = torch.arange(len(elements.row), device=elements.row.device)
+    return torch.searchsorted(elements.ptr, slots, right=True) - 1

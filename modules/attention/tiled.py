@@ -1,0 +1,259 @@
+"""Attention in tiles: batched products of blocks of a flat list, in a workspace of bounded size.
+
+The list is cut into blocks of queries, and the keys of a block are one stretch of the list around it. A tile
+is a group of blocks whose scores one batched product computes. The backward pass computes them again instead
+of keeping them, so that memory is linear in the length of the list, whatever the window.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sma.modules.attention.functions import AttentionFunction
+from sma.modules.attention.positions import OffsetBias
+from sma.modules.attention.tiles import Tile, row_tiles, window_tiles
+
+_FAR = -1e30  # times a squared difference of rows: every attention function gives it weight 0, as -inf
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a query sees and how it weighs it: all of attention that is no tensor.
+
+    Attributes:
+        window: by how many ranks a key may be away; None: any.
+        bidirectional: whether keys may come after their query.
+        function: from scores to weights.
+        first: the first offset of the bias table.
+        by_rank: whether its offsets are of ranks or of positions.
+        dropout: of weights.
+    """
+
+    window: int | None
+    bidirectional: bool
+    function: AttentionFunction
+    first: int
+    by_rank: bool
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What attention needs to know of every slot, and the bias table.
+
+    Attributes:
+        row: `(T,)` long; -1 in padding slots, which see each other only.
+        position: `(T,)` long.
+        ptr: `(B + 1,)` long; row b owns the slots `ptr[b]:ptr[b + 1]`.
+        table: `(n,)`, added to scores; None: nothing.
+        seed: of the dropout; None without.
+    """
+
+    row: Tensor
+    position: Tensor
+    ptr: Tensor
+    table: Tensor | None
+    seed: Tensor | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of attention but q, k and v.
+
+    Attributes:
+        tiles: in order; every slot is a query in exactly one of them.
+        row: `(T,)` of the dtype to compute in; -1 in padding slots, which see each other only.
+        position: `(T,)` int32.
+        back: by how many ranks a key may come before its query.
+        ahead: and after it.
+        function: from scores to weights.
+        bias: added to scores.
+        dropout: of weights.
+        seed: of the dropout.
+    """
+
+    tiles: list[Tile]
+    row: Tensor
+    position: Tensor
+    back: int
+    ahead: int
+    function: AttentionFunction
+    bias: OffsetBias | None
+    dropout: float
+    seed: int
+
+    @classmethod
+    def of(cls, lists: Lists, rule: Rule, dtype: torch.dtype) -> "Plan":
+        """The plan of a rule for some lists, computing in `dtype`."""
+        row, position, reach = lists.row, lists.position, rule.window
+        if reach is None:
+            tiles, reach = row_tiles(lists.ptr, bidirectional=rule.bidirectional), len(row)
+        else:
+            tiles = window_tiles(row, reach, bidirectional=rule.bidirectional)
+        bias = None
+        if lists.table is not None:  # by rank, one small table serves all tiles
+            by_rank = rule.by_rank or _advances_with_rank(row, position)
+            bias = OffsetBias(lists.table, rule.first, by_rank=by_rank)
+        return cls(
+            tiles=tiles,
+            row=row.to(dtype),
+            position=position.int(),
+            back=reach,
+            ahead=reach if rule.bidirectional else 0,
+            function=rule.function,
+            bias=bias,
+            dropout=rule.dropout,
+            seed=0 if lists.seed is None else int(lists.seed),
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What everything is computed in."""
+        return self.row.dtype
+
+    @property
+    def before(self) -> int:
+        """How far tiles reach beyond the start of the list."""
+        return -self.tiles[0].first_key if self.tiles else 0
+
+    def buffer(self, width: int, *, filled: bool) -> Tensor:
+        """A row of `width` for every slot that tiles reach; 0 or undefined."""
+        n_slots = self.before + (self.tiles[-1].last_key if self.tiles else 0)
+        make = torch.zeros if filled else torch.empty
+        return make(n_slots, width, dtype=self.dtype, device=self.row.device)
+
+    def bias_index(self, tile: Tile) -> Tensor | None:
+        """The entries of the bias table: (block, n_keys) by rank, (n_blocks, block, n_keys) by position."""
+        if self.bias is None:
+            return None
+        offset = tile.rank_offsets(self.row.device) if self.bias.by_rank else tile.offsets(self.position)
+        return self.bias.index(offset)
+
+    def scores(self, tile: Tile, queries: Tensor, keys: Tensor, index: Tensor | None) -> Tensor:
+        """Scores (n_blocks, block, n_keys), so low that weights are exactly 0 where there is no key."""
+        rank = tile.rank_offsets(self.row.device)
+        base = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
+        base.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
+        bias = None
+        if self.bias is not None and index is not None:
+            bias = self.bias.values.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
+            if bias.dim() == 2:
+                base, bias = base + bias, None
+        if tile.one_row:
+            scores = torch.baddbmm(base, queries, keys.mT)
+        else:
+            between = tile.offsets(self.row)  # 0 within a row: one multiply-add masks all other rows
+            scores = torch.addcmul(base, between, between, value=_FAR, out=between)
+            scores.baddbmm_(queries, keys.mT)
+        return scores if bias is None else scores.add_(bias)
+
+    def kept(self, tile: Tile, weights: Tensor) -> Tensor | None:
+        """The factors of dropout, the same at every call for the same tile; None without dropout."""
+        if not self.dropout:
+            return None
+        generator = torch.Generator(weights.device).manual_seed(self.seed + tile.start)
+        kept = torch.empty_like(weights).bernoulli_(1 - self.dropout, generator=generator)
+        return kept.div_(1 - self.dropout)
+
+
+def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
+    """weights(q k^T + bias) v, tile by tile. The bias table gets its gradient, too.
+
+    Args:
+        q: `(T, d_qk)`, scaled; in the dtype to compute in.
+        k: `(T, d_qk)`.
+        v: `(T, d_v)`.
+        lists: of the T slots.
+        rule: everything else.
+
+    Returns:
+        `(T, d_v)` in the dtype of `v`.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        y: Tensor = _TiledAttention.apply(q, k, v, lists.table, lists, rule)  # type: ignore[no-untyped-call]
+    return y
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
+    """The forward pass of `tiled_attention`, which autocast must not touch."""
+    plan = Plan.of(lists, rule, q.dtype)
+    y = plan.buffer(v.shape[1], filled=False)[plan.before :]
+    for tile in plan.tiles:
+        queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
+        scores = plan.scores(tile, queries, keys, plan.bias_index(tile))
+        weights = plan.function.weights(scores)
+        kept = plan.kept(tile, weights)
+        values, into = tile.keys(v, plan.dtype), tile.queries(y, plan.dtype)
+        torch.bmm(weights if kept is None else weights * kept, values, out=into)
+    return y[: len(q)].to(v.dtype)
+
+
+def attend_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v and of the bias table (empty without one), from weights computed again."""
+    plan, table = Plan.of(lists, rule, q.dtype), lists.table
+    grad_q = plan.buffer(q.shape[1], filled=False)[plan.before :]
+    grad_k, grad_v = (plan.buffer(x.shape[1], filled=True) for x in (k, v))
+    grad_table = q.new_zeros(0 if table is None else len(table))
+    for tile in plan.tiles:
+        queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
+        values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
+        index = plan.bias_index(tile)
+        scores = plan.scores(tile, queries, keys, index)
+        weights = plan.function.weights(scores)
+        kept, grad_weights = plan.kept(tile, weights), torch.bmm(grads, values.mT)
+        if kept is not None:
+            grad_weights *= kept
+        grad_scores = plan.function.backward(scores, weights, grad_weights)
+        torch.bmm(grad_scores, keys, out=tile.queries(grad_q, plan.dtype))
+        _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries)
+        weights = weights if kept is None else weights * kept
+        _accumulate(grad_v[plan.before + tile.first_key :], tile, weights, grads)
+        if index is not None:
+            per_entry = grad_scores.sum(0) if index.dim() == 2 else grad_scores
+            grad_table.scatter_add_(0, index.flatten().long(), per_entry.flatten())
+    grad_k, grad_v = (x[plan.before :][: len(q)] for x in (grad_k, grad_v))
+    return grad_q[: len(q)], grad_k.to(k.dtype), grad_v.to(v.dtype), grad_table
+
+
+class _TiledAttention(torch.autograd.Function):
+    """The bias table is an argument of its own, as only arguments get gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, lists: Lists, rule: Rule
+    ) -> Tensor:
+        """Attend."""
+        ctx.save_for_backward(q, k, v, table)
+        ctx.lists, ctx.rule = replace(lists, table=None), rule
+        return attend(q, k, v, lists, rule)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients."""
+        q, k, v, table = ctx.saved_tensors
+        with torch.autocast(q.device.type, enabled=False):
+            *grads, grad_table = attend_backward(grad, q, k, v, replace(ctx.lists, table=table), ctx.rule)
+        return *grads, None if table is None else grad_table.to(table.dtype), None, None
+
+
+def _advances_with_rank(row: Tensor, position: Tensor) -> bool:
+    """Whether positions and ranks differ by a constant in each row. A device is not asked: it would wait."""
+    if row.device.type != "cpu":
+        return False
+    one_on = position[1:] == position[:-1] + 1
+    return bool((one_on | (row[1:] != row[:-1]) | (row[1:] < 0)).all())
+
+
+def _accumulate(total: Tensor, tile: Tile, left: Tensor, right: Tensor) -> None:
+    """total[the keys of block i] += left[i]^T right[i], in strips in which blocks do not overlap."""
+    step = tile.block if tile.n_blocks > 1 else tile.n_keys
+    for j in range(0, tile.n_keys, step):
+        strip = total[j : j + tile.n_blocks * step].view(tile.n_blocks, step, -1)
+        strip.baddbmm_(left[..., j : j + step].mT, right)

@@ -1,0 +1,1 @@
+"""Graphs: convolutions over the edges between activated elements."""

@@ -1,0 +1,1 @@
+"""Routers: what decides which elements activate which sub-modules."""

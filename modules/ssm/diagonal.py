@@ -1,0 +1,206 @@
+"""The base of SSMs with a fixed diagonal recurrence: parallel form, streaming state and step."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sma.checks import check_size
+from sma.modules.numerics import zero_padding
+from sma.modules.ssm.recurrence import Modes, convolve, final_state, full_precision
+from sma.modules.ssm.rows import extent, take
+from sma.sequence import SequenceModule
+from sma.state import State, check_state
+
+SHORT = 16  # elements; a step of at most this many runs them one by one
+
+
+@dataclass(frozen=True)
+class DiagonalState(State):
+    """Streaming state of a `DiagonalSSM`. T is its truncation, 0 if it has none.
+
+    Attributes:
+        hidden: `(B, D, S)`, real or complex; the state of every mode.
+        recent: `(B, T, D)`, a ring of the last T inputs, zero before the first.
+        oldest: `(B,)` long; the place in the ring of the oldest input, which the next one replaces.
+    """
+
+    hidden: Tensor
+    recent: Tensor
+    oldest: Tensor
+
+
+class DiagonalSSM(SequenceModule):
+    r"""Every channel is convolved with a sum of decaying exponentials, plus a direct path.
+
+    $$ y_t = \omega x_t + \sum_{j=0}^{T-1} k_j x_{t-j}, \qquad
+       k_j = \mathrm{Re} \sum_{n=1}^{S} \text{gain}_n \exp(j \cdot \text{log\_decay}_n) $$
+
+    A bidirectional one adds a second kernel over the future; both include lag 0. Padding counts as zero and
+    its outputs are zero. The recurrence is computed in float32 at least.
+
+    A subclass says how its parameters make the modes.
+
+    Args:
+        d_model: D, the number of channels.
+        bidirectional: add a kernel that runs over the future.
+        truncation: T, the number of taps; None: unlimited.
+
+    Raises:
+        ValueError: if `d_model` or `truncation` is less than 1.
+
+    Example:
+        >>> class LeakySum(DiagonalSSM):
+        ...     def modes(self):
+        ...         return (Modes(torch.full((self.d_model, 1), 0.5).log(), torch.ones(self.d_model, 1)),)
+        >>> leaky = LeakySum(1)
+        >>> _ = nn.init.zeros_(leaky.omega)
+        >>> leaky(torch.tensor([[[1.0], [0.0], [1.0]]])).flatten().tolist()
+        [1.0, 0.5, 1.25]
+    """
+
+    def __init__(self, d_model: int, *, bidirectional: bool = False, truncation: int | None = None) -> None:
+        super().__init__()
+        check_size("d_model", d_model)
+        check_size("truncation", truncation, none="unlimited")
+        self.d_model = d_model
+        self.bidirectional = bidirectional
+        self.truncation = truncation
+        self.omega = nn.Parameter(torch.empty(d_model))
+
+    @property
+    def causal(self) -> bool:  # type: ignore[override]
+        """Whether no output depends on a later element."""
+        return not self.bidirectional
+
+    @abstractmethod
+    def modes(self) -> tuple[Modes, ...]:
+        """The modes, in float32 at least.
+
+        Returns:
+            Those of the causal kernel and, if bidirectional, those of the anti-causal one.
+        """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Filter whole sequences.
+
+        Args:
+            x: `(B, L, D)`.
+            mask: `(B, L)` bool, True = a real element. None: all are real.
+
+        Returns:
+            `(B, L, D)`; 0 at padding.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            skip = full_precision(self.omega)
+            y = convolve(self._input(x, mask), *self.modes(), skip=skip, truncation=self.truncation)
+        return zero_padding(y.to(x.dtype), mask)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> DiagonalState:
+        """The state before the first element of `batch_size` rows, in float32 at least.
+
+        Raises:
+            NotImplementedError: if bidirectional.
+        """
+        if self.bidirectional:
+            raise NotImplementedError(
+                f"a bidirectional {type(self).__name__} looks at later elements, so it cannot decode step by "
+                "step; build it with bidirectional=False"
+            )
+        gain = self.modes()[0].gain.detach()
+        dtype = torch.promote_types(gain.dtype, dtype or gain.dtype)
+        hidden = torch.zeros(batch_size, *gain.shape, dtype=dtype, device=device or gain.device)
+        return DiagonalState(
+            hidden,
+            hidden.real.new_zeros(batch_size, self.truncation or 0, self.d_model),
+            hidden.new_zeros(batch_size, dtype=torch.long),
+        )
+
+    def step(self, x: Tensor, state: DiagonalState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Filter the next elements of every row, advancing `state` in place.
+
+        Gradients reach `x` and the parameters through these elements only, not through the state.
+
+        Args:
+            x: `(B, L, D)`; L = 1 decodes one element, more are a chunk of a prompt.
+            state: as `init_state` returned it.
+            mask: `(B, L)` bool; padding does not advance a row. Each row's real elements are contiguous.
+
+        Returns:
+            `(B, L, D)`, equal at real elements to `forward` on all elements so far; 0 at padding.
+        """
+        check_state(state, DiagonalState, len(x))
+        advance = self._advance_one_by_one if x.shape[1] <= SHORT else self._advance_chunk
+        with torch.autocast(x.device.type, enabled=False):
+            y = advance(self._input(x, mask), state, mask)
+        return zero_padding(y.to(x.dtype), mask)
+
+    def flops(self, n: int) -> int:
+        """See `SequenceModule.flops`: of the recurrence, two multiply-adds per mode, and the direct path."""
+        gains = [modes.gain for modes in self.modes()]
+        per_element = sum((12 if gain.is_complex() else 4) * gain.numel() for gain in gains)
+        return n * (per_element + 2 * self.d_model)
+
+    def _input(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return zero_padding(x, mask, self.d_model).to(full_precision(self.omega).dtype)
+
+    def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
+        modes = self.modes()[0]
+        growth = torch.expm1(modes.log_decay)  # where the decay itself would round to 1
+        hidden = state.hidden.to(modes.gain.dtype, copy=torch.is_grad_enabled())
+        outputs = []
+        for t in range(u.shape[1]):
+            real = None if mask is None else mask[:, t]
+            added = u[:, t].unsqueeze(-1)
+            if self.truncation is not None:
+                leaving = _exchange(state, u[:, t], real).to(u).unsqueeze(-1)
+                added = added - torch.exp(modes.log_decay * self.truncation) * leaving
+            change = torch.addcmul(added, growth, hidden)  # small terms first, or they are lost
+            if real is not None:
+                change = change.masked_fill(~real[:, None, None], 0)
+            hidden = hidden + change if torch.is_grad_enabled() else hidden.add_(change)
+            outputs.append((hidden * modes.gain).real.sum(-1))
+        if hidden is not state.hidden:
+            state.hidden.copy_(hidden.detach())
+        y = torch.stack(outputs, 1) if outputs else u
+        return torch.addcmul(y, full_precision(self.omega), u)
+
+    def _advance_chunk(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
+        modes, skip = self.modes()[0], full_precision(self.omega)
+        length = u.shape[1]
+        start, count = extent(u, mask)
+        new = take(u, start, length)
+        if self.truncation is None:
+            before = state.hidden.to(modes.gain.dtype, copy=True)
+            y = convolve(new, modes, skip=skip, initial=before)
+            kept = torch.exp(count[:, None, None] * modes.log_decay) * before
+            hidden = kept + final_state(take(u, start + count - length, length), modes)
+        else:
+            seen = torch.cat((_in_order(state.recent, state.oldest).to(u), new), 1)
+            y = convolve(seen, modes, skip=skip, truncation=self.truncation)[:, self.truncation :]
+            recent = take(seen, count, self.truncation)
+            advanced = (count > 0)[:, None, None]
+            hidden = torch.where(advanced, final_state(recent, modes), state.hidden.to(modes.gain.dtype))
+            state.oldest.add_(count).remainder_(self.truncation)
+            state.recent.copy_(_in_order(recent.detach(), -state.oldest))
+        state.hidden.copy_(hidden.detach())
+        return take(y, -start, length)
+
+
+def _exchange(state: DiagonalState, entering: Tensor, real: Tensor | None) -> Tensor:
+    """Put the next input `(B, D)` in the ring where `real`, and return the one it replaces."""
+    rows = torch.arange(len(entering), device=entering.device)
+    leaving = state.recent[rows, state.oldest]
+    stays = entering.detach().to(leaving)
+    state.recent[rows, state.oldest] = stays if real is None else torch.where(real[:, None], stays, leaving)
+    state.oldest.add_(1 if real is None else real).remainder_(state.recent.shape[1])
+    return leaving
+
+
+def _in_order(ring: Tensor, first: Tensor) -> Tensor:
+    """The elements of `ring (B, T, D)`, beginning with the one at `first (B,)`."""
+    place = (first[:, None] + torch.arange(ring.shape[1], device=ring.device)) % ring.shape[1]
+    return ring.gather(1, place.unsqueeze(-1).expand_as(ring))

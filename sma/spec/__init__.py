@@ -1,0 +1,1 @@
+"""Specs: the base class, the open set of kinds, errors and JSON Schema."""

@@ -1,0 +1,78 @@
+"""The report: one page that needs nothing else and says what one must know."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import sma
+from sma.training import Run, TrainSpec
+from sma.training.report.page import duration
+from sma.training.tasks.text import TextFile
+from sma.training.tasks.text_section import activations, characters, excerpt
+from sma.training.train import train
+from sma.training.trainer import Trainer
+
+Make = Callable[..., tuple[Trainer, Run]]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_text_run_reports_everything(values: dict[str, Any], tmp_path: Any) -> None:
+    spec = TrainSpec.model_validate(values)
+    run, _ = train(spec, root=tmp_path / "runs", command=("sma", "train", "--seed", "0"))
+    page = (run.path / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
+    for image in ("bits.png", "activation.png", "loss.png", "tinted_text_1.png", "layers_1.png"):
+        assert (run.path / image).read_bytes().startswith(PNG)
+    facts, results = run.read_json("facts.json"), run.read_json("results.json")
+    for text in (
+        facts["data"]["SHA-256 of all files"],
+        "sma train --seed 0",
+        torch.__version__,
+        sma.__version__,
+        f"{results['parameters']:,}",
+        f"{results['test']['bits']:.3f} bits per byte",
+        "xz -9e of the test bytes alone",
+        "sub-modules activated",
+        "kind: text_files",
+    ):
+        assert text in page, text
+
+
+def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
+    model = {"preset": "seqboat", "d_input": 1, "n_classes": 10, "d_model": 8, "n_layers": 1, "d_qk": 4}
+    spec = TrainSpec.model_validate(
+        {"task": "digits", "model": model, "steps": 2, "batch_size": 4, "log_interval": 1}
+    )
+    run, _ = train(spec, root=tmp_path)
+    page = (run.path / "report.html").read_text()
+    for image in ("accuracy.png", "confusion.png", "tinted_digits.png"):
+        assert (run.path / image).read_bytes().startswith(PNG)
+    for text in ("logistic regression", "% correct", "images read correctly"):
+        assert text in page
+
+
+def test_excerpts_show_the_file_and_the_activations(make: Make) -> None:
+    trainer, _ = make()
+    content = "".join(f"naïve line {i}\n" for i in range(100)).encode()
+    texts, found = excerpt(TextFile("a.txt", content), trainer.model)
+    assert found.names == ("layer 1", "layer 2")
+    text = "".join(texts)
+    assert text in content.decode()
+    active = activations(trainer.model, content)
+    place = content.index(text.encode())
+    for character, activated in zip(texts, found.active, strict=True):
+        assert torch.equal(activated, active.active[place])
+        place += len(character.encode())
+
+
+def test_bytes_that_are_no_text_are_shown_one_by_one() -> None:
+    assert characters("aé".encode()) == [("a", 1), ("é", 2)]
+    assert [size for _, size in characters(b"a\xff\xfe")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (59.7, "1 min 0 s"), (3700, "1 h 1 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

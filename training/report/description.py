@@ -1,0 +1,158 @@
+"""What a model consists of: parameters per part, and what an element costs."""
+
+import math
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from sma import SMA, PerElement, Pointwise, Router, SequenceModule, SubModule
+from sma.architectures.models.heads import LanguageModelHead
+from sma.modules import Dense, ExpertBank, MixtureOfExperts
+from sma.sequence import matrix_flops
+
+N = 1024
+"""Elements that the cost of attention is averaged over."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A row of the description.
+
+    Attributes:
+        name: dotted path in the model; `blocks.0-3.mixer` for the same part of several equal blocks.
+        kind: its class.
+        parameters: how many numbers one such part holds, those of earlier parts not counted again.
+        flops: forward operations per element that reaches it; None if it does not count them.
+        routed: whether only elements that activate it reach it.
+        share: of the model's elements, how many reach it where routers choose what costs the most. Of a bank
+            of experts, the sum over the experts.
+        count: how many such parts there are.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    flops: float | None
+    routed: bool = False
+    share: float = 1.0
+    count: int = 1
+
+
+def describe(model: nn.Module) -> list[Part]:
+    """The parts of a model, in order: its children, and inside blocks the mixers, branches and sub-modules.
+
+    Matrix products, recurrences and attention are counted, 2 operations per multiply-add, as `flops` does.
+    """
+    seen: set[int] = set()
+    parts: list[Part] = []
+    for name, child in model.named_children():
+        if isinstance(child, nn.ModuleList):
+            items = [_walk("", item, seen) for item in child]
+            for (first, last), item in _runs(items):
+                label = f"{name}.{first}" if first == last else f"{name}.{first}-{last}"
+                parts += [replace(p, name=f"{label}{p.name}", count=last - first + 1) for p in item]
+        else:
+            parts += _walk(name, child, seen)
+    return parts
+
+
+def operations(parts: list[Part]) -> tuple[float, float]:
+    """Operations per element of all parts: with nothing active, and at most, as `Router.max_rate` allows.
+
+    Parts that do not count theirs are left out. A capacity that drops elements lowers neither.
+    """
+    costs = [(part.routed, (part.flops or 0) * part.share * part.count) for part in parts]
+    return sum(cost for routed, cost in costs if not routed), sum(cost for _, cost in costs)
+
+
+def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
+    """Operations per element of what is routed, at these activation rates per sub-module, by layer name.
+
+    The rates of a layer inside a routed sub-module are shares of the elements that reach it. What a capacity
+    drops counts as active.
+    """
+    total = 0.0
+    for name, layer_rates in rates.items():
+        sub_modules = model.get_submodule(name).sub_modules
+        costs = (_flops(module) or 0.0 for module in sub_modules)  # type: ignore[union-attr]
+        reached = math.prod(
+            rate
+            for outer, outer_rates in rates.items()
+            for i, rate in enumerate(outer_rates)
+            if name.startswith(f"{outer}.sub_modules.{i}.".lstrip("."))
+        )
+        total += reached * sum(rate * cost for rate, cost in zip(layer_rates, costs, strict=True))
+    return total
+
+
+def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
+    if isinstance(module, SMA):
+        parts = _as_one(f"{name}.router", module.router, seen)
+        each = [
+            (_walk if _routes(sub_module) else _as_one)(f"{name}.sub_modules.{i}", sub_module, seen)
+            for i, sub_module in enumerate(module.sub_modules)
+        ]
+        shares = _costliest(module.router, [operations(inner)[1] for inner in each])
+        for inner, share in zip(each, shares, strict=True):
+            parts += [replace(part, routed=True, share=share * part.share) for part in inner]
+        return parts
+    if isinstance(module, MixtureOfExperts):
+        router = module.router
+        bank = _part(f"{name}.bank", module.bank, seen)
+        share = router.max_rate * router.n_modules
+        return [*_as_one(f"{name}.router", router, seen), replace(bank, routed=True, share=share)]
+    if _routes(module) or any(isinstance(inner, nn.ModuleList) for inner in module.modules()):
+        inside = [
+            part for key, child in module.named_children() for part in _walk(f"{name}.{key}", child, seen)
+        ]
+        own = sum(p.numel() for p in module.parameters(recurse=False) if id(p) not in seen)
+        return [*([Part(name, type(module).__name__, own, 0.0)] if own else []), *inside]
+    return _as_one(name, module, seen)
+
+
+def _costliest(router: Router, costs: list[float]) -> list[float]:
+    """The rate of each sub-module when together they cost the most that the router allows."""
+    rates, left = [0.0] * len(costs), router.max_rate * len(costs)
+    for m in sorted(range(len(costs)), key=lambda m: -costs[m]):
+        rates[m] = min(1.0, left)
+        left -= rates[m]
+    return rates
+
+
+def _as_one(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
+    part = _part(name, module, seen)
+    return [part] if part.parameters or part.flops != 0 else []
+
+
+def _routes(module: nn.Module) -> bool:
+    return any(isinstance(inner, SMA | MixtureOfExperts) for inner in module.modules())
+
+
+def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
+    """Equal neighbours as one item, each with its first and last place."""
+    runs: list[tuple[tuple[int, int], list[Part]]] = []
+    for place, item in enumerate(items):
+        if runs and runs[-1][1] == item:
+            runs[-1] = ((runs[-1][0][0], place), item)
+        else:
+            runs.append(((place, place), item))
+    return runs
+
+
+def _part(name: str, module: nn.Module, seen: set[int]) -> Part:
+    own = [p for p in module.parameters() if id(p) not in seen]
+    seen.update(id(p) for p in own)
+    inner = module.module if isinstance(module, PerElement | Pointwise | Dense) else module
+    return Part(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module))
+
+
+def _flops(module: nn.Module) -> float | None:
+    if isinstance(module, Router):
+        return float(matrix_flops(module))
+    if isinstance(module, SubModule | SequenceModule | LanguageModelHead | ExpertBank):
+        try:
+            return module.flops(N) / N
+        except NotImplementedError:
+            return None
+    linears = [inner for inner in module.modules() if isinstance(inner, nn.Linear)]
+    return float(sum(2 * linear.weight.numel() for linear in linears))

@@ -1,0 +1,1 @@
+"""Tasks: data, its splits, metric, baselines and section of the report."""

@@ -1,0 +1,103 @@
+"""Which nodes of a graph a model activates on: by class, and in pictures of the graph or of parts of it."""
+
+import html
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from sma.plots import ActivationMap, draw_graph
+from sma.training.evaluation import evaluating, run_batch
+from sma.training.figures import to_png
+from sma.training.report.page import Image, Section
+from sma.training.tasks.neighbours import NeighbourSampler
+from sma.training.tasks.task import IGNORED, Batch
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from sma.training.tasks.graphs import NodeTask
+
+BATCH_SIZE = 512
+N_PICTURES = 3
+SHOWN = 50
+"""In a picture of more nodes than these no name can be read: of larger graphs parts are drawn."""
+SIZES = (8, 4)
+"""Neighbours per hop in such a part."""
+
+
+def graph_sections(task: "NodeTask", model: nn.Module) -> list[Section]:
+    """What the test nodes of each class activated, and pictures with the nodes' names."""
+    answers, active = [], []
+    for batch in task.evaluation_batches("test", BATCH_SIZE):
+        said, found = read_nodes(model, batch)
+        scored = batch.targets != IGNORED
+        answers.append(torch.stack((batch.targets, said))[:, scored])
+        active.append(found[scored].counts / found.highest)
+    classes, said = torch.cat(answers, 1)
+    rows = "".join(
+        f"<tr><td>{html.escape(task.class_names[c])}</td>"
+        + "".join(f"<td class=number>{value}</td>" for value in (f"{n:,}", f"{right:.0%}", f"{share:.0%}"))
+        + "</tr>"
+        for c, n, right, share in _by_class(classes, classes == said, torch.cat(active))
+    )
+    heads = "".join(f"<td class=number>{head}</td>" for head in ("test nodes", "correct", "activation rate"))
+    return [
+        Section("Who activates", f"<table><tr><td>class</td>{heads}</tr>{rows}</table>"),
+        Section(
+            "Where the model activates",
+            "<p>The darker a node, the more layers activated their sub-modules on it.</p>",
+            [
+                Image(f"tinted_graph_{number}.png", caption, png)
+                for number, (caption, png) in enumerate(_pictures(task, model), 1)
+            ],
+        ),
+    ]
+
+
+def read_nodes(model: nn.Module, batch: Batch) -> tuple[Tensor, ActivationMap]:
+    """The model's answer about every node of a batch, and what the node activated."""
+    with evaluating(model), torch.no_grad():
+        scores, recording = run_batch(model, batch.to(next(model.parameters())))
+    answers = scores.argmax(-1).cpu()
+    if not recording.layers:
+        return answers, ActivationMap.none(len(answers))
+    return answers, ActivationMap.of(recording)
+
+
+def _by_class(classes: Tensor, right: Tensor, active: Tensor) -> Iterator[tuple[int, int, float, float]]:
+    """Class, how many nodes it has, the share of right answers, the activation rate; large classes first."""
+    counts = classes.bincount()
+    for c in counts.argsort(descending=True, stable=True).tolist():
+        if counts[c]:
+            of = classes == c
+            yield c, int(counts[c]), float(right[of].float().mean()), float(active[of].mean())
+
+
+def _pictures(task: "NodeTask", model: nn.Module) -> Iterator[tuple[str, bytes]]:
+    """Caption and PNG: of the whole graph if it is small, else of the surroundings of some test nodes."""
+    test, generator = task.splits["test"], torch.Generator().manual_seed(0)
+    n = 1 if task.sampler is None and len(task.x) <= SHOWN else min(N_PICTURES, len(test))
+
+    def read(nodes: Tensor) -> tuple["Data", Tensor, ActivationMap]:
+        batch = task.surroundings(nodes, generator)
+        return cast("Data", batch.inputs), *read_nodes(model, batch)
+
+    whole = read(test) if task.sampler is None else None
+    for node in test[torch.linspace(0, len(test) - 1, n).long()]:
+        data, answers, found = whole or read(node[None])
+        numbers, edge_index = data.n_id, data.edge_index
+        place = torch.searchsorted(numbers, node)
+        said, true = (task.class_names[c] for c in (int(answers[place]), int(task.classes[node])))
+        if len(numbers) > SHOWN:
+            sampler = NeighbourSampler(edge_index, len(numbers), sizes=SIZES)
+            kept, edge_index = sampler.sample(place[None], generator)
+            numbers, found = numbers[kept], found[kept]
+        names = [task.names[number] for number in numbers.tolist()]
+        caption = "The whole graph"
+        if len(names) < len(task.x):
+            answer = f"{true}, right" if said == true else f"{true}, taken for {said}"
+            caption = f"{task.names[int(node)]}, in brackets: {answer}; and nodes around it"
+            names[int(torch.searchsorted(numbers, node))] = f"[{task.names[int(node)]}]"
+        yield caption, to_png(draw_graph(edge_index, found, labels=names))

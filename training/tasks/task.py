@@ -1,0 +1,113 @@
+"""What a model is trained on and measured by: the contract of a task, and the family of its specs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sma import Spec
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from sma.training.evaluation import Evaluation
+    from sma.training.report.page import Section
+
+IGNORED = -100
+"""The target of an element that is not scored."""
+
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to predict, or the nodes of a graph.
+
+    Attributes:
+        inputs: `(B, L)` tokens or `(B, L, F)` features, or a graph as `torch_geometric.data.Data`.
+        targets: `(B, L)` long, one class per element, or `(B,)`, one per row; `(n_nodes,)` for a graph;
+            `IGNORED` is not scored.
+        mask: `(B, L)` bool, True = a real element. None: all are real.
+    """
+
+    inputs: "Tensor | Data"
+    targets: Tensor
+    mask: Tensor | None = None
+
+    @property
+    def n_elements(self) -> int:
+        """How many elements a model reads, padding included."""
+        if isinstance(self.inputs, Tensor):
+            return self.inputs.shape[:2].numel()
+        return int(self.inputs.num_nodes)
+
+    def to(self, like: Tensor) -> "Batch":
+        """The same batch on the device of `like`; features in its precision as well."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
+
+        inputs = move(self.inputs) if isinstance(self.inputs, Tensor) else copy(self.inputs).apply(move)
+        mask = None if self.mask is None else self.mask.to(like.device)
+        return replace(self, inputs=inputs, targets=self.targets.to(like.device), mask=mask)
+
+    def scores(self, model: nn.Module) -> Tensor:
+        """What the model says of every class, `(*targets.shape, C)`."""
+        if isinstance(self.inputs, Tensor):
+            return model(self.inputs, self.mask)
+        return model(self.inputs)
+
+
+class Task(ABC):
+    """Data, split once and for all into training, validation and test, and what is reported about it.
+
+    Attributes:
+        title: one line that names the data.
+        facts: what one must know to repeat the run: versions, sizes, hashes. Entries that start with SHA-256
+            identify the data: a run goes on only while they are the same.
+        n_classes: how many classes a model scores: 256 for bytes.
+        unit: what one target is called, as in "bits per byte".
+        headline: the measure that the report leads with.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    n_classes: int
+    unit: str
+    headline: Literal["bits", "accuracy"]
+
+    @abstractmethod
+    def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """A random batch: a function of the generator's seed and nothing else."""
+
+    @abstractmethod
+    def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
+        """All of a split, in a fixed order, in batches that cost about as much as a training batch."""
+
+    @abstractmethod
+    def baselines(self) -> dict[str, float]:
+        """The headline measure of simple methods on the same test data, by name."""
+
+    @abstractmethod
+    def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
+        """What the report shows beside the curves: the model at work on test data."""
+
+
+class TaskSpec(Spec):
+    """Family of tasks: `build` reads the data.
+
+    Another package adds a task by deriving from this and registering its class, with `@sma.register` or by
+    an entry point in the group `sma.specs`.
+    """
+
+    @abstractmethod
+    def build(self) -> Task:
+        """Read and split the data.
+
+        Raises:
+            ValueError: if there is none, or too little of it; the message says what to do.
+        """

@@ -1,0 +1,69 @@
+"""A whole run: read the data, train, test, report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sma.training.config import TrainSpec
+from sma.training.report.page import write_report
+from sma.training.results import check_data, write_facts, write_results
+from sma.training.run.folder import Run
+from sma.training.trainer import Ending, Observer, Trainer
+
+
+def train(
+    spec: TrainSpec,
+    *,
+    root: str | Path = "runs",
+    name: str | None = None,
+    observer: Observer | None = None,
+    command: Sequence[str] = ("sma.training.train(...)",),
+) -> tuple[Run, Ending]:
+    """Train from the start in a new folder.
+
+    Args:
+        spec: what to do.
+        root: where the run's folder is made.
+        name: of that folder; None: the task's kind and a number. An existing folder is never touched.
+        observer: told about progress.
+        command: recorded, so that the run can be repeated.
+
+    Returns:
+        The run's folder and how it ended.
+
+    Raises:
+        ValueError: if the data, the model or the name does not do.
+        RunError: if the run cannot go on; the message says what is kept.
+    """
+    trainer = Trainer(spec, spec.task.build(), observer=observer)
+    run = Run.create(spec, root, name)
+    return run, _go(run, trainer, command)
+
+
+def resume(
+    run: Run, spec: TrainSpec, *, observer: Observer | None = None, command: Sequence[str] = ("resume(...)",)
+) -> Ending:
+    """Go on with a run exactly where its newest checkpoint stands.
+
+    Args:
+        run: its folder.
+        spec: that of the run; only fields without influence on a step's result may differ.
+        observer: told about progress.
+        command: recorded.
+
+    Raises:
+        ValueError: if the spec is another one, or the data are others.
+        RunError: if the checkpoint is missing or damaged.
+    """
+    task = spec.task.build()
+    check_data(run, task)
+    trainer = Trainer(spec, task, observer=observer)
+    trainer.resume(run)
+    return _go(run, trainer, command)
+
+
+def _go(run: Run, trainer: Trainer, command: Sequence[str]) -> Ending:
+    write_facts(run, trainer, command)
+    ending = trainer.fit(run)
+    model, test = write_results(run, trainer.spec, trainer.task, trainer.position, ending)
+    write_report(run, trainer.task.sections(model, test))
+    return ending
