@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import near
 
@@ -45,10 +46,12 @@ class ActivationFunction(nn.Module):
         self.name = name
         self.function = activation_function(name)
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         """Element by element."""
         return self.function(x)
 
+    @override
     def extra_repr(self) -> str:
         """The name."""
         return self.name

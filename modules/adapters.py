@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from sma import Edges, Elements, PackedCompaction, SequenceModule, State, SubModule
 from sma.checks import check_part
@@ -48,15 +49,18 @@ class Dense(SequenceModule):
         self.module = module
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether the sub-module does not look ahead."""
         return self.module.causal
 
     @property
+    @override
     def uses_edges(self) -> bool:  # type: ignore[override]
         """Whether the sub-module reads the edges between elements."""
         return self.module.uses_edges
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """`(B, L, D) -> (B, L, D)`; exactly 0 at padding. `edges` as for `SMA.forward`."""
         x = zero_padding(x, mask)
@@ -65,15 +69,15 @@ class Dense(SequenceModule):
             elements = elements.with_edges(edges, x.shape[0] * x.shape[1])
         return _extract(self.module(elements), elements, x, mask)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> DenseState:
-        """See `SequenceModule.init_state`."""
         position = torch.zeros(batch_size, dtype=torch.long, device=device)
         return DenseState(position, self.module.init_state(batch_size, device=device, dtype=dtype))
 
+    @override
     def step(self, x: Tensor, state: DenseState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """See `SequenceModule.step`."""
         x = zero_padding(x, mask)
         check_state(state, DenseState, len(x))
         elements = _elements(x, mask, state.position)
@@ -81,8 +85,8 @@ class Dense(SequenceModule):
         state.position.add_(x.shape[1] if mask is None else mask.sum(1))
         return _extract(y, elements, x, mask)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`."""
         return self.module.flops(n)
 
 

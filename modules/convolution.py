@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.elements import Elements
@@ -60,21 +61,21 @@ class CausalConvolution(SubModule):
         self.bias = nn.Parameter(torch.empty(d_model).uniform_(-bound, bound)) if bias else None
         self.activation = activation_function(activation)
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         return self._convolve(elements, self._joined(elements, None))
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> ConvolutionState:
-        """See `SubModule.init_state`."""
         shape = (batch_size, self.kernel_size - 1, len(self.weight))
         return ConvolutionState(
             torch.zeros(shape, device=device or self.weight.device, dtype=dtype or self.weight.dtype)
         )
 
+    @override
     def step(self, elements: Elements, state: ConvolutionState) -> Tensor:  # type: ignore[override]
-        """See `SubModule.step`."""
         joined = self._joined(elements, state.context)
         y = self._convolve(elements, joined)
         n_elements = torch.zeros_like(elements.ptr[1:]).index_add(
@@ -84,8 +85,8 @@ class CausalConvolution(SubModule):
         state.context.copy_(joined.detach()[newest])
         return y
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`."""
         return 2 * n * self.weight.numel()
 
     def _joined(self, elements: Elements, context: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.activations import activation_function
@@ -60,6 +61,7 @@ class ExpertBank(nn.Module):
         self.activation = activation_function(activation)
         self.dropout = nn.Dropout(dropout)
 
+    @override
     def forward(self, x: Tensor, counts: Tensor) -> Tensor:
         """Apply each expert to its slice.
 
@@ -175,6 +177,7 @@ class MixtureOfExperts(SequenceModule):
         self.capacity_factor = capacity_factor
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether the router does not look ahead; experts do not."""
         return self.router.causal
@@ -184,31 +187,33 @@ class MixtureOfExperts(SequenceModule):
         """One entry per expert, as a layer's record lists them: the bank, which counts any expert's cost."""
         return [self.bank] * self.bank.n_experts
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`; exactly 0 where nothing is active, padding included."""
+        """Exactly 0 where nothing is active, padding included."""
         x = zero_padding(x, mask)
         routing = self.router(x, mask)
         routing = replace(routing, active=replayed(routing.active))
         kept = self._within_capacity(routing.active, self._capacity_state(len(x), x.device))
         return self._run(x, routing, kept, mask)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> MixtureOfExpertsState:
-        """See `SequenceModule.init_state`."""
         router = self.router.init_state(batch_size, device=device, dtype=dtype)
         return MixtureOfExpertsState(router, self._capacity_state(batch_size, device))
 
+    @override
     def step(self, x: Tensor, state: MixtureOfExpertsState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """See `SequenceModule.step`."""
         x = zero_padding(x, mask)
         check_state(state, MixtureOfExpertsState, len(x))
         routing = self.router.step(x, state.router, mask)
         kept = self._within_capacity(routing.active, state.capacity)
         return self._run(x, routing, kept, mask)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`: the router's."""
+        """The router's."""
         return n * matrix_flops(self.router)
 
     def _run(self, x: Tensor, routing: Routing, kept: Tensor, mask: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_features, check_sizes
 from sma.elements import Elements
@@ -17,17 +18,18 @@ class _Stateless(SubModule):
     """A sub-module whose elements do not see each other."""
 
     @abstractmethod
-    def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
+    @override
+    def forward(self, elements: Elements) -> Tensor: ...
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `SubModule.init_state`; nothing to remember."""
+        """Nothing to remember."""
         return NoState()
 
+    @override
     def step(self, elements: Elements, state: State) -> Tensor:
-        """See `SubModule.step`."""
         return self(elements)
 
 
@@ -64,13 +66,13 @@ class FeedForward(_Stateless):
         self.activation = activation_function(activation)
         self.dropout = nn.Dropout(dropout)
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         check_features(elements.x, 2, self.hidden.in_features)
         return self.out(self.dropout(self.activation(self.hidden(elements.x))))
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`."""
         return 4 * n * self.hidden.weight.numel()
 
 
@@ -107,12 +109,12 @@ class GatedFeedForward(_Stateless):
         self.activation = activation_function(activation)
         self.dropout = nn.Dropout(dropout)
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         check_features(elements.x, 2, self.out.out_features)
         gate, hidden = self.gate_and_hidden(elements.x).chunk(2, -1)
         return self.out(self.dropout(self.activation(gate) * hidden))
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`."""
         return 2 * n * (self.gate_and_hidden.weight.numel() + self.out.weight.numel())

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.modules.numerics import at_least_float32, zero_padding
 from sma.recomputation import recomputing
@@ -17,6 +18,7 @@ class Norm(nn.Module, ABC):
     """
 
     @abstractmethod
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalise.
 
@@ -37,6 +39,7 @@ class NoNorm(Norm):
         tensor(6.)
     """
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `x`, padding included."""
         return x
@@ -64,8 +67,8 @@ class LayerNorm(Norm):
         self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
         self.bias = nn.Parameter(torch.zeros(d_model)) if affine else None
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `Norm.forward`."""
         dtype = at_least_float32(x.dtype)
         weight, bias = (p if p is None else p.to(dtype) for p in (self.weight, self.bias))
         y = F.layer_norm(
@@ -95,8 +98,8 @@ class RMSNorm(Norm):
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `Norm.forward`."""
         return _divide_by_root_mean_square(zero_padding(x, mask, self.d_model), self.eps, self.weight)
 
 
@@ -122,8 +125,8 @@ class ScaleNorm(Norm):
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(1)) if affine else None
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `Norm.forward`."""
         return _divide_by_root_mean_square(zero_padding(x, mask, self.d_model), self.eps, self.weight)
 
 
@@ -176,8 +179,8 @@ class BatchNorm(Norm):
         self.register_buffer("running_var", torch.ones(d_model))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `Norm.forward`."""
         y = zero_padding(x, mask, self.d_model).to(at_least_float32(x.dtype))
         if self.training:
             mean, var, count = self._statistics(y, mask)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from sma import Elements, SequenceModule, State, SubModule
 
@@ -29,30 +30,33 @@ class SequenceSubModule(SubModule):
         self.change_only = change_only
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether the module does not look ahead."""
         return self.module.causal
 
     @property
+    @override
     def uses_edges(self) -> bool:  # type: ignore[override]
         """Whether the module reads the edges between elements."""
         return self.module.uses_edges
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         rows, mask, slot = _rows(elements, torch.arange(elements.n_rows, device=elements.row.device))
         if self.uses_edges and elements.edges is not None:
             return self._change(elements, self.module(rows, mask, elements.edges.relabel(slot)), slot)
         return self._change(elements, self.module(rows, mask), slot)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `SubModule.init_state`."""
         return self.module.init_state(batch_size, device=device, dtype=dtype)
 
+    @override
     def step(self, elements: Elements, state: State) -> Tensor:
-        """See `SubModule.step`; only the rows with an element here are computed."""
+        """Only the rows with an element here are computed."""
         active = (elements.ptr.diff() > 0).nonzero().squeeze(1)
         rows, mask, slot = _rows(elements, active)
         part = state.select(active)
@@ -60,8 +64,8 @@ class SequenceSubModule(SubModule):
         state.insert(active, part)
         return self._change(elements, y, slot)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`."""
         return self.module.flops(n)
 
     def _change(self, elements: Elements, rows: Tensor, slot: Tensor) -> Tensor:

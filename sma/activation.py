@@ -6,6 +6,7 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_part
 from sma.compaction import Compaction, PackedCompaction
@@ -74,15 +75,18 @@ class SparseModularActivation(SequenceModule):
         self.compaction = compaction if compaction is not None else PackedCompaction()
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether no output depends on a later element."""
         return all(part.causal for part in (self.router, *self._parts()))
 
     @property
+    @override
     def uses_edges(self) -> bool:  # type: ignore[override]
         """Whether a sub-module reads the edges between elements."""
         return any(part.uses_edges for part in self._parts())
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Apply the activated sub-modules.
 
@@ -108,6 +112,7 @@ class SparseModularActivation(SequenceModule):
         results = [module(elements) for module, elements in zip(self._parts(), batches, strict=True)]
         return self._combine(x, routing, batches, results)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> SMAState:
@@ -116,6 +121,7 @@ class SparseModularActivation(SequenceModule):
         states = (m.init_state(batch_size, device=device, dtype=dtype) for m in self._parts())
         return SMAState(torch.zeros(batch_size, dtype=torch.long, device=device), router, tuple(states))
 
+    @override
     def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Process the next elements of every row, advancing `state` in place.
 
@@ -141,8 +147,9 @@ class SparseModularActivation(SequenceModule):
         state.position.add_(x.shape[1] if mask is None else mask.sum(1))
         return self._combine(x, routing, batches, results)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`: the router's."""
+        """The router's."""
         return n * matrix_flops(self.router)
 
     def _parts(self) -> list[SubModule]:

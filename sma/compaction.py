@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from sma.elements import Elements
 
@@ -62,8 +63,8 @@ class PackedCompaction(Compaction):
         ([0.0, 2.0, 5.0], [0, 0, 1], [0, 2, 2])
     """
 
+    @override
     def compress(self, x: Tensor, active: Tensor) -> Elements:
-        """See `Compaction.compress`."""
         _check(x, active)
         length = max(x.shape[1], 1)
         index = active.flatten().nonzero().squeeze(1)
@@ -86,8 +87,8 @@ class PaddedCompaction(Compaction):
         ([0.0, 2.0, 5.0, 0.0], [0, 0, 1, -1])
     """
 
+    @override
     def compress(self, x: Tensor, active: Tensor) -> Elements:
-        """See `Compaction.compress`."""
         packed = PackedCompaction().compress(x, active)
         n_rows = packed.n_rows
         if len(packed.row) == 0:
@@ -148,8 +149,8 @@ class CapacityCompaction(Compaction):
             return -int(-self.capacity * length // 1)
         return min(self.capacity, length)
 
+    @override
     def compress(self, x: Tensor, active: Tensor) -> Elements:
-        """See `Compaction.compress`."""
         _check(x, active)
         n_rows, length, _ = x.shape
         width = self.slots_per_row(length)

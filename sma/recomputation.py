@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 T = TypeVar("T")
 
@@ -95,10 +96,12 @@ class _Pass(AbstractContextManager[None]):
     _ahead: Iterator[Tensor] = field(init=False)
     _token: "Token[_Pass | None]" = field(init=False)
 
+    @override
     def __enter__(self) -> None:
         self._ahead = iter(self.decisions)
         self._token = _current.set(self)
 
+    @override
     def __exit__(self, *error: object) -> None:
         _current.reset(self._token)
 

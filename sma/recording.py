@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.elements import Elements
 from sma.recomputation import recomputing
@@ -112,6 +113,7 @@ class Recording:
         """
         return {name: sum(sum(call.flops) for call in calls) for name, calls in self._calls().items()}
 
+    @override
     def __repr__(self) -> str:
         rates = self.activation_rates.items()
         lines = (f"  {name}: {' '.join(f'{rate:.1%}' for rate in each)}" for name, each in rates)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.state import NoState, State
@@ -80,6 +81,7 @@ class Router(nn.Module, ABC):
         self.n_modules = n_modules
 
     @abstractmethod
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         """Route every element.
 

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_features, describe
 from sma.state import NoState, State
@@ -21,6 +22,7 @@ class SequenceModule(nn.Module, ABC):
     uses_edges: bool = False
 
     @abstractmethod
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map whole sequences.
 
@@ -75,22 +77,23 @@ class PerElement(SequenceModule):
         super().__init__()
         self.module = module
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`."""
         return self.module(zero_padding(x, mask))
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `SequenceModule.init_state`; nothing to remember."""
+        """Nothing to remember."""
         return NoState()
 
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.step`."""
         return self.module(zero_padding(x, mask))
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`."""
         return n * matrix_flops(self.module)
 
 

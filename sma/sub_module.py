@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.elements import Elements
 from sma.sequence import matrix_flops
@@ -35,6 +36,7 @@ class SubModule(nn.Module, ABC):
     uses_edges: bool = False
 
     @abstractmethod
+    @override
     def forward(self, elements: Elements) -> Tensor:
         """One result per slot.
 
@@ -92,22 +94,23 @@ class Pointwise(SubModule):
         self.module = module
         self.flops_per_element = flops_per_element
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         return self.module(elements.x)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `SubModule.init_state`; nothing to remember."""
+        """Nothing to remember."""
         return NoState()
 
+    @override
     def step(self, elements: Elements, state: State) -> Tensor:
-        """See `SubModule.step`."""
         return self.module(elements.x)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`."""
         if self.flops_per_element is not None:
             return n * self.flops_per_element
         return n * matrix_flops(self.module)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import nn
+from typing_extensions import override
 
 from sma import Spec, register
 
@@ -39,8 +40,8 @@ class AdamWSpec(_AdamLike):
 
     kind: Literal["adamw"] = "adamw"
 
+    @override
     def build(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-        """See `OptimizerSpec.build`."""
         return torch.optim.AdamW(parameters, learning_rate, **self.model_dump(exclude={"kind"}))
 
 
@@ -50,8 +51,8 @@ class AdamSpec(_AdamLike):
 
     kind: Literal["adam"] = "adam"
 
+    @override
     def build(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-        """See `OptimizerSpec.build`."""
         return torch.optim.Adam(parameters, learning_rate, **self.model_dump(exclude={"kind"}))
 
 
@@ -61,7 +62,7 @@ class RAdamSpec(_AdamLike):
 
     kind: Literal["radam"] = "radam"
 
+    @override
     def build(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-        """See `OptimizerSpec.build`."""
         options = self.model_dump(exclude={"kind"})
         return torch.optim.RAdam(parameters, learning_rate, decoupled_weight_decay=True, **options)

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from sma import Spec, register
 
@@ -50,8 +51,8 @@ class PublishedSchedule(ScheduleSpec):
     start: Annotated[float, Field(ge=0, le=1)] = 0.0
     warmup_power: Annotated[float, Field(gt=0)] = 1.0
 
+    @override
     def factor(self, step: int, progress: float) -> float:
-        """See `ScheduleSpec.factor`."""
         if step < self.warmup:
             return self.start + (1 - self.start) * (step / self.warmup) ** self.warmup_power
         progress = min(max(progress, 0.0), 1.0)
@@ -66,8 +67,8 @@ class Decay(ScheduleSpec):
     def decay(self, progress: float) -> float:
         """The share of the decay that is still to come, from 1 at progress 0 to 0 at progress 1."""
 
+    @override
     def factor(self, step: int, progress: float) -> float:
-        """See `ScheduleSpec.factor`."""
         rise = min((step + 1) / self.warmup, 1.0) if self.warmup else 1.0
         return rise * (self.final + (1 - self.final) * self.decay(min(max(progress, 0.0), 1.0)))
 
@@ -83,8 +84,8 @@ class LinearSchedule(Decay):
     kind: Literal["linear"] = "linear"
     power: Annotated[float, Field(gt=0)] = 1.0
 
+    @override
     def decay(self, progress: float) -> float:
-        """See `Decay.decay`."""
         return (1 - progress) ** self.power
 
 
@@ -94,8 +95,8 @@ class CosineSchedule(Decay):
 
     kind: Literal["cosine"] = "cosine"
 
+    @override
     def decay(self, progress: float) -> float:
-        """See `Decay.decay`."""
         return (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -105,6 +106,6 @@ class ConstantSchedule(Decay):
 
     kind: Literal["constant"] = "constant"
 
+    @override
     def decay(self, progress: float) -> float:
-        """See `Decay.decay`."""
         return 1.0

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import Edges, SequenceModule
 from sma.recomputation import recompute
@@ -31,8 +32,9 @@ class Blocks(nn.ModuleList):
     def __init__(self, blocks: Iterable[SequenceModule]) -> None:
         super().__init__(blocks)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        """See `SequenceModule.forward`. `edges` goes to the blocks that use it."""
+        """`edges` goes to the blocks that use it."""
         for block in self:
             inputs = (x, mask, edges) if block.uses_edges else (x, mask)
             x = recompute(block, *inputs) if self._recomputes(block) else block(*inputs)

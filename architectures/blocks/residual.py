@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.specs.families import Activation, BlockSpec, Dropout, LayerSpec, NormSpec
@@ -71,35 +72,38 @@ class Residual(SequenceModule):
         self.dropout = nn.Dropout(dropout)
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether no part looks at later elements."""
         return all(part.causal for part in self._parts())
 
     @property
+    @override
     def uses_edges(self) -> bool:  # type: ignore[override]
         """Whether a part reads the edges between elements."""
         return any(part.uses_edges for part in self._parts())
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        """See `SequenceModule.forward`; 0 at padding. `edges` goes to the parts that use it."""
+        """0 at padding. `edges` goes to the parts that use it."""
         return self._run(
             x, mask, lambda part, i, h: part(h, mask, edges) if part.uses_edges else part(h, mask)
         )
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> ResidualState:
-        """See `SequenceModule.init_state`."""
         parts = (part.init_state(batch_size, device=device, dtype=dtype) for part in self._parts())
         return ResidualState(tuple(parts))
 
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.step`."""
         parts = check_state(state, ResidualState, len(x)).parts
         return self._run(x, mask, lambda part, i, h: part.step(h, parts[i], mask))
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`."""
         return sum(part.flops(n) for part in self._parts())
 
     def _parts(self) -> list[SequenceModule]:
@@ -142,8 +146,8 @@ class ResidualSpec(BlockSpec):
     mixer_dropout: Dropout = 0.0
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int) -> Residual:
-        """See `BlockSpec.build`."""
         return Residual(
             [branch.build(d_model) for branch in self.branches],
             norm=self.norm.build(d_model),

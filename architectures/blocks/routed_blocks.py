@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.blocks.stack import StackSpec
@@ -24,8 +25,8 @@ class BlocksSpec(SubModuleSpec):
     blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
     change_only: bool = True
 
+    @override
     def build(self, d_model: int) -> SequenceSubModule:
-        """See `SubModuleSpec.build`."""
         return SequenceSubModule(StackSpec(blocks=self.blocks).build(d_model), change_only=self.change_only)
 
 
@@ -40,6 +41,6 @@ class RoutedLayerSpec(SubModuleSpec):
     kind: Literal["layer"] = "layer"
     layer: OneOf[LayerSpec]
 
+    @override
     def build(self, d_model: int) -> SequenceSubModule:
-        """See `SubModuleSpec.build`."""
         return SequenceSubModule(self.layer.build(d_model))

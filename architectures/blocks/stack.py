@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.blocks.block_list import Blocks
@@ -38,35 +39,38 @@ class Stack(SequenceModule):
         self.blocks = Blocks(blocks)
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether no block looks ahead."""
         return all(block.causal for block in self.blocks)
 
     @property
+    @override
     def uses_edges(self) -> bool:  # type: ignore[override]
         """Whether a block reads the edges between elements."""
         return any(block.uses_edges for block in self.blocks)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        """See `SequenceModule.forward`. `edges` goes to the blocks that use it."""
+        """`edges` goes to the blocks that use it."""
         return self.blocks(x, mask, edges)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> StackState:
-        """See `SequenceModule.init_state`."""
         states = (block.init_state(batch_size, device=device, dtype=dtype) for block in self.blocks)  # type: ignore[operator]
         return StackState(tuple(states))
 
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.step`."""
         states = check_state(state, StackState, len(x)).blocks
         for block, part in zip(self.blocks, states, strict=True):
             x = block.step(x, part, mask)  # type: ignore[operator]
         return x
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`."""
         return sum(block.flops(n) for block in self.blocks)  # type: ignore[operator]
 
 
@@ -81,6 +85,6 @@ class StackSpec(BlockSpec):
     kind: Literal["stack"] = "stack"
     blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
 
+    @override
     def build(self, d_model: int) -> Stack:
-        """See `BlockSpec.build`."""
         return Stack([block.build(d_model) for block in self.blocks for _ in range(block.repeat)])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 from sma.architectures.presets.by_name import expand_preset
 from sma.architectures.specs.families import ModelSpec
@@ -93,6 +94,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class _Loader(yaml.SafeLoader):
     """Reads plain values only, and refuses a field that is given twice."""
 
+    @override
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         seen = set()
@@ -105,6 +107,7 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return node
 
+    @override
     def flatten_mapping(self, node: Any) -> None:
         super().flatten_mapping(node)
         if len(node.value) > MAX_FIELDS:  # merges of merges

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.models.embeddings import Embedding
@@ -42,6 +43,7 @@ class BagEmbedding(Embedding):
         super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
         self.weight = nn.Parameter(torch.randn(vocab_size, d_model) * d_model**-0.5)
 
+    @override
     def embed(self, inputs: Tensor) -> Tensor:
         """Bags `(B, L, K)` of integers -> `(B, L, D)`."""
         if inputs.dim() != 3 or inputs.is_floating_point():
@@ -61,8 +63,8 @@ class BagSpec(EmbeddingSpec):
     norm: OneOf[NormSpec] | None = None
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int) -> BagEmbedding:
-        """See `EmbeddingSpec.build`."""
         return BagEmbedding(
             d_model,
             vocab_size=self.vocab_size,

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.specs.families import Dropout, EmbeddingSpec, NormSpec, Size
@@ -34,6 +35,7 @@ class ScaledSinusoid(nn.Module):
         self.d_model = d_model
         self.scale = nn.Parameter(torch.full((1,), d_model**-0.5))
 
+    @override
     def forward(self, position: Tensor) -> Tensor:
         """`(B, L)` long -> `(B, L, D)`."""
         exact = torch.promote_types(self.scale.dtype, torch.float32)
@@ -62,6 +64,7 @@ class Embedding(nn.Module, ABC):
     def embed(self, inputs: Tensor) -> Tensor:
         """Inputs `(B, L, ...)` -> `(B, L, D)`."""
 
+    @override
     def forward(self, inputs: Tensor, mask: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
         """Embed inputs.
 
@@ -119,6 +122,7 @@ class TokenEmbedding(Embedding):
         self.weight = nn.Parameter(torch.randn(vocab_size, d_model) * d_model**-0.5)
         self.factor = math.sqrt(d_model) if scale else 1.0
 
+    @override
     def embed(self, inputs: Tensor) -> Tensor:
         """Tokens `(B, L)` long -> `(B, L, D)`."""
         if inputs.dim() != 2 or inputs.is_floating_point():
@@ -163,6 +167,7 @@ class FeatureEmbedding(Embedding):
         super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
         self.linear = linear(d_input, d_model)
 
+    @override
     def embed(self, inputs: Tensor) -> Tensor:
         """Features `(B, L, d_input)` -> `(B, L, D)`."""
         d_input = self.linear.in_features
@@ -197,6 +202,7 @@ class ScalarEmbedding(Embedding):
         self.weight = nn.Parameter(torch.randn(d_model))
         self.bias = nn.Parameter(torch.randn(d_model) * 0.1)
 
+    @override
     def embed(self, inputs: Tensor) -> Tensor:
         """Numbers `(B, L)` -> `(B, L, D)`."""
         if inputs.dim() != 2:
@@ -215,8 +221,8 @@ class TokensSpec(EmbeddingSpec):
     norm: OneOf[NormSpec] | None = None
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int) -> TokenEmbedding:
-        """See `EmbeddingSpec.build`."""
         return TokenEmbedding(
             d_model,
             vocab_size=self.vocab_size,
@@ -237,8 +243,8 @@ class FeaturesSpec(EmbeddingSpec):
     norm: OneOf[NormSpec] | None = None
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int) -> FeatureEmbedding:
-        """See `EmbeddingSpec.build`."""
         return FeatureEmbedding(
             d_model,
             d_input=self.d_input,
@@ -257,8 +263,8 @@ class ScalarsSpec(EmbeddingSpec):
     norm: OneOf[NormSpec] | None = None
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int) -> ScalarEmbedding:
-        """See `EmbeddingSpec.build`."""
         return ScalarEmbedding(
             d_model,
             sinusoid=self.sinusoid,

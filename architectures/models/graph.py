@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import OneOf, SequenceModule, naming, register
 from sma.architectures.blocks.block_list import Blocks
@@ -71,6 +72,7 @@ class GraphModel(Model):
         self.norm = norm
         self.head = head
 
+    @override
     def forward(self, data: "Data") -> Tensor:
         """Embed, mix along edges, score.
 
@@ -115,6 +117,7 @@ class NodeClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = linear(d_model, n_classes)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`(B, L, D) -> (B, L, C)`."""
         return self.linear(self.dropout(x))
@@ -128,8 +131,8 @@ class NodeClassifierSpec(HeadSpec):
     n_classes: Size
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int, embedding: nn.Module) -> NodeClassifier:
-        """See `HeadSpec.build`."""
         return NodeClassifier(d_model, n_classes=self.n_classes, dropout=self.dropout)
 
 
@@ -171,6 +174,7 @@ class GraphModelSpec(ModelSpec):
         check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
         return self
 
+    @override
     def build(self) -> GraphModel:
         """The model, freshly initialised."""
         embedding = self.embedding.build(self.d_model)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import register
 from sma.architectures.models.embeddings import TokenEmbedding
@@ -81,6 +82,7 @@ class Classifier(nn.Module):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
+    @override
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
@@ -131,6 +133,7 @@ class LanguageModelHead(nn.Module):
         weight = embedding.weight
         self.weight = weight if tie_embedding else nn.Parameter(torch.randn_like(weight) * d_model**-0.5)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`(B, L, D) -> (B, L, V)`."""
         return nn.functional.linear(x, self.weight)
@@ -154,8 +157,8 @@ class ClassifierSpec(HeadSpec):
     bias: bool = True
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int, embedding: nn.Module) -> Classifier:
-        """See `HeadSpec.build`."""
         options = self.model_dump(exclude={"kind", "activation"})
         return Classifier(d_model, activation=activation_function(self.activation), **options)
 
@@ -168,10 +171,10 @@ class LanguageModelSpec(HeadSpec):
     tie_embedding: bool = True
 
     @property
+    @override
     def needs_causal(self) -> bool:
-        """See `HeadSpec.needs_causal`."""
         return True
 
+    @override
     def build(self, d_model: int, embedding: nn.Module) -> LanguageModelHead:
-        """See `HeadSpec.build`."""
         return LanguageModelHead(d_model, embedding=embedding, tie_embedding=self.tie_embedding)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import OneOf, SequenceModule, State, naming, register
 from sma.architectures.blocks.block_list import Blocks
@@ -76,6 +77,7 @@ class SequenceModel(Model):
         self.norm = norm
         self.head = head
 
+    @override
     def forward(self, inputs: Inputs, mask: Mask = None) -> Tensor:
         """Embed, mix, score.
 
@@ -198,6 +200,7 @@ class SequenceModelSpec(ModelSpec):
         check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
         return self
 
+    @override
     def build(self) -> SequenceModel:
         """The model, freshly initialised."""
         embedding = self.embedding.build(self.d_model)

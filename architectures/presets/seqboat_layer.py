@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
+from typing_extensions import Unpack, override
 
 from sma import SequenceModule, State
 from sma.architectures.presets.seqboat import SeqBoatOptions, seqboat_block
@@ -33,20 +33,22 @@ class SeqBoat(SequenceModule):
         self.block = self.spec.build(d_model)
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether it does not look ahead."""
         return self.block.causal
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`; 0 at padding."""
+        """0 at padding."""
         return self.block(x, mask)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `SequenceModule.init_state`."""
         return self.block.init_state(batch_size, device=device, dtype=dtype)
 
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.step`."""
         return self.block.step(x, state, mask)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import SequenceModule, State
 from sma.architectures.models.sequence import SequenceModel, SequenceModelSpec
@@ -42,22 +43,24 @@ class ReferenceLayer(SequenceModule):
         self.module = module
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether it does not look ahead."""
         return self.module.causal
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`; 0 at padding."""
+        """0 at padding."""
         return self.module(x, mask)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `SequenceModule.init_state`."""
         return self.module.init_state(batch_size, device=device, dtype=dtype)
 
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.step`."""
         return self.module.step(x, state, mask)
 
 

@@ -55,7 +55,7 @@ class Part(Generic[S]):
     rules: tuple[Rule, ...]
 
     def under(self, source: str, target: str) -> tuple[Rule, ...]:
-        """See `Rule.under`."""
+        """All rules, each as `Rule.under` makes it."""
         return tuple(rule.under(source, target) for rule in self.rules)
 
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import model_validator
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.specs.families import Dropout, LayerSpec, PositionSpec, Size, SubModuleSpec
@@ -35,8 +36,8 @@ class MultiHeadAttentionSpec(SubModuleSpec):
             raise ValueError("position rank has one entry per offset in the window; set window")
         return self
 
+    @override
     def build(self, d_model: int) -> MultiHeadAttention:
-        """See `SubModuleSpec.build`."""
         position = self.position.build(
             d_model // self.n_heads, window=self.window, bidirectional=self.bidirectional
         )
@@ -69,8 +70,8 @@ class DenseAttentionSpec(LayerSpec):
     dropout: Dropout = 0.0
     max_positions: Size | None = None
 
+    @override
     def build(self, d_model: int) -> DenseAttention:
-        """See `LayerSpec.build`."""
         position = self.position.build(d_model // self.n_heads, window=None, bidirectional=self.bidirectional)
         return DenseAttention(
             d_model,

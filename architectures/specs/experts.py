@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from typing_extensions import override
+
 from sma import OneOf, register
 from sma.architectures.specs.families import Activation, Dropout, LayerSpec, Positive, RouterSpec, Size
 from sma.modules.experts import ExpertBank, MixtureOfExperts
@@ -30,8 +32,8 @@ class MixtureOfExpertsSpec(LayerSpec):
     dropout: Dropout = 0.0
     capacity_factor: Positive | None = None
 
+    @override
     def build(self, d_model: int) -> MixtureOfExperts:
-        """See `LayerSpec.build`."""
         bank = ExpertBank(
             d_model,
             n_experts=self.n_experts,

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.specs.families import Activation, Dropout, PositionSpec, Size, SubModuleSpec
@@ -20,8 +21,8 @@ class RotarySpec(PositionSpec):
     kind: Literal["rotary"] = "rotary"
     base: Annotated[float, Field(gt=1)] = 10000.0
 
+    @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> Rotary:
-        """See `PositionSpec.build`."""
         return Rotary(d_qk, base=self.base)
 
 
@@ -32,8 +33,8 @@ class LearnedBiasSpec(PositionSpec):
     kind: Literal["learned"] = "learned"
     max_positions: Size
 
+    @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> LearnedBias:
-        """See `PositionSpec.build`."""
         return LearnedBias(self.max_positions)
 
 
@@ -43,8 +44,8 @@ class RankBiasSpec(PositionSpec):
 
     kind: Literal["rank"] = "rank"
 
+    @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> RankBias:
-        """See `PositionSpec.build`."""
         if window is None:
             raise ValueError("position rank has one entry per offset in the window; set window")
         return RankBias(window, bidirectional=bidirectional)
@@ -58,8 +59,8 @@ class T5BiasSpec(PositionSpec):
     n_buckets: Size = 32
     max_distance: Size = 128
 
+    @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> T5Bias:
-        """See `PositionSpec.build`."""
         return T5Bias(n_buckets=self.n_buckets, max_distance=self.max_distance, bidirectional=bidirectional)
 
 
@@ -69,8 +70,8 @@ class NoPositionSpec(PositionSpec):
 
     kind: Literal["none"] = "none"
 
+    @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> NoPosition:
-        """See `PositionSpec.build`."""
         return NoPosition()
 
 
@@ -111,8 +112,8 @@ class GAUSpec(SubModuleSpec):
             raise ValueError("position rank has one entry per offset in the window; set window")
         return self
 
+    @override
     def build(self, d_model: int) -> GAU:
-        """See `SubModuleSpec.build`."""
         return GAU(
             d_model,
             d_qk=self.d_qk,
@@ -138,8 +139,8 @@ class FeedForwardSpec(SubModuleSpec):
     dropout: Dropout = 0.0
     bias: bool = True
 
+    @override
     def build(self, d_model: int) -> FeedForward:
-        """See `SubModuleSpec.build`."""
         return FeedForward(d_model, **self.model_dump(exclude={"kind"}))
 
 
@@ -153,8 +154,8 @@ class GatedFeedForwardSpec(SubModuleSpec):
     dropout: Dropout = 0.0
     bias: bool = False
 
+    @override
     def build(self, d_model: int) -> GatedFeedForward:
-        """See `SubModuleSpec.build`."""
         return GatedFeedForward(d_model, **self.model_dump(exclude={"kind"}))
 
 
@@ -167,6 +168,6 @@ class ConvolutionSpec(SubModuleSpec):
     activation: Activation = "identity"
     bias: bool = True
 
+    @override
     def build(self, d_model: int) -> CausalConvolution:
-        """See `SubModuleSpec.build`."""
         return CausalConvolution(d_model, **self.model_dump(exclude={"kind"}))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+from typing_extensions import override
 
 from sma import register
 from sma.architectures.specs.families import SubModuleSpec
@@ -30,18 +31,23 @@ class Arguments(Mapping[str, Any]):
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"arguments must be JSON values: {error}") from error
 
+    @override
     def __getitem__(self, key: str) -> Any:
         return json.loads(self._text)[key]
 
+    @override
     def __iter__(self) -> Iterator[str]:
         return iter(json.loads(self._text))
 
+    @override
     def __len__(self) -> int:
         return len(json.loads(self._text))
 
+    @override
     def __hash__(self) -> int:
         return hash(self._text)
 
+    @override
     def __repr__(self) -> str:
         return repr(dict(self))
 
@@ -71,11 +77,11 @@ class GraphConvolutionSpec(SubModuleSpec):
         return self
 
     @property
+    @override
     def causal(self) -> bool:
-        """See `Spec.causal`."""
         return False
 
+    @override
     def build(self, d_model: int) -> GraphConvolution:
-        """See `SubModuleSpec.build`."""
         convolution = named_convolution(d_model, self.name, self.arguments, self.edge_inputs)
         return GraphConvolution(convolution, edge_inputs=self.edge_inputs, init_scale=self.init_scale)

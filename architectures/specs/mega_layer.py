@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import model_validator
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.specs.families import BlockSpec, Dropout, LayerSpec, NormSpec, PositionSpec, Size
@@ -20,8 +21,8 @@ class RotaryBiasSpec(PositionSpec):
     kind: Literal["rotary_bias"] = "rotary_bias"
     max_positions: Size
 
+    @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> RotaryBias:
-        """See `PositionSpec.build`."""
         return RotaryBias(d_qk, max_positions=self.max_positions)
 
 
@@ -68,8 +69,8 @@ class MegaSpec(BlockSpec):
             raise ValueError("position rank has one entry per offset in a chunk; set chunk")
         return self
 
+    @override
     def build(self, d_model: int) -> MegaAttention:
-        """See `BlockSpec.build`."""
         position = self.position.build(self.d_qk, window=self.chunk, bidirectional=self.bidirectional)
         attention = ChunkAttention(
             self.d_qk,

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from typing_extensions import override
+
 from sma import register
 from sma.architectures.specs.families import NormSpec, Share
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, RMSNorm, ScaleNorm
@@ -17,8 +19,8 @@ class LayerNormSpec(NormSpec):
     eps: Epsilon = 1e-5
     affine: bool = True
 
+    @override
     def build(self, d_model: int) -> LayerNorm:
-        """See `NormSpec.build`."""
         return LayerNorm(d_model, eps=self.eps, affine=self.affine)
 
 
@@ -30,8 +32,8 @@ class RMSNormSpec(NormSpec):
     eps: Epsilon = 1e-5
     affine: bool = True
 
+    @override
     def build(self, d_model: int) -> RMSNorm:
-        """See `NormSpec.build`."""
         return RMSNorm(d_model, eps=self.eps, affine=self.affine)
 
 
@@ -43,8 +45,8 @@ class ScaleNormSpec(NormSpec):
     eps: Epsilon = 1e-5
     affine: bool = True
 
+    @override
     def build(self, d_model: int) -> ScaleNorm:
-        """See `NormSpec.build`."""
         return ScaleNorm(d_model, eps=self.eps, affine=self.affine)
 
 
@@ -62,8 +64,8 @@ class BatchNormSpec(NormSpec):
     affine: bool = True
     sync: bool = False
 
+    @override
     def build(self, d_model: int) -> BatchNorm:
-        """See `NormSpec.build`."""
         return BatchNorm(d_model, eps=self.eps, momentum=self.momentum, affine=self.affine, sync=self.sync)
 
 
@@ -73,6 +75,6 @@ class NoNormSpec(NormSpec):
 
     kind: Literal["none"] = "none"
 
+    @override
     def build(self, d_model: int) -> NoNorm:
-        """See `NormSpec.build`."""
         return NoNorm()

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.specs.families import Coefficient, Positive, Probability, RouterSpec, Share, Size
@@ -70,8 +71,8 @@ class LatentConfiguratorSpec(RouterSpec):
     kind: Literal["latent_configurator"] = "latent_configurator"
     init_temperature_scale: Positive = 1.0
 
+    @override
     def build(self, d_model: int, n_modules: int) -> LatentConfigurator:
-        """See `RouterSpec.build`."""
         return LatentConfigurator(
             d_model, n_modules=n_modules, init_temperature_scale=self.init_temperature_scale
         )
@@ -84,8 +85,8 @@ class SigmoidSpec(RouterSpec):
     kind: Literal["sigmoid"] = "sigmoid"
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
+    @override
     def build(self, d_model: int, n_modules: int) -> SigmoidRouter:
-        """See `RouterSpec.build`."""
         return SigmoidRouter(d_model, n_modules=n_modules, threshold=self.threshold)
 
 
@@ -100,8 +101,8 @@ class GumbelSpec(RouterSpec):
     kind: Literal["gumbel"] = "gumbel"
     temperature: PositiveRamp = 1.0
 
+    @override
     def build(self, d_model: int, n_modules: int) -> GumbelRouter:
-        """See `RouterSpec.build`."""
         return GumbelRouter(d_model, n_modules=n_modules, temperature=_ramp(self.temperature))
 
 
@@ -130,8 +131,8 @@ class TopKSpec(RouterSpec):
             raise ValueError("with top_k 1 a normalised confidence is always 1; set normalize to false")
         return self
 
+    @override
     def build(self, d_model: int, n_modules: int) -> TopKRouter:
-        """See `RouterSpec.build`."""
         return TopKRouter(d_model, n_modules=n_modules, **self.model_dump(exclude={"kind"}))
 
 
@@ -151,12 +152,13 @@ class ExpertChoiceSpec(RouterSpec):
     d_predictor: Size | None = None
 
     @property
+    @override
     def causal(self) -> bool:
         """With a predictor it may stand in a language model, as in https://arxiv.org/abs/2404.02258."""
         return self.d_predictor is not None
 
+    @override
     def build(self, d_model: int, n_modules: int) -> ExpertChoiceRouter:
-        """See `RouterSpec.build`."""
         return ExpertChoiceRouter(d_model, n_modules=n_modules, **self.model_dump(exclude={"kind"}))
 
 
@@ -176,8 +178,8 @@ class ActivationBudgetSpec(RouterSpec):
     rate: ProbabilityRamps
     coefficient: Coefficient
 
+    @override
     def build(self, d_model: int, n_modules: int) -> ActivationBudget:
-        """See `RouterSpec.build`."""
         router = self.router.build(d_model, n_modules)
         rate = tuple(map(_ramp, self.rate)) if isinstance(self.rate, tuple) else _ramp(self.rate)
         return ActivationBudget(router, rate=rate, coefficient=self.coefficient)
@@ -189,8 +191,8 @@ class AlwaysActiveSpec(RouterSpec):
 
     kind: Literal["always"] = "always"
 
+    @override
     def build(self, d_model: int, n_modules: int) -> AlwaysActive:
-        """See `RouterSpec.build`."""
         return AlwaysActive(n_modules)
 
 
@@ -200,8 +202,8 @@ class NeverActiveSpec(RouterSpec):
 
     kind: Literal["never"] = "never"
 
+    @override
     def build(self, d_model: int, n_modules: int) -> NeverActive:
-        """See `RouterSpec.build`."""
         return NeverActive(n_modules)
 
 
@@ -213,8 +215,8 @@ class RandomSpec(RouterSpec):
     rate: Probability
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
+    @override
     def build(self, d_model: int, n_modules: int) -> RandomRouter:
-        """See `RouterSpec.build`."""
         return RandomRouter(n_modules, rate=self.rate, seed=self.seed)
 
 

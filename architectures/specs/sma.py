@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import nn
+from typing_extensions import override
 
 from sma import (
     CapacityCompaction,
@@ -36,8 +37,8 @@ class LinearSpec(LayerSpec):
     kind: Literal["linear"] = "linear"
     bias: bool = True
 
+    @override
     def build(self, d_model: int) -> PerElement:
-        """See `LayerSpec.build`."""
         return PerElement(linear(d_model, d_model, bias=self.bias))
 
 
@@ -56,8 +57,8 @@ class FeedForwardLayerSpec(LayerSpec):
     activation: Activation = "gelu"
     dropout: Dropout = 0.0
 
+    @override
     def build(self, d_model: int) -> PerElement:
-        """See `LayerSpec.build`."""
         hidden, out = linear(d_model, self.d_hidden), linear(self.d_hidden, d_model)
         return PerElement(
             nn.Sequential(hidden, ActivationFunction(self.activation), nn.Dropout(self.dropout), out)
@@ -70,8 +71,8 @@ class PackedSpec(CompactionSpec):
 
     kind: Literal["packed"] = "packed"
 
+    @override
     def build(self) -> PackedCompaction:
-        """See `CompactionSpec.build`."""
         return PackedCompaction()
 
 
@@ -81,8 +82,8 @@ class PaddedSpec(CompactionSpec):
 
     kind: Literal["padded"] = "padded"
 
+    @override
     def build(self) -> PaddedCompaction:
-        """See `CompactionSpec.build`."""
         return PaddedCompaction()
 
 
@@ -94,8 +95,8 @@ class CapacitySpec(CompactionSpec):
     capacity: Size | Share
     strict: bool = False
 
+    @override
     def build(self) -> CapacityCompaction:
-        """See `CompactionSpec.build`."""
         return CapacityCompaction(self.capacity, strict=self.strict)
 
 
@@ -114,8 +115,8 @@ class SMASpec(LayerSpec):
     modules: Annotated[tuple[OneOf[SubModuleSpec], ...], Field(min_length=1)]
     compaction: OneOf[CompactionSpec] = PackedSpec()
 
+    @override
     def build(self, d_model: int) -> SparseModularActivation:
-        """See `LayerSpec.build`."""
         return SparseModularActivation(
             self.router.build(d_model, len(self.modules)),
             [module.build(d_model) for module in self.modules],
@@ -134,6 +135,6 @@ class DenseSpec(LayerSpec):
     kind: Literal["dense"] = "dense"
     module: OneOf[SubModuleSpec]
 
+    @override
     def build(self, d_model: int) -> Dense:
-        """See `LayerSpec.build`."""
         return Dense(self.module.build(d_model))

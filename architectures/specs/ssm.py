@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.specs.families import LayerSpec, Positive, Size, SubModuleSpec
@@ -22,8 +23,8 @@ class EMASpec(LayerSpec):
     bidirectional: bool = False
     truncation: Size | None = None
 
+    @override
     def build(self, d_model: int) -> MultiHeadEMA:
-        """See `LayerSpec.build`."""
         return MultiHeadEMA(d_model, **self.model_dump(exclude={"kind"}))
 
 
@@ -44,8 +45,8 @@ class S4DSpec(LayerSpec):
     step_min: Positive = 0.001
     step_max: Positive = 0.1
 
+    @override
     def build(self, d_model: int) -> S4D:
-        """See `LayerSpec.build`."""
         return S4D(d_model, **self.model_dump(exclude={"kind"}))
 
 
@@ -66,8 +67,8 @@ class SelectiveSSMSpec(LayerSpec):
     expand: Size = 2
     kernel_size: Size = 4
 
+    @override
     def build(self, d_model: int) -> SelectiveSSM:
-        """See `LayerSpec.build`."""
         return SelectiveSSM(d_model, **self.model_dump(exclude={"kind"}))
 
 
@@ -90,8 +91,8 @@ class SSMSubModuleSpec(SubModuleSpec):
             )
         return self
 
+    @override
     def build(self, d_model: int) -> SSMSubModule:
-        """See `SubModuleSpec.build`."""
         ssm = self.ssm.build(d_model)
         assert isinstance(ssm, DiagonalSSM)
         return SSMSubModule(ssm)

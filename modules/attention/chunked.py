@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import check_size, check_sizes
 from sma.modules.attention.functions import AttentionFunction, attention_function
@@ -86,6 +87,7 @@ class ChunkAttention(nn.Module):
         """Whether no result depends on a later element."""
         return not self.bidirectional
 
+    @override
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend.
 

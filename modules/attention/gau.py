@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
@@ -90,8 +91,8 @@ class GAU(SubModule):
         self.beta = nn.Parameter(torch.zeros(2, d_qk))
         self.output = linear(d_hidden, d_model)
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         q, k, v, gate = self._project(elements)
         y = windowed_attention(
             q,
@@ -106,10 +107,11 @@ class GAU(SubModule):
         )
         return F.dropout(self.output(y * gate), self.output_dropout, self.training)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> WorkingMemory:
-        """See `SubModule.init_state`: the working memory, of constant size.
+        """The working memory, of constant size.
 
         Raises:
             NotImplementedError: if later elements count, or all earlier ones.
@@ -130,16 +132,18 @@ class GAU(SubModule):
         return WorkingMemory.empty(batch_size, self.window, *shapes, device=device, dtype=dtype)
 
     @torch.no_grad()
+    @override
     def step(self, elements: Elements, state: State) -> Tensor:
-        """See `SubModule.step`; without dropout and without gradients."""
+        """Without dropout and without gradients."""
         memory = check_state(state, WorkingMemory, elements.n_rows)
         memory.check_window(self.window)
         q, k, v, gate = self._project(elements)
         y = memory.attend(q, k, v, elements, function=self.attention, bias=self.position.bias())
         return self.output(y * gate)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`; for n elements in one row, and the keys that they see."""
+        """For n elements in one row, and the keys that they see."""
         pairs = visible_pairs(n, self.window, bidirectional=self.bidirectional)
         per_element = self.d_model * (self.d_qk + 3 * self.d_hidden)
         return 2 * (n * per_element + pairs * (self.d_qk + self.d_hidden))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.attention.chunked import ChunkAttention, ChunkAttentionState
@@ -44,8 +45,9 @@ class RotaryBias(RelativePosition):
         self.alpha = nn.Parameter(torch.randn(d_qk) * 0.02)
         self.beta = nn.Parameter(torch.randn(d_qk) * 0.02)
 
+    @override
     def bias(self) -> OffsetBias:
-        """See `RelativePosition.bias`; computed in float32 at least."""
+        """Computed in float32 at least."""
         dtype = at_least_float32(self.alpha.dtype)
         (a, b), (c, d) = (z.to(dtype).chunk(2) for z in (self.alpha, self.beta))
         turn = 10000.0 ** -(torch.arange(len(a), device=a.device, dtype=dtype) / len(a))
@@ -124,20 +126,23 @@ class MegaAttention(SequenceModule):
         self.hidden_dropout = nn.Dropout(hidden_dropout)
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether neither the mixer nor attention looks ahead."""
         return self.mixer.causal and self.attention.causal
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`; 0 at padding."""
+        """0 at padding."""
         return self._run(
             x, mask, lambda h: self.mixer(h, mask), lambda q, k, v: self.attention(q, k, v, mask)
         )
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> MegaState:
-        """See `SequenceModule.init_state`.
+        """The states of the moving average and of attention.
 
         Raises:
             NotImplementedError: if a part looks ahead, or attention must remember without bound.
@@ -149,8 +154,9 @@ class MegaAttention(SequenceModule):
             self.attention.init_state(batch_size, len(weight), device=device, dtype=dtype),
         )
 
+    @override
     def step(self, x: Tensor, state: MegaState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """See `SequenceModule.step`; 0 at padding."""
+        """0 at padding."""
         return self._run(
             x,
             mask,
@@ -158,8 +164,8 @@ class MegaAttention(SequenceModule):
             lambda q, k, v: self.attention.step(q, k, v, state.attention, mask),
         )
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`."""
         matrices = sum(layer.weight.numel() for layer in (self.value, self.gates, self.output))
         d_hidden = self.output.in_features
         return self.mixer.flops(n) + self.attention.flops(n, d_hidden) + 2 * n * matrices

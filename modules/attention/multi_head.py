@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
@@ -64,8 +65,8 @@ class MultiHeadAttention(SubModule):
         self.causal = not bidirectional
         self.dropout = dropout
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         q, k, v = self.heads.split(elements.x, elements.position)
         y = windowed_attention(
             q,
@@ -79,10 +80,11 @@ class MultiHeadAttention(SubModule):
         )
         return self.heads.join(y)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> WorkingMemory:
-        """See `SubModule.init_state`.
+        """The working memory, of constant size.
 
         Raises:
             NotImplementedError: if later elements count, or all earlier ones.
@@ -98,16 +100,18 @@ class MultiHeadAttention(SubModule):
         return WorkingMemory.empty(batch_size, self.window, shape, shape, device=device, dtype=dtype)
 
     @torch.no_grad()
+    @override
     def step(self, elements: Elements, state: State) -> Tensor:
-        """See `SubModule.step`; without dropout and without gradients."""
+        """Without dropout and without gradients."""
         memory = check_state(state, WorkingMemory, elements.n_rows)
         memory.check_window(self.window)
         q, k, v = self.heads.split(elements.x, elements.position)
         bias = self.heads.position.bias()
         return self.heads.join(memory.attend(q, k, v, elements, function=SOFTMAX, bias=bias))
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`; for n elements in one row, and the keys that they see."""
+        """For n elements in one row, and the keys that they see."""
         return self.heads.flops(n, visible_pairs(n, self.window, bidirectional=self.bidirectional))
 
 
@@ -171,8 +175,9 @@ class DenseAttention(SequenceModule):
         self.dropout = dropout
         self.max_positions = max_positions
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`; 0 at padding."""
+        """0 at padding."""
         q, k, v = self._project(x, torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]), mask)
         if mask is None:
             y = self._attend(q, k, v, None)
@@ -184,10 +189,11 @@ class DenseAttention(SequenceModule):
             y = _take(y, order.argsort(dim=1))
         return zero_padding(self.heads.join(y), mask)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> DenseAttentionState:
-        """See `SequenceModule.init_state`.
+        """Room for the keys and values of `max_positions` elements.
 
         Raises:
             NotImplementedError: if later elements count, or without `max_positions`.
@@ -204,8 +210,9 @@ class DenseAttention(SequenceModule):
         return DenseAttentionState(keys, values, torch.zeros(batch_size, dtype=torch.long, device=device))
 
     @torch.no_grad()
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.step`; without dropout and without gradients.
+        """Without dropout and without gradients.
 
         Raises:
             ValueError: if a row would exceed `max_positions`.
@@ -226,8 +233,9 @@ class DenseAttention(SequenceModule):
         y = self._attend(q, state.keys[:, :end], state.values[:, :end], seen.unsqueeze(1))
         return zero_padding(self.heads.join(y.to(x.dtype)), mask)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`; for n elements in one row, and the keys that they see."""
+        """For n elements in one row, and the keys that they see."""
         return self.heads.flops(n, visible_pairs(n, None, bidirectional=self.bidirectional))
 
     def _project(self, x: Tensor, place: Tensor, mask: Tensor | None) -> list[Tensor]:

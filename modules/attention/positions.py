@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_size, check_sizes
 from sma.modules.functional import truncated_normal
@@ -126,8 +127,9 @@ class Rotary(RelativePosition):
         self.d_qk = d_qk
         self.base = base
 
+    @override
     def rotate(self, z: Tensor, position: Tensor) -> Tensor:
-        """See `RelativePosition.rotate`; computed in float32 at least."""
+        """Computed in float32 at least."""
         dtype = at_least_float32(z.dtype)
         last = 2 / z.shape[-1] - 1
         turns = torch.logspace(0, last, z.shape[-1] // 2, self.base, device=z.device, dtype=dtype)
@@ -138,6 +140,7 @@ class Rotary(RelativePosition):
             torch.view_as_real(pairs * (turn if z.dim() == 2 else turn.unsqueeze(1))).flatten(-2).to(z.dtype)
         )
 
+    @override
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{self.d_qk}, base={self.base}"
@@ -164,8 +167,8 @@ class LearnedBias(RelativePosition):
         self.max_positions = max_positions
         self.weight = truncated_normal(2 * max_positions - 1)
 
+    @override
     def bias(self) -> OffsetBias:
-        """See `RelativePosition.bias`."""
         return OffsetBias(self.weight, 1 - self.max_positions, by_rank=False)
 
 
@@ -191,8 +194,8 @@ class RankBias(RelativePosition):
         self.bidirectional = bidirectional
         self.weight = truncated_normal(2 * window + 1 if bidirectional else window + 1)
 
+    @override
     def bias(self) -> OffsetBias:
-        """See `RelativePosition.bias`."""
         return OffsetBias(self.weight, -self.window, by_rank=True)
 
 
@@ -229,8 +232,8 @@ class T5Bias(RelativePosition):
         self.bidirectional = bidirectional
         self.weight = truncated_normal(n_buckets)
 
+    @override
     def bias(self) -> OffsetBias:
-        """See `RelativePosition.bias`."""
         reach = self.max_distance
         offset = torch.arange(-reach, reach + 1, device=self.weight.device)
         return OffsetBias(self.weight[self.bucket(offset)], -reach, by_rank=False)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from typing_extensions import override
 
 from sma.modules.attention.functions import AttentionFunction
 from sma.modules.attention.positions import OffsetBias
@@ -225,6 +226,7 @@ class _TiledAttention(torch.autograd.Function):
     """The bias table is an argument of its own, as only arguments get gradients."""
 
     @staticmethod
+    @override
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, lists: Lists, rule: Rule
     ) -> Tensor:
@@ -235,6 +237,7 @@ class _TiledAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @override
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients."""
         q, k, v, table = ctx.saved_tensors

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.edges import Edges, check_ends
 from sma.elements import Elements
@@ -74,8 +75,9 @@ class GraphConvolution(SubModule):
         self.edge_inputs = tuple(edge_inputs)
         self.scale = None if init_scale is None else nn.Parameter(torch.tensor([float(init_scale)]))
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`.
+        """One convolution over the edges between active elements.
 
         Raises:
             ValueError: if there are no edges, no `edge_inputs`, or if the width changes.
@@ -98,8 +100,9 @@ class GraphConvolution(SubModule):
             result = result * self.scale.to(result)
         return result[: len(elements.x)]
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`; every matrix once per node. Sums over edges are not counted."""
+        """Every matrix once per node. Sums over edges are not counted."""
         return n * sum(2 * p.numel() for p in self.convolution.parameters() if p.dim() == 2)
 
 

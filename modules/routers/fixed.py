@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from sma.routing import Router, Routing, mask_padding
 from sma.state import State
@@ -22,8 +23,8 @@ class AlwaysActive(Router):
         tensor(6)
     """
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         return _certain(x.new_ones(*x.shape[:2], self.n_modules, dtype=torch.bool), x, mask)
 
 
@@ -40,8 +41,8 @@ class NeverActive(Router):
 
     max_rate = 0.0
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         return _certain(x.new_zeros(*x.shape[:2], self.n_modules, dtype=torch.bool), x, mask)
 
 
@@ -85,18 +86,18 @@ class RandomRouter(Router):
         self.rate = rate
         self.seed = seed
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         return self.step(x, self.init_state(len(x), device=x.device), mask)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> RandomRouterState:
-        """See `Router.init_state`."""
         return RandomRouterState(torch.zeros(batch_size, dtype=torch.long, device=device))
 
+    @override
     def step(self, x: Tensor, state: RandomRouterState, mask: Tensor | None = None) -> Routing:  # type: ignore[override]
-        """See `Router.step`."""
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         place = state.position[:, None] + real.cumsum(1)
         state.position.add_(real.sum(1))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.functional import linear
@@ -51,8 +52,8 @@ class LatentConfigurator(Router):
             torch.tensor([math.log(init_temperature_scale * math.sqrt(d_model))])
         )
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         weight, bias = map(_activate_over_skip, (self.projection.weight, self.projection.bias))
         margin = affine(x, weight, bias, mask)
         temperature = self.log_temperature.to(margin.dtype).exp()
@@ -84,8 +85,8 @@ class SigmoidRouter(Router):
         self.threshold = threshold
         self.projection = linear(d_model, n_modules)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         confidence = project(self.projection, x, mask).sigmoid()
         return Routing(mask_padding(confidence > self.threshold, mask), confidence)
 
@@ -124,8 +125,8 @@ class GumbelRouter(Router):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.projection = linear(d_model, n_modules)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         logits = project(self.projection, x, mask)
         if self.training:
             logits = logits + torch.rand_like(logits).logit()
@@ -186,25 +187,27 @@ class ActivationBudget(Router):
         self.coefficient = coefficient
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether the wrapped router's decision depends on nothing later."""
         return self.router.causal
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         routing = self.router(x, mask)
         routing = replace(routing, active=replayed(routing.active))
         losses = {**routing.losses, "activation_budget": self._loss(routing, mask)}
         return Routing(routing.active, routing.confidence, losses)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `Router.init_state`."""
         return self.router.init_state(batch_size, device=device, dtype=dtype)
 
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Routing:
-        """See `Router.step`; without the loss."""
+        """Without the loss."""
         return self.router.step(x, state, mask)
 
     def _loss(self, routing: Routing, mask: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.modules.numerics import at_least_float32
 
@@ -66,6 +67,7 @@ class Scheduled(nn.Module):
         """What the value lies between: itself, or both ends of the ramp."""
         return (self.value.start, self.value.end) if isinstance(self.value, Ramp) else (self.value,)
 
+    @override
     def forward(self) -> float | Tensor:
         """The value now: a plain number if it never moves."""
         if not isinstance(self.value, Ramp):
@@ -86,8 +88,8 @@ class Scheduled(nn.Module):
         if self.progress is not None:
             self.progress.fill_(min(progress, 1.0))
 
+    @override
     def extra_repr(self) -> str:
-        """See `nn.Module.extra_repr`."""
         return str(self.value)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.functional import linear
@@ -76,8 +77,8 @@ class TopKRouter(Router):
         self.jitter = jitter
         self.projection = linear(d_model, n_modules, bias=False)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         if self.training and self.jitter > 0:
             noise = torch.empty_like(x, dtype=at_least_float32(x.dtype))
             x = x * noise.uniform_(1 - self.jitter, 1 + self.jitter)
@@ -153,8 +154,8 @@ class ExpertChoiceRouter(Router):
         self.projection = linear(d_model, n_modules)
         self.predictor = None if d_predictor is None else _Predictor(d_model, d_predictor, n_modules)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         confidence = self.score(project(self.projection, x, mask))
         active = replayed(self._choose(confidence.detach(), mask))
         if self.predictor is None:
@@ -166,10 +167,11 @@ class ExpertChoiceRouter(Router):
         confidence = torch.where(torch.ones_like(active), confidence, logits)
         return Routing(active, confidence, {"choice_predictor": loss.mean()})
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """See `Router.init_state`.
+        """The state of the predictor.
 
         Raises:
             NotImplementedError: without a predictor.
@@ -181,8 +183,9 @@ class ExpertChoiceRouter(Router):
             )
         return NoState()
 
+    @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Routing:
-        """See `Router.step`; decisions are the predictor's, confidences those of `forward`."""
+        """Decisions are the predictor's, confidences those of `forward`."""
         if self.predictor is None:
             return super().step(x, state, mask)
         active = mask_padding(self.predictor(x, mask) > 0, mask)
@@ -210,6 +213,7 @@ class _Predictor(nn.Module):
         self.hidden = linear(d_model, d_hidden)
         self.out = linear(d_hidden, n_modules)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return project(self.out, F.silu(project(self.hidden, x.detach(), mask)), None)
 

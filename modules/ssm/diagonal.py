@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_size
 from sma.modules.numerics import zero_padding
@@ -70,6 +71,7 @@ class DiagonalSSM(SequenceModule):
         self.omega = nn.Parameter(torch.empty(d_model))
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether no output depends on a later element."""
         return not self.bidirectional
@@ -82,6 +84,7 @@ class DiagonalSSM(SequenceModule):
             Those of the causal kernel and, if bidirectional, those of the anti-causal one.
         """
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Filter whole sequences.
 
@@ -97,6 +100,7 @@ class DiagonalSSM(SequenceModule):
             y = convolve(self._input(x, mask), *self.modes(), skip=skip, truncation=self.truncation)
         return zero_padding(y.to(x.dtype), mask)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> DiagonalState:
@@ -119,6 +123,7 @@ class DiagonalSSM(SequenceModule):
             hidden.new_zeros(batch_size, dtype=torch.long),
         )
 
+    @override
     def step(self, x: Tensor, state: DiagonalState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Filter the next elements of every row, advancing `state` in place.
 
@@ -138,8 +143,9 @@ class DiagonalSSM(SequenceModule):
             y = advance(self._input(x, mask), state, mask)
         return zero_padding(y.to(x.dtype), mask)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`: of the recurrence, two multiply-adds per mode, and the direct path."""
+        """Of the recurrence, two multiply-adds per mode, and the direct path."""
         gains = [modes.gain for modes in self.modes()]
         per_element = sum((12 if gain.is_complex() else 4) * gain.numel() for gain in gains)
         return n * (per_element + 2 * self.d_model)

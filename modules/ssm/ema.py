@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.ssm.diagonal import DiagonalSSM
@@ -65,14 +66,15 @@ class MultiHeadEMA(DiagonalSSM):
         self.beta[..., ::2] += 1
         self.beta[..., 1::2] -= 1
 
+    @override
     def modes(self) -> tuple[Modes, ...]:
-        """See `DiagonalSSM.modes`."""
         delta, alpha, beta, gamma = map(full_precision, (self.delta, self.alpha, self.beta, self.gamma))
         p = torch.sigmoid(delta)
         log_q = torch.log1p(-p * torch.sigmoid(alpha))
         gain = p * beta * gamma * delta.shape[-1] ** -0.5
         return tuple(Modes(*direction) for direction in zip(log_q, gain, strict=True))
 
+    @override
     def extra_repr(self) -> str:
         """The arguments it was built with."""
         d_state = self.delta.shape[-1]

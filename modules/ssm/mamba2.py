@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.norms import RMSNorm
@@ -99,11 +100,12 @@ class SelectiveSSM(SequenceModule):
         nn.init.uniform_(self.log_rate, 1, 16).log_()
         nn.init.ones_(self.omega)
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `SequenceModule.forward`."""
         y, _, _ = self._run(x, mask, self.init_state(len(x), device=x.device))
         return y
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> SelectiveState:
@@ -115,8 +117,9 @@ class SelectiveSSM(SequenceModule):
             torch.zeros(batch_size, n_heads, self.d_head, self.d_state, device=device, dtype=dtype),
         )
 
+    @override
     def step(self, x: Tensor, state: SelectiveState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """See `SequenceModule.step`. Gradients reach `x` and the parameters, but not through the state."""
+        """Gradients reach `x` and the parameters, but not through the state."""
         check_state(state, SelectiveState, len(x))
         length = x.shape[1]
         start, count = extent(x, mask)
@@ -128,11 +131,13 @@ class SelectiveSSM(SequenceModule):
         state.hidden.copy_(hidden.detach())
         return y if mask is None else take(y, -start, length)
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SequenceModule.flops`: of the recurrence, a product and two multiply-adds per state."""
+        """Of the recurrence, a product and two multiply-adds per state."""
         matrices = self.project_in.weight.numel() + self.project_out.weight.numel() + self.kernel.numel()
         return n * (2 * matrices + self.widths[0] * (5 * self.d_state + 2))
 
+    @override
     def extra_repr(self) -> str:
         """The arguments it was built with."""
         d_model, d_state, d_head = self.project_in.in_features, self.d_state, self.d_head

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from sma.modules.numerics import at_least_float32
 from sma.modules.ssm.scan import scan, shift
@@ -203,14 +204,17 @@ class _ChannelsFirst(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @override
     def forward(x: Tensor) -> Tensor:
         return x.transpose(1, 2).contiguous().transpose(0, 1)
 
     @staticmethod
+    @override
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         pass
 
     @staticmethod
+    @override
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return _TimeFirst.apply(grad)  # type: ignore[no-untyped-call]
 
@@ -221,14 +225,17 @@ class _TimeFirst(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @override
     def forward(x: Tensor) -> Tensor:
         return x.permute(1, 2, 0).contiguous()
 
     @staticmethod
+    @override
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         pass
 
     @staticmethod
+    @override
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return _ChannelsFirst.apply(grad)  # type: ignore[no-untyped-call]
 
@@ -239,14 +246,17 @@ class _Products(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @override
     def forward(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return torch.bmm(x, a), torch.bmm(x, b)
 
     @staticmethod
+    @override
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
+    @override
     def backward(ctx: Any, grad_a: Tensor, grad_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, a, b = ctx.saved_tensors
         grad_x = torch.bmm(grad_a, a.mT).baddbmm_(grad_b, b.mT)

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.ssm.diagonal import DiagonalSSM
@@ -78,8 +79,8 @@ class S4D(DiagonalSSM):
         nn.init.normal_(self.read_out, std=0.5**0.5)
         nn.init.normal_(self.omega)
 
+    @override
     def modes(self) -> tuple[Modes, ...]:
-        """See `DiagonalSSM.modes`."""
         log_step, log_decay, frequency, read_out = map(
             full_precision, (self.log_step, self.log_decay, self.frequency, self.read_out)
         )
@@ -88,6 +89,7 @@ class S4D(DiagonalSSM):
         gain: Tensor = 2 * torch.view_as_complex(read_out) * torch.expm1(discrete) / rate
         return tuple(Modes(discrete, direction) for direction in gain.unbind())
 
+    @override
     def extra_repr(self) -> str:
         """The arguments it was built with."""
         d_state, (step_min, step_max) = 2 * self.frequency.shape[-1], self.step_range

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from sma.elements import Elements
 from sma.modules.ssm.diagonal import DiagonalSSM, DiagonalState
@@ -48,24 +49,27 @@ class SSMSubModule(SubModule):
         self.ssm = ssm
 
     @property
+    @override
     def causal(self) -> bool:  # type: ignore[override]
         """Whether the model does not look ahead."""
         return self.ssm.causal
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`; waits for the device."""
+        """Waits for the device."""
         rows, place, _ = _spread(elements, elements.position)
         return _gather(self.ssm(rows), place)
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> SSMSubModuleState:
-        """See `SubModule.init_state`."""
         ssm = self.ssm.init_state(batch_size, device=device, dtype=dtype)
         return SSMSubModuleState(ssm, torch.zeros_like(ssm.oldest))
 
+    @override
     def step(self, elements: Elements, state: SSMSubModuleState) -> Tensor:  # type: ignore[override]
-        """See `SubModule.step`; waits for the device."""
+        """Waits for the device."""
         time = elements.position - state.elapsed.index_select(0, elements.row.clamp(min=0))
         rows, place, spans = _spread(elements, time)
         passed = torch.arange(rows.shape[1], device=rows.device) < spans[:, None]
@@ -73,8 +77,9 @@ class SSMSubModule(SubModule):
         state.elapsed.add_(spans)
         return y
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`; of the active elements, not of the time between them."""
+        """Of the active elements, not of the time between them."""
         return self.ssm.flops(n)
 
 

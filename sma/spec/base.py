@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import override
 
 from sma.checks import near
 from sma.spec.errors import plain, whole
@@ -46,6 +47,7 @@ class Spec(BaseModel):
         mro = cls.__mro__
         return mro[mro.index(Spec) - 1] if cls is not Spec else Spec
 
+    @override
     def __copy__(self) -> "Spec":
         copied = super().__copy__()
         vars(copied).pop("build", None)  # that of a part which is being checked, see `check_builds`
@@ -57,6 +59,7 @@ class Spec(BaseModel):
         return not getattr(self, "bidirectional", False)
 
     @classmethod
+    @override
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def validate(values: Any, inner: Callable[[Any], Any]) -> Any:
             outermost = _place.set((0, count(1))) if _place.get() is None else None

@@ -5,6 +5,7 @@ from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
+from typing_extensions import override
 
 Place = tuple[int | str, ...]
 MAX_MISTAKES = 20
@@ -47,9 +48,11 @@ class _Abridged(reprlib.Repr):
         self.maxlevel = 2
         self.value = value
 
+    @override
     def __repr__(self) -> str:
         return self.repr(self.value)
 
+    @override
     def repr_instance(self, x: object, level: int) -> str:
         """A spec by its name: reprlib would have it written out first."""
         return f"{type(x).__name__}(...)" if isinstance(x, BaseModel) else super().repr_instance(x, level)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from sma.activation import SparseModularActivation
 from sma.compaction import Compaction
@@ -41,10 +42,12 @@ class CompactionContract(SequenceModuleContract):
         >>> TestCapacity().test_round_trip()
     """
 
+    @override
     def make(self) -> Compaction:  # type: ignore[override]
         """Return a new compaction."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 
+    @override
     def build(self, seed: int, dtype: torch.dtype = torch.float64) -> Any:
         """A layer of two sub-modules with this compaction."""
         return prepare(self._layer, seed, dtype)

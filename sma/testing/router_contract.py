@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.activation import SparseModularActivation
 from sma.routing import Router, Routing
@@ -34,6 +35,7 @@ class RouterContract(RowContract):
     jumps = True
     junk = 1e3  # a layer hands its router zeros as padding; NaN need not come through backward
 
+    @override
     def make(self) -> Router:
         """Return a new router of elements `(B, L, self.d_model)`."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
@@ -42,10 +44,12 @@ class RouterContract(RowContract):
         """The subsets of sub-modules that an element can activate: all, unless overridden."""
         return set(product((False, True), repeat=n_modules))
 
+    @override
     def run(self, module: Any, x: Tensor, mask: Tensor | None) -> Tensor:
         """Decisions, and confidences where active, side by side: `(B, L, 2 M)`."""
         return _observe(module(x, mask), x)
 
+    @override
     def step(self, module: Any, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
         """The same of the next elements."""
         return _observe(module.step(x, state, mask), x)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from sma.sequence import SequenceModule
 from sma.state import State
@@ -24,14 +25,17 @@ class SequenceModuleContract(RowContract):
         >>> TestLinear().test_autocast()
     """
 
+    @override
     def make(self) -> SequenceModule:
         """Return a new module of sequences `(B, L, self.d_model)`."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 
+    @override
     def run(self, module: Any, x: Tensor, mask: Tensor | None) -> Tensor:
         """Call the module."""
         return module(x, mask)
 
+    @override
     def step(self, module: Any, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
         """Call the module's `step`."""
         return module.step(x, state, mask)

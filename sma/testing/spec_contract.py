@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.compaction import PackedCompaction
 from sma.routing import Router
@@ -44,6 +45,7 @@ class SpecContract(Contract):
         >>> TestAffine().test_json_round_trip()
     """
 
+    @override
     def make(self) -> Spec:
         """Return a spec."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from sma.activation import SparseModularActivation
 from sma.compaction import CapacityCompaction, PackedCompaction, PaddedCompaction
@@ -44,16 +45,19 @@ class SubModuleContract(SequenceModuleContract):
         >>> TestCausalMean().test_flops()
     """
 
+    @override
     def make(self) -> SubModule:  # type: ignore[override]
         """Return a new sub-module of elements `(T, self.d_model)`."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 
+    @override
     def build(self, seed: int, dtype: torch.dtype = torch.float64) -> Any:
         """A layer around the sub-module; the seed picks the compaction, too."""
         module = prepare(self.make, seed, dtype)
         compaction = COMPACTIONS[seed % len(COMPACTIONS)]
         return SparseModularActivation(InputRouter(1), [module], compaction=compaction).eval()
 
+    @override
     def inputs(self, draw: Draw, layout: Layout, *, fill: float = NAN) -> Tensor:
         """Inputs whose first channel is positive where the layer shall be active."""
         x = layout.x(self.d_model, fill=fill)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma.elements import Elements
 from sma.routing import Router, Routing, mask_padding
@@ -27,6 +28,7 @@ class FixedRouter(Router):
         super().__init__(routing.active.shape[-1])
         self.routing = routing
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         """The given routing."""
         return self.routing
@@ -45,8 +47,8 @@ class InputRouter(Router):
         [[[True, False]]]
     """
 
+    @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        """See `Router.forward`."""
         decisive = x[..., : self.n_modules]
         return Routing(mask_padding(decisive > 0, mask), decisive.sigmoid())
 
@@ -86,28 +88,28 @@ class CausalMean(SubModule):
         super().__init__()
         self.linear = nn.Linear(d_model, d_model, bias=False)
 
+    @override
     def forward(self, elements: Elements) -> Tensor:
-        """See `SubModule.forward`."""
         seen = self._seen(elements)
         return self.linear((seen @ elements.x) / seen.sum(1, keepdim=True).clamp(min=1))
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> CausalMeanState:
-        """See `SubModule.init_state`."""
         total = torch.zeros(batch_size, self.linear.in_features, device=device, dtype=dtype)
         return CausalMeanState(total, torch.zeros(batch_size, device=device, dtype=dtype))
 
+    @override
     def step(self, elements: Elements, state: CausalMeanState) -> Tensor:  # type: ignore[override]
-        """See `SubModule.step`."""
         seen, row, valid = self._seen(elements), elements.row.clamp(min=0), elements.valid.to(elements.x)
         total, count = seen @ elements.x + state.total[row], seen.sum(1) + state.count[row]
         state.total.index_add_(0, row, elements.x * valid[:, None])
         state.count.index_add_(0, row, valid)
         return self.linear(total / count.clamp(min=1)[:, None])
 
+    @override
     def flops(self, n: int) -> int:
-        """See `SubModule.flops`."""
         return 2 * n * (self.linear.weight.numel() + n * self.linear.in_features)
 
     @staticmethod

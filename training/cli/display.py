@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing_extensions import override
 
 from sma.training.trainer import Observer, Trainer
 
@@ -38,8 +39,8 @@ class Display(Observer):
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
+    @override
     def on_start(self, trainer: Trainer) -> None:
-        """See `Observer.on_start`."""
         self.console.print(
             f"[bold]{trainer.task.title}[/], {trainer.n_parameters:,} parameters, on {trainer.device}"
         )
@@ -48,13 +49,13 @@ class Display(Observer):
         self._bar = self._progress.add_task("starting", total=1.0)
         self._progress.start()
 
+    @override
     def on_step(self, trainer: Trainer, loss: float) -> None:
-        """See `Observer.on_step`."""
         if self._bar is not None:
             self._progress.update(self._bar, completed=trainer.progress)
 
+    @override
     def on_row(self, trainer: Trainer, row: dict[str, Any]) -> None:
-        """See `Observer.on_row`."""
         if row["split"] == "training" and self._bar is not None:
             self._progress.update(self._bar, description=training_line(row, trainer))
         if row["split"] == "validation":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import register
 from sma.training.tasks.task import Batch, Split, Task, TaskSpec
@@ -50,21 +51,21 @@ class DigitsTask(Task):
             "split": "per class, every fifth image is test; writers are not kept apart",
         }
 
+    @override
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """See `Task.training_batch`."""
         images, labels = self.splits["training"]
         rows = torch.randint(len(labels), (batch_size,), generator=generator)
         return Batch(images[rows].unsqueeze(-1), labels[rows])
 
+    @override
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """See `Task.evaluation_batches`."""
         images, labels = self.splits[split]
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
             yield Batch(images[rows].unsqueeze(-1), labels[rows])
 
+    @override
     def baselines(self) -> dict[str, float]:
-        """See `Task.baselines`."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.neighbors import KNeighborsClassifier
 
@@ -79,8 +80,9 @@ class DigitsTask(Task):
             **{name: float(c.fit(*training).score(*test)) for name, c in classifiers.items()},
         }
 
+    @override
     def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
-        """See `Task.sections`: confusions, and images tinted by activations."""
+        """Confusions, and images tinted by activations."""
         from sma.training.tasks.digits_section import digits_sections
 
         return digits_sections(self, model, test)
@@ -92,8 +94,8 @@ class DigitsSpec(TaskSpec):
 
     kind: Literal["digits"] = "digits"
 
+    @override
     def build(self) -> DigitsTask:
-        """See `TaskSpec.build`."""
         import sklearn
         from sklearn.datasets import load_digits
 

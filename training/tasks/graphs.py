@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import register
 from sma.architectures.specs.families import Count
@@ -64,23 +65,24 @@ class NodeTask(Task):
             **{f"{name} data": f"{len(nodes):,} nodes" for name, nodes in self.splits.items()},
         }
 
+    @override
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """See `Task.training_batch`."""
         nodes = self.splits["training"]
         if self.sampler is None:
             return self.surroundings(nodes, generator)
         chosen = torch.randperm(len(nodes), generator=generator)[:batch_size]
         return self.surroundings(nodes[chosen], generator)
 
+    @override
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """See `Task.evaluation_batches`; always the same neighbours are drawn."""
+        """Always the same neighbours are drawn."""
         nodes = self.splits[split]
         generator = torch.Generator().manual_seed(0)
         for part in torch.split(nodes, len(nodes) if self.sampler is None else batch_size):
             yield self.surroundings(part, generator)
 
+    @override
     def baselines(self) -> dict[str, float]:
-        """See `Task.baselines`."""
         training, test = self.splits["training"], self.splits["test"]
         most_common = self.classes[training].bincount(minlength=self.n_classes).argmax()
         votes = torch.zeros(len(self.x), self.n_classes)
@@ -96,8 +98,9 @@ class NodeTask(Task):
             ),
         }
 
+    @override
     def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
-        """See `Task.sections`: activation by class, and graphs tinted by activations."""
+        """Activation by class, and graphs tinted by activations."""
         from sma.training.tasks.graphs_section import graph_sections
 
         return graph_sections(self, model)
@@ -125,8 +128,8 @@ class KarateSpec(TaskSpec):
 
     kind: Literal["karate"] = "karate"
 
+    @override
     def build(self) -> NodeTask:
-        """See `TaskSpec.build`."""
         from torch_geometric.datasets import KarateClub
 
         data = KarateClub()[0]
@@ -165,8 +168,8 @@ class WordNetSpec(TaskSpec):
     n_tokens: Count = 48
     sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (10, 5)
 
+    @override
     def build(self) -> NodeTask:
-        """See `TaskSpec.build`."""
         from sma.training.tasks.wordnet import CLASSES, read_wordnet
 
         graph = read_wordnet(Path(self.folder), vocab_size=self.vocab_size, n_tokens=self.n_tokens)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import register
 from sma.training.tasks.baselines import order_k_bits, xz_bits
@@ -145,14 +146,15 @@ class TextTask(Task):
             "SHA-256 of all files": corpus.sha256,
         }
 
+    @override
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """See `Task.training_batch`."""
         start = torch.randint(len(self.training) - self.length, (batch_size, 1), generator=generator)
         rows = self.training[start + torch.arange(self.length + 1)].long()
         return Batch(rows[:, :-1], rows[:, 1:])
 
+    @override
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """See `Task.evaluation_batches`; `batch_size` counts rows of the training length."""
+        """`batch_size` counts rows of the training length."""
         stream: Tensor = self.test if split == "test" else self.validation
         length = min(self.evaluation_length, len(stream) - 1)
         spare = -(len(stream) - 1) % length
@@ -168,8 +170,8 @@ class TextTask(Task):
             mask = targets[part] != IGNORED
             yield Batch(inputs[part], targets[part], None if mask.all() else mask)
 
+    @override
     def baselines(self) -> dict[str, float]:
-        """See `Task.baselines`."""
         training, test = self.training.numpy(), self.test[1:].numpy()
         return {
             "bytes alone (order 0)": order_k_bits(training, test, order=0),
@@ -177,8 +179,9 @@ class TextTask(Task):
             "xz -9e of the test bytes alone": xz_bits(test),
         }
 
+    @override
     def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
-        """See `Task.sections`: held-out text, tinted by activations."""
+        """Held-out text, tinted by activations."""
         from sma.training.tasks.text_section import text_sections
 
         return text_sections(self, model)
@@ -205,8 +208,8 @@ class TextSpec(TaskSpec):
     def read(self) -> tuple[list[TextFile], str, dict[str, str]]:
         """The files that hold text, a title and facts for the report."""
 
+    @override
     def build(self) -> TextTask:
-        """See `TaskSpec.build`."""
         files, title, facts = self.read()
         corpus = Corpus.split(files, validation_share=self.validation_share, test_share=self.test_share)
         return TextTask(
@@ -225,8 +228,8 @@ class PythonSourceSpec(TextSpec):
 
     kind: Literal["python_source"] = "python_source"
 
+    @override
     def read(self) -> tuple[list[TextFile], str, dict[str, str]]:
-        """See `TextSpec.read`."""
         root = Path(sysconfig.get_paths()["stdlib"])
         files = read_files(root, "**/*.py", without=set(NOT_SOURCE))
         if not files:
@@ -252,8 +255,8 @@ class TextFilesSpec(TextSpec):
     folder: Annotated[str, Field(min_length=1)]
     pattern: Annotated[str, Field(min_length=1)] = "**/*"
 
+    @override
     def read(self) -> tuple[list[TextFile], str, dict[str, str]]:
-        """See `TextSpec.read`."""
         root = Path(self.folder).expanduser()
         if not root.is_dir():
             raise ValueError(f"task.folder={self.folder!r} is not a folder; name one that holds text files")
