@@ -10,18 +10,18 @@ if __name__ == "training":
 
 if TYPE_CHECKING:
     from sma.training.config import TrainSpec
-    from sma.training.evaluation import Evaluation, evaluate
+    from sma.training.evaluation import evaluate
     from sma.training.optimizers import OptimizerSpec
     from sma.training.run.errors import RunError
     from sma.training.run.folder import Run
     from sma.training.schedules import ScheduleSpec
-    from sma.training.tasks.task import Batch, Task, TaskSpec
+    from sma.training.tasks.task import Batch, Evaluation, Task, TaskSpec
     from sma.training.train import resume, train
     from sma.training.trainer import Observer, Trainer
 
 _HOMES = {
     "Batch": "tasks.task",
-    "Evaluation": "evaluation",
+    "Evaluation": "tasks.task",
     "Observer": "trainer",
     "OptimizerSpec": "optimizers",
     "Run": "run.folder",

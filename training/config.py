@@ -11,7 +11,6 @@ from sma.architectures.presets.by_name import expand_preset
 from sma.architectures.specs.families import Count, ModelSpec
 from sma.training.optimizers import AdamWSpec, OptimizerSpec
 from sma.training.schedules import LinearSchedule, ScheduleSpec
-from sma.training.tasks import digits, graphs, text  # noqa: F401  (their tasks join the family)
 from sma.training.tasks.task import TaskSpec
 
 WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads", "activation_checkpointing"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sma.architectures import SequenceModel
-from sma.training.evaluation import evaluating
+from sma.training.tasks.running import evaluating
 
 
 def generate(

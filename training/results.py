@@ -16,13 +16,12 @@ from torch import nn
 import sma
 from sma.architectures import load_model
 from sma.training.config import TrainSpec
-from sma.training.evaluation import Evaluation, evaluate
-from sma.training.prepare import find_device
+from sma.training.evaluation import evaluate
 from sma.training.run.checkpoints import Position, load_last_weights
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
-from sma.training.tasks.task import Task
-from sma.training.trainer import Trainer
+from sma.training.tasks.task import Evaluation, Task
+from sma.training.trainer import Trainer, find_device
 
 
 def write_facts(run: Run, trainer: Trainer, command: Sequence[str]) -> None:

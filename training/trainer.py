@@ -1,22 +1,25 @@
 """The training loop."""
 
+import hashlib
 import math
+import random
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import sma
 from sma.modules import set_progress
 from sma.training.config import TrainSpec
-from sma.training.evaluation import cross_entropy, evaluate, run_batch
+from sma.training.evaluation import evaluate
 from sma.training.interrupts import Interrupt, interruptible
-from sma.training.prepare import check_fit, derive_seed, find_device, seed_everything
 from sma.training.run.checkpoints import Position, load_checkpoint, save_best, save_checkpoint
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
+from sma.training.tasks.running import check_fit, cross_entropy, first_line, run_batch
 from sma.training.tasks.task import Task
 
 Ending = Literal["finished", "time limit", "interrupted"]
@@ -228,3 +231,34 @@ class Trainer:
 
     def _save(self, run: Run) -> None:
         save_checkpoint(run, self.spec, self.position, self.model, self.optimizer)
+
+
+def derive_seed(*numbers: int) -> int:
+    """A seed in [0, 2**63) that depends on all of some numbers, and is unrelated for different ones."""
+    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global random number generators of torch, numpy and Python."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (what a plug-in may use)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` is a GPU if there is one.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={name!r} does not work here ({first_line(error)}); use device=cpu"
+        ) from error
+    return device

@@ -3,43 +3,11 @@
 import base64
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sma.training.figures import draw_accuracy, draw_activation, draw_curves, draw_loss
 from sma.training.run.folder import Run
-
-
-@dataclass(frozen=True)
-class Image:
-    """A PNG for the run's folder.
-
-    Attributes:
-        name: of the file.
-        caption: one line.
-        png: its bytes.
-        embed: whether the page shows it.
-    """
-
-    name: str
-    caption: str
-    png: bytes = field(repr=False)
-    embed: bool = True
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        title: its heading.
-        body: HTML below the heading.
-        images: shown below the body.
-    """
-
-    title: str
-    body: str = ""
-    images: Sequence[Image] = ()
+from sma.training.tasks.section import Image, Section
 
 
 def write_report(run: Run, sections: Sequence[Section]) -> str:

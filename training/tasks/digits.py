@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import register
-from sma.training.tasks.task import Batch, Split, Task, TaskSpec
-
-if TYPE_CHECKING:
-    from sma.training.evaluation import Evaluation
-    from sma.training.report.page import Section
+from sma.training.tasks.section import Section
+from sma.training.tasks.task import Batch, Evaluation, Split, Task, TaskSpec
 
 N_CLASSES = 10
 SIDE = 8
@@ -81,11 +78,11 @@ class DigitsTask(Task):
         }
 
     @override
-    def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
+    def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
         """Confusions, and images tinted by activations."""
         from sma.training.tasks.digits_section import digits_sections
 
-        return digits_sections(self, model, test)
+        return digits_sections(*self.splits["test"], model)
 
 
 @register

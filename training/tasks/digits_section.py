@@ -1,29 +1,33 @@
 """Which digits are confused, and on which pixels a model activates."""
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import sma
 from sma.plots import ActivationMap, draw_images, legend_html
-from sma.training.evaluation import Evaluation, evaluating
 from sma.training.figures import draw_confusion, to_png
-from sma.training.report.page import Image, Section
+from sma.training.tasks.running import evaluating
+from sma.training.tasks.section import Image, Section
 
-if TYPE_CHECKING:
-    from sma.training.tasks.digits import DigitsTask
+N_CLASSES = 10
 
 
-def digits_sections(task: "DigitsTask", model: nn.Module, test: Evaluation) -> list[Section]:
-    """The confusion matrix, and two test images of each digit with their activation counts."""
-    images, labels = task.splits["test"]
+def digits_sections(images: Tensor, labels: Tensor, model: nn.Module) -> list[Section]:
+    """The confusion matrix, and two images of each digit with their activation counts.
+
+    Args:
+        images: `(n, L)` float, test images.
+        labels: `(n,)` long, 0 to 9, each at least twice.
+        model: gives scores of `(B, L, 1)`.
+    """
     answers, found = read_digits(model, images)
     highest = found[0].highest
-    matrix = torch.zeros(task.n_classes, task.n_classes, dtype=torch.long)
+    matrix = torch.zeros(N_CLASSES, N_CLASSES, dtype=torch.long)
     matrix.index_put_((labels, answers), torch.ones_like(labels), accumulate=True)
     wrong = int((answers != labels).sum())
-    shown = [int(row) for n in range(2) for digit in range(10) for row in (labels == digit).nonzero()[n]]
+    shown = [
+        int(row) for n in range(2) for digit in range(N_CLASSES) for row in (labels == digit).nonzero()[n]
+    ]
     side = int(images.shape[1] ** 0.5)
     pictures = images.view(-1, side, side)
     titles = [
@@ -54,7 +58,7 @@ def digits_sections(task: "DigitsTask", model: nn.Module, test: Evaluation) -> l
     ]
 
 
-def read_digits(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, list[ActivationMap]]:
+def read_digits(model: nn.Module, images: Tensor) -> tuple[Tensor, list[ActivationMap]]:
     """The model's answers, and what the pixels of each image activated."""
     like = next(model.parameters())
     with evaluating(model), torch.no_grad(), sma.record() as recording:

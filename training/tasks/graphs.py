@@ -1,9 +1,9 @@
 """Tasks on graphs: the class of every node, learned from some of them."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -12,12 +12,9 @@ from typing_extensions import override
 
 from sma import register
 from sma.architectures.specs.families import Count
-from sma.training.tasks.neighbours import NeighbourSampler
-from sma.training.tasks.task import IGNORED, Batch, Split, Task, TaskSpec
-
-if TYPE_CHECKING:
-    from sma.training.evaluation import Evaluation
-    from sma.training.report.page import Section
+from sma.training.tasks.node_graph import NodeGraph
+from sma.training.tasks.section import Section
+from sma.training.tasks.task import Batch, Evaluation, Split, Task, TaskSpec
 
 
 class NodeTask(Task):
@@ -27,99 +24,63 @@ class NodeTask(Task):
     `sizes`, always the whole graph.
 
     Args:
-        x: `(n, ...)`, what a model's embedding reads.
-        edge_index: `(2, E)` long.
-        classes: `(n,)` long.
+        graph: the nodes, their classes and their edges.
         splits: indices of the nodes of training, validation and test.
-        names: n; what pictures call the nodes.
-        class_names: C; what a report calls the classes.
         title: names the data.
         facts: about the data.
-        sizes: neighbours per hop, see `NeighbourSampler`; None for the whole graph.
     """
 
     unit = "node"
     headline = "accuracy"
 
     def __init__(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        classes: Tensor,
-        *,
-        splits: Mapping[str, Tensor],
-        names: Sequence[str],
-        class_names: Sequence[str],
-        title: str,
-        facts: Mapping[str, str],
-        sizes: Sequence[int] | None = None,
+        self, graph: NodeGraph, *, splits: Mapping[str, Tensor], title: str, facts: Mapping[str, str]
     ) -> None:
-        self.x, self.edge_index, self.classes = x, edge_index, classes
+        self.graph = graph
         self.splits = {name: nodes.contiguous() for name, nodes in splits.items()}
-        self.names, self.class_names = names, class_names
-        self.title, self.n_classes = title, len(class_names)
-        self.sampler = None if sizes is None else NeighbourSampler(edge_index, len(x), sizes=sizes)
+        self.title, self.n_classes = title, len(graph.class_names)
         self.facts = {
             **facts,
-            "graph": f"{len(x):,} nodes, {edge_index.shape[1]:,} directed edges",
+            "graph": f"{len(graph):,} nodes, {graph.edge_index.shape[1]:,} directed edges",
             **{f"{name} data": f"{len(nodes):,} nodes" for name, nodes in self.splits.items()},
         }
 
     @override
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
         nodes = self.splits["training"]
-        if self.sampler is None:
-            return self.surroundings(nodes, generator)
-        chosen = torch.randperm(len(nodes), generator=generator)[:batch_size]
-        return self.surroundings(nodes[chosen], generator)
+        if self.graph.sampler is not None:
+            nodes = nodes[torch.randperm(len(nodes), generator=generator)[:batch_size]]
+        return self.graph.surroundings(nodes, generator)
 
     @override
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """Always the same neighbours are drawn."""
-        nodes = self.splits[split]
-        generator = torch.Generator().manual_seed(0)
-        for part in torch.split(nodes, len(nodes) if self.sampler is None else batch_size):
-            yield self.surroundings(part, generator)
+        return self.graph.batches(self.splits[split], batch_size)
 
     @override
     def baselines(self) -> dict[str, float]:
         training, test = self.splits["training"], self.splits["test"]
-        most_common = self.classes[training].bincount(minlength=self.n_classes).argmax()
-        votes = torch.zeros(len(self.x), self.n_classes)
-        known = torch.zeros(len(self.x), dtype=torch.bool)
+        classes, edge_index = self.graph.classes, self.graph.edge_index
+        most_common = classes[training].bincount(minlength=self.n_classes).argmax()
+        votes = torch.zeros(len(classes), self.n_classes)
+        known = torch.zeros(len(classes), dtype=torch.bool)
         known[training] = True
-        starts, ends = self.edge_index[:, known[self.edge_index[0]]]
-        votes.index_put_((ends, self.classes[starts]), torch.ones(len(ends)), accumulate=True)
+        starts, ends = edge_index[:, known[edge_index[0]]]
+        votes.index_put_((ends, classes[starts]), torch.ones(len(ends)), accumulate=True)
         votes[:, most_common] += 0.5
         return {
-            "always the most common class": float((self.classes[test] == most_common).float().mean()),
+            "always the most common class": float((classes[test] == most_common).float().mean()),
             "the most common class among training neighbours": float(
-                (votes[test].argmax(1) == self.classes[test]).float().mean()
+                (votes[test].argmax(1) == classes[test]).float().mean()
             ),
         }
 
     @override
-    def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
+    def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
         """Activation by class, and graphs tinted by activations."""
         from sma.training.tasks.graphs_section import graph_sections
 
-        return graph_sections(self, model)
-
-    def surroundings(self, nodes: Tensor, generator: torch.Generator) -> Batch:
-        """Some nodes, `(k,)`, and what is drawn around them; only these are scored.
-
-        `n_id` of the inputs, `(n,)` ascending, says which nodes of the whole graph they hold.
-        """
-        from torch_geometric.data import Data
-
-        if self.sampler is None:
-            everything, edge_index = torch.arange(len(self.x)), self.edge_index
-        else:
-            everything, edge_index = self.sampler.sample(nodes, generator)
-        targets = torch.full((len(everything),), IGNORED)
-        places = torch.searchsorted(everything, nodes)
-        targets[places] = self.classes[nodes]
-        return Batch(Data(x=self.x[everything], edge_index=edge_index, n_id=everything), targets)
+        return graph_sections(self.graph, self.splits["test"], model)
 
 
 @register
@@ -139,13 +100,16 @@ class KarateSpec(TaskSpec):
             "validation": rest[::3],
             "test": rest[torch.arange(len(rest)) % 3 > 0],
         }
-        return NodeTask(
+        graph = NodeGraph(
             data.x,
             data.edge_index,
             data.y,
-            splits=splits,
             names=[str(number) for number in range(1, 35)],
             class_names=[f"faction {i}" for i in range(1, 5)],
+        )
+        return NodeTask(
+            graph,
+            splits=splits,
             title="Zachary's karate club: 34 members in 4 factions (torch_geometric)",
             facts={"split": "one known member per faction; of the others every third is validation"},
         )
@@ -172,21 +136,24 @@ class WordNetSpec(TaskSpec):
     def build(self) -> NodeTask:
         from sma.training.tasks.wordnet import CLASSES, read_wordnet
 
-        graph = read_wordnet(Path(self.folder), vocab_size=self.vocab_size, n_tokens=self.n_tokens)
-        digit = torch.tensor([zlib.crc32(key.encode()) % 10 for key in graph.keys])
+        found = read_wordnet(Path(self.folder), vocab_size=self.vocab_size, n_tokens=self.n_tokens)
+        graph = NodeGraph(
+            found.tokens,
+            found.edge_index,
+            found.classes,
+            names=found.names,
+            class_names=CLASSES,
+            sizes=self.sizes,
+        )
+        digit = torch.tensor([zlib.crc32(key.encode()) % 10 for key in found.keys])
         chosen = {"training": digit >= 2, "validation": digit == 1, "test": digit == 0}
         return NodeTask(
-            graph.tokens,
-            graph.edge_index,
-            graph.classes,
+            graph,
             splits={name: part.nonzero().squeeze(1) for name, part in chosen.items()},
-            names=graph.names,
-            class_names=CLASSES,
-            title=f"WordNet: the lexical class of {len(graph.keys):,} synsets",
+            title=f"WordNet: the lexical class of {len(graph):,} synsets",
             facts={
-                "SHA-256 of the data files": graph.digest,
+                "SHA-256 of the data files": found.digest,
                 "split": "CRC-32 of part of speech and offset, modulo 10: 0 is test, 1 validation",
                 "not told": "lexicographer file and part of speech of any synset, and the kind of a pointer",
             },
-            sizes=self.sizes,
         )

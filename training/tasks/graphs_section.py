@@ -8,16 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from sma.plots import ActivationMap, draw_graph
-from sma.training.evaluation import evaluating, run_batch
 from sma.training.figures import to_png
-from sma.training.report.page import Image, Section
 from sma.training.tasks.neighbours import NeighbourSampler
+from sma.training.tasks.node_graph import NodeGraph
+from sma.training.tasks.running import evaluating, run_batch
+from sma.training.tasks.section import Image, Section
 from sma.training.tasks.task import IGNORED, Batch
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-    from sma.training.tasks.graphs import NodeTask
 
 BATCH_SIZE = 512
 N_PICTURES = 3
@@ -27,17 +26,17 @@ SIZES = (8, 4)
 """Neighbours per hop in such a part."""
 
 
-def graph_sections(task: "NodeTask", model: nn.Module) -> list[Section]:
-    """What the test nodes of each class activated, and pictures with the nodes' names."""
+def graph_sections(graph: NodeGraph, test: Tensor, model: nn.Module) -> list[Section]:
+    """What the test nodes, `(k,)`, of each class activated, and pictures with the nodes' names."""
     answers, active = [], []
-    for batch in task.evaluation_batches("test", BATCH_SIZE):
+    for batch in graph.batches(test, BATCH_SIZE):
         said, found = read_nodes(model, batch)
         scored = batch.targets != IGNORED
         answers.append(torch.stack((batch.targets, said))[:, scored])
         active.append(found[scored].counts / found.highest)
     classes, said = torch.cat(answers, 1)
     rows = "".join(
-        f"<tr><td>{html.escape(task.class_names[c])}</td>"
+        f"<tr><td>{html.escape(graph.class_names[c])}</td>"
         + "".join(f"<td class=number>{value}</td>" for value in (f"{n:,}", f"{right:.0%}", f"{share:.0%}"))
         + "</tr>"
         for c, n, right, share in _by_class(classes, classes == said, torch.cat(active))
@@ -50,7 +49,7 @@ def graph_sections(task: "NodeTask", model: nn.Module) -> list[Section]:
             "<p>The darker a node, the more layers activated their sub-modules on it.</p>",
             [
                 Image(f"tinted_graph_{number}.png", caption, png)
-                for number, (caption, png) in enumerate(_pictures(task, model), 1)
+                for number, (caption, png) in enumerate(_pictures(graph, test, model), 1)
             ],
         ),
     ]
@@ -75,29 +74,29 @@ def _by_class(classes: Tensor, right: Tensor, active: Tensor) -> Iterator[tuple[
             yield c, int(counts[c]), float(right[of].float().mean()), float(active[of].mean())
 
 
-def _pictures(task: "NodeTask", model: nn.Module) -> Iterator[tuple[str, bytes]]:
+def _pictures(graph: NodeGraph, test: Tensor, model: nn.Module) -> Iterator[tuple[str, bytes]]:
     """Caption and PNG: of the whole graph if it is small, else of the surroundings of some test nodes."""
-    test, generator = task.splits["test"], torch.Generator().manual_seed(0)
-    n = 1 if task.sampler is None and len(task.x) <= SHOWN else min(N_PICTURES, len(test))
+    generator = torch.Generator().manual_seed(0)
+    n = 1 if graph.sampler is None and len(graph) <= SHOWN else min(N_PICTURES, len(test))
 
     def read(nodes: Tensor) -> tuple["Data", Tensor, ActivationMap]:
-        batch = task.surroundings(nodes, generator)
+        batch = graph.surroundings(nodes, generator)
         return cast("Data", batch.inputs), *read_nodes(model, batch)
 
-    whole = read(test) if task.sampler is None else None
+    whole = read(test) if graph.sampler is None else None
     for node in test[torch.linspace(0, len(test) - 1, n).long()]:
         data, answers, found = whole or read(node[None])
         numbers, edge_index = data.n_id, data.edge_index
         place = torch.searchsorted(numbers, node)
-        said, true = (task.class_names[c] for c in (int(answers[place]), int(task.classes[node])))
+        said, true = (graph.class_names[c] for c in (int(answers[place]), int(graph.classes[node])))
         if len(numbers) > SHOWN:
             sampler = NeighbourSampler(edge_index, len(numbers), sizes=SIZES)
             kept, edge_index = sampler.sample(place[None], generator)
             numbers, found = numbers[kept], found[kept]
-        names = [task.names[number] for number in numbers.tolist()]
+        names = [graph.names[number] for number in numbers.tolist()]
         caption = "The whole graph"
-        if len(names) < len(task.x):
+        if len(names) < len(graph):
             answer = f"{true}, right" if said == true else f"{true}, taken for {said}"
-            caption = f"{task.names[int(node)]}, in brackets: {answer}; and nodes around it"
-            names[int(torch.searchsorted(numbers, node))] = f"[{task.names[int(node)]}]"
+            caption = f"{graph.names[int(node)]}, in brackets: {answer}; and nodes around it"
+            names[int(torch.searchsorted(numbers, node))] = f"[{graph.names[int(node)]}]"
         yield caption, to_png(draw_graph(edge_index, found, labels=names))

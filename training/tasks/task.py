@@ -1,5 +1,6 @@
 """What a model is trained on and measured by: the contract of a task, and the family of its specs."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from copy import copy
@@ -10,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sma import Spec
+from sma.training.tasks.section import Section
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-    from sma.training.evaluation import Evaluation
-    from sma.training.report.page import Section
 
 IGNORED = -100
 """The target of an element that is not scored."""
@@ -62,6 +61,30 @@ class Batch:
         return model(self.inputs)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of a model on a split.
+
+    Attributes:
+        loss: mean cross-entropy per target, in nats.
+        accuracy: the share of targets whose class got the highest score.
+        n_targets: how many were scored.
+        seconds: how long it took.
+        activation_rates: per SMA layer, the share of elements that activated each sub-module.
+    """
+
+    loss: float
+    accuracy: float
+    n_targets: int
+    seconds: float
+    activation_rates: dict[str, list[float]]
+
+    @property
+    def bits(self) -> float:
+        """Mean bits per target: bits per byte for bytes."""
+        return self.loss / math.log(2)
+
+
 class Task(ABC):
     """Data, split once and for all into training, validation and test, and what is reported about it.
 
@@ -93,7 +116,7 @@ class Task(ABC):
         """The headline measure of simple methods on the same test data, by name."""
 
     @abstractmethod
-    def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
+    def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
         """What the report shows beside the curves: the model at work on test data."""
 
 

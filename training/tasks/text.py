@@ -1,14 +1,11 @@
 """Byte-level language modelling of text files: any folder's, or those of Python's standard library."""
 
-import hashlib
 import platform
 import sysconfig
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -17,78 +14,9 @@ from typing_extensions import override
 
 from sma import register
 from sma.training.tasks.baselines import order_k_bits, xz_bits
-from sma.training.tasks.task import IGNORED, Batch, Split, Task, TaskSpec
-
-if TYPE_CHECKING:
-    from sma.training.evaluation import Evaluation
-    from sma.training.report.page import Section
-
-SEPARATOR = b"\0"
-"""Stands before every file: what the first byte of a file is predicted from."""
-
-NOT_SOURCE = ("site-packages", "dist-packages", "test", "tests", "idle_test", "pydoc_data", "encodings")
-"""Folders of the standard library that are left out.
-
-They hold other people's code, tests, and generated files: one huge text, and character tables that are nearly
-copies of each other, so that a held-out one would not be unseen.
-"""
-
-Share = Annotated[float, Field(gt=0, lt=0.5)]
-Length = Annotated[int, Field(ge=2, le=2**24)]
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """One file of a corpus: its path below the corpus's root, with forward slashes, and its bytes."""
-
-    path: str
-    content: bytes
-
-    @property
-    def place(self) -> Fraction:
-        """A number in [0, 1) that depends on the path alone, on any machine."""
-        digest = hashlib.sha256(self.path.encode("utf-8", "surrogateescape")).digest()
-        return Fraction(int.from_bytes(digest[:8], "big"), 2**64)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Text files, each wholly in one of three splits; in the order of `TextFile.place`, which is no order."""
-
-    training: tuple[TextFile, ...]
-    validation: tuple[TextFile, ...]
-    test: tuple[TextFile, ...]
-
-    @classmethod
-    def split(cls, files: Sequence[TextFile], *, validation_share: float, test_share: float) -> "Corpus":
-        """Deal out files by the hash of their paths; each split gets at least one.
-
-        Adding or removing a file moves no other file, except in corpora so small that a split would be empty.
-
-        Raises:
-            ValueError: if there are fewer than three files.
-        """
-        if len(files) < 3:
-            raise ValueError(
-                f"training, validation and test need a text file each, and only {len(files)} with text "
-                f"{'was' if len(files) == 1 else 'were'} found; add files, or cut large ones into several"
-            )
-        ordered = sorted(files, key=lambda file: (file.place, file.path))
-        n_test = sum(file.place < test_share for file in ordered)
-        n_validation = sum(test_share <= file.place < test_share + validation_share for file in ordered)
-        n_test = min(max(n_test, 1), len(files) - 2)
-        n_validation = min(max(n_validation, 1), len(files) - n_test - 1)
-        held_out = n_test + n_validation
-        return cls(tuple(ordered[held_out:]), tuple(ordered[n_test:held_out]), tuple(ordered[:n_test]))
-
-    @property
-    def sha256(self) -> str:
-        """One hash of all paths and contents, whatever the split."""
-        digest = hashlib.sha256()
-        for file in sorted((*self.training, *self.validation, *self.test), key=lambda file: file.path):
-            digest.update(hashlib.sha256(file.path.encode("utf-8", "surrogateescape")).digest())
-            digest.update(hashlib.sha256(file.content).digest())
-        return digest.hexdigest()
+from sma.training.tasks.corpus import NOT_SOURCE, SEPARATOR, Corpus, Length, Share, TextFile, read_files
+from sma.training.tasks.section import Section
+from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task, TaskSpec
 
 
 class TextTask(Task):
@@ -180,11 +108,11 @@ class TextTask(Task):
         }
 
     @override
-    def sections(self, model: nn.Module, test: "Evaluation") -> list["Section"]:
+    def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
         """Held-out text, tinted by activations."""
         from sma.training.tasks.text_section import text_sections
 
-        return text_sections(self, model)
+        return text_sections(self.corpus.test, model)
 
 
 class TextSpec(TaskSpec):
@@ -271,33 +199,6 @@ class TextFilesSpec(TextSpec):
             f"the files of {root.name or root}",
             {"folder": str(root.resolve()), "pattern": self.pattern},
         )
-
-
-def read_files(
-    root: Path, pattern: str, *, without: set[str] | frozenset[str] = frozenset()
-) -> list[TextFile]:
-    """All non-empty files below `root` that match a glob, except below folders named in `without`.
-
-    Raises:
-        ValueError: if a file cannot be read, or the pattern is not a relative glob.
-    """
-    try:
-        paths = sorted(path for path in root.glob(pattern) if path.is_file())
-    except (NotImplementedError, ValueError) as error:
-        raise ValueError(f"task.pattern={pattern!r} is not a pattern below the folder ({error})") from error
-    files = []
-    for path in paths:
-        relative = path.relative_to(root)
-        if without.isdisjoint(relative.parts[:-1]):
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise ValueError(
-                    f"cannot read {path} ({error.strerror}); mend it or narrow the pattern"
-                ) from error
-            if content:
-                files.append(TextFile(relative.as_posix(), content))
-    return files
 
 
 def _stream(files: Sequence[TextFile]) -> Tensor:

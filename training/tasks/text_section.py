@@ -1,20 +1,18 @@
 """Held-out text in which every character says how many layers activated on it."""
 
 import html
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 import sma
 from sma.plots import ActivationMap, draw_layers, draw_text, legend_html, text_html
-from sma.training.evaluation import evaluating
 from sma.training.figures import to_png
-from sma.training.report.page import Image, Section
-
-if TYPE_CHECKING:
-    from sma.training.tasks.text import TextFile, TextTask
+from sma.training.tasks.corpus import TextFile
+from sma.training.tasks.running import evaluating
+from sma.training.tasks.section import Image, Section
 
 LINES = 34
 COLUMNS = 110
@@ -22,9 +20,9 @@ LEAD = 1500
 """Bytes of the file before an excerpt, where the file is long enough: what the model has read by then."""
 
 
-def text_sections(task: "TextTask", model: nn.Module, *, n_excerpts: int = 2) -> list[Section]:
-    """Excerpts from the first test files that are long enough."""
-    files = sorted(task.corpus.test, key=lambda file: len(file.content) < 2 * LEAD)[:n_excerpts]
+def text_sections(held_out: Sequence[TextFile], model: nn.Module, *, n_excerpts: int = 2) -> list[Section]:
+    """Excerpts from the first of some held-out files that are long enough."""
+    files = sorted(held_out, key=lambda file: len(file.content) < 2 * LEAD)[:n_excerpts]
     blocks, images, highest = [], [], 1
     for number, file in enumerate(files, 1):
         texts, found = excerpt(file, model)
@@ -42,7 +40,7 @@ def text_sections(task: "TextTask", model: nn.Module, *, n_excerpts: int = 2) ->
     return [Section("Where the model attends", intro + "".join(blocks), images)]
 
 
-def excerpt(file: "TextFile", model: nn.Module) -> tuple[list[str], ActivationMap]:
+def excerpt(file: TextFile, model: nn.Module) -> tuple[list[str], ActivationMap]:
     """The characters of some lines of a file, and what each activated on its first byte."""
     content = file.content
     start = content.rfind(b"\n", 0, min(LEAD, len(content) // 2)) + 1

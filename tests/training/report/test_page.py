@@ -1,21 +1,16 @@
 """The report: one page that needs nothing else and says what one must know."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 import sma
-from sma.training import Run, TrainSpec
+from sma.training import TrainSpec
 from sma.training.report.page import duration
-from sma.training.tasks.text import TextFile
-from sma.training.tasks.text_section import activations, characters, excerpt
 from sma.training.train import train
-from sma.training.trainer import Trainer
 
-Make = Callable[..., tuple[Trainer, Run]]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -52,25 +47,6 @@ def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
         assert (run.path / image).read_bytes().startswith(PNG)
     for text in ("logistic regression", "% correct", "images read correctly"):
         assert text in page
-
-
-def test_excerpts_show_the_file_and_the_activations(make: Make) -> None:
-    trainer, _ = make()
-    content = "".join(f"naïve line {i}\n" for i in range(100)).encode()
-    texts, found = excerpt(TextFile("a.txt", content), trainer.model)
-    assert found.names == ("layer 1", "layer 2")
-    text = "".join(texts)
-    assert text in content.decode()
-    active = activations(trainer.model, content)
-    place = content.index(text.encode())
-    for character, activated in zip(texts, found.active, strict=True):
-        assert torch.equal(activated, active.active[place])
-        place += len(character.encode())
-
-
-def test_bytes_that_are_no_text_are_shown_one_by_one() -> None:
-    assert characters("aé".encode()) == [("a", 1), ("é", 2)]
-    assert [size for _, size in characters(b"a\xff\xfe")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (59.7, "1 min 0 s"), (3700, "1 h 1 min")])

@@ -5,6 +5,7 @@ from sma.training.config import TrainSpec
 from sma.training.evaluation import evaluate
 from sma.training.run.folder import Run
 from sma.training.tasks.graphs import KarateSpec, NodeTask
+from sma.training.tasks.node_graph import NodeGraph
 from sma.training.tasks.task import IGNORED
 from sma.training.trainer import Trainer
 
@@ -21,9 +22,9 @@ def node_task(sizes=(3, 2)) -> NodeTask:
     x = 0.1 * torch.randn(60, 4)
     x[ring % 3 == 0, classes[ring % 3 == 0]] += 1
     splits = {"training": ring[ring % 5 > 1], "validation": ring[ring % 5 == 1], "test": ring[ring % 5 == 0]}
-    names = {"names": [str(i) for i in range(60)], "class_names": ["first", "second", "third"]}
-    options = {**names, "title": "rings", "facts": {}, "sizes": sizes}
-    return NodeTask(x, edge_index, classes, splits=splits, **options)
+    names, class_names = [str(i) for i in range(60)], ["first", "second", "third"]
+    graph = NodeGraph(x, edge_index, classes, names=names, class_names=class_names, sizes=sizes)
+    return NodeTask(graph, splits=splits, title="rings", facts={})
 
 
 class TestBatches:
@@ -38,7 +39,7 @@ class TestBatches:
     def test_say_which_nodes_they_hold(self, sizes):
         task = node_task(sizes)
         batch = task.training_batch(5, torch.Generator().manual_seed(0))
-        assert torch.equal(batch.inputs.x, task.x[batch.inputs.n_id])
+        assert torch.equal(batch.inputs.x, task.graph.x[batch.inputs.n_id])
 
     def test_are_a_function_of_the_generator(self):
         task = node_task()
@@ -49,11 +50,11 @@ class TestBatches:
     def test_hold_the_features_and_classes_of_their_nodes(self):
         task = node_task()
         batch = task.training_batch(5, torch.Generator().manual_seed(0))
-        number = (batch.inputs.x[:, None] == task.x).all(-1).float().argmax(1)
+        number = (batch.inputs.x[:, None] == task.graph.x).all(-1).float().argmax(1)
         scored = batch.targets != IGNORED
-        assert torch.equal(batch.targets[scored], task.classes[number[scored]])
+        assert torch.equal(batch.targets[scored], task.graph.classes[number[scored]])
         assert set(number[scored].tolist()) <= set(task.splits["training"].tolist())
-        edges = {tuple(pair) for pair in task.edge_index.T.tolist()}
+        edges = {tuple(pair) for pair in task.graph.edge_index.T.tolist()}
         assert {tuple(pair) for pair in number[batch.inputs.edge_index].T.tolist()} <= edges
 
     @pytest.mark.parametrize("sizes", [(3, 2), None])

@@ -9,28 +9,24 @@ from torch import nn
 import sma
 from sma.training import TrainSpec
 from sma.training.presets import run_values
-from sma.training.tasks.graphs import NodeTask
 from sma.training.tasks.graphs_section import SHOWN, graph_sections, read_nodes
+from sma.training.tasks.node_graph import NodeGraph
 from sma.training.train import train
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def ring(n=12, sizes=None, n_test=6) -> NodeTask:
+def ring(n=12, sizes=None) -> NodeGraph:
     """Nodes in a ring, in turn of class even and odd, whose feature is their number."""
     nodes = torch.arange(n)
     following = (nodes + 1) % n
     edge_index = torch.cat((torch.stack((nodes, following)), torch.stack((following, nodes))), 1)
-    splits = {"training": nodes[n_test:], "validation": nodes[n_test:], "test": nodes[:n_test]}
-    return NodeTask(
+    return NodeGraph(
         nodes[:, None].float(),
         edge_index,
         nodes % 2,
-        splits=splits,
         names=[f"node {i}" for i in range(n)],
         class_names=["even", "odd"],
-        title="ring",
-        facts={},
         sizes=sizes,
     )
 
@@ -61,13 +57,13 @@ class SaysEven(nn.Module):
 
 @pytest.mark.parametrize("sizes", [None, (2, 2)])
 def test_the_table_counts_test_nodes_by_class(sizes):
-    who, _ = graph_sections(ring(n_test=7, sizes=sizes), SaysEven(4))
+    who, _ = graph_sections(ring(sizes=sizes), torch.arange(7), SaysEven(4))
     rows = re.findall(r"<td>(\w+)</td>" + r"<td class=number>([\d %]+)</td>" * 3, who.body)
     assert rows == [("even", "4", "100%", "50%"), ("odd", "3", "0%", "67%")]  # 0 to 6, active below 4
 
 
 def test_a_small_graph_is_drawn_whole(drawn):
-    _, where = graph_sections(ring(), SaysEven(4))
+    _, where = graph_sections(ring(), torch.arange(6), SaysEven(4))
     assert [image.caption for image in where.images] == ["The whole graph"]
     ((edge_index, found, labels),) = drawn
     assert edge_index.shape == (2, 24)
@@ -78,7 +74,7 @@ def test_a_small_graph_is_drawn_whole(drawn):
 @pytest.mark.parametrize("sizes", [None, (2, 2)])
 def test_of_a_large_graph_surroundings_are_drawn(drawn, sizes):
     n = 2 * SHOWN
-    _, where = graph_sections(ring(n, sizes, n_test=n - 1), SaysEven(n // 2))
+    _, where = graph_sections(ring(n, sizes), torch.arange(n - 1), SaysEven(n // 2))
     assert [image.name for image in where.images] == [f"tinted_graph_{i}.png" for i in (1, 2, 3)]
     assert all(image.png.startswith(PNG) for image in where.images)
     assert [image.caption for image in where.images] == [
@@ -99,10 +95,10 @@ def test_a_model_without_routing():
         def forward(self, data):
             return super().forward(data.x)
 
-    answers, found = read_nodes(Linear(1, 2), next(ring().evaluation_batches("test", 1)))
+    answers, found = read_nodes(Linear(1, 2), next(ring().batches(torch.arange(6), 1)))
     assert len(answers) == len(found) == 12
     assert found.names == ()
-    who, _ = graph_sections(ring(), Linear(1, 2))
+    who, _ = graph_sections(ring(), torch.arange(6), Linear(1, 2))
     assert who.body.count("<td class=number>0%</td></tr>") == 2
 
 

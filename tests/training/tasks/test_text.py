@@ -1,14 +1,12 @@
-"""Corpora of text files: splits by path, streams, and errors."""
+"""Text tasks: splits, streams, and errors."""
 
-import hashlib
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 
 from sma.training.tasks.task import IGNORED
-from sma.training.tasks.text import Corpus, PythonSourceSpec, TextFile, TextFilesSpec, read_files
+from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec
 
 
 def write_files(folder: Path, n: int = 12, size: int = 100) -> Path:
@@ -29,25 +27,6 @@ def test_no_file_is_in_two_splits(tmp_path: Path) -> None:
     parts = [{file.path for file in part} for part in (corpus.training, corpus.validation, corpus.test)]
     assert all(parts)
     assert sum(map(len, parts)) == len(set.union(*parts)) == 40
-
-
-def test_place_depends_on_the_path_alone() -> None:
-    place = Fraction(int(hashlib.sha256(b"a/b.py").hexdigest()[:16], 16), 2**64)
-    assert TextFile("a/b.py", b"x").place == TextFile("a/b.py", b"yy").place == place
-
-
-def test_a_new_file_moves_no_other() -> None:
-    files = [TextFile(f"{i}.py", b"x") for i in range(200)]
-    shares = {"validation_share": 0.1, "test_share": 0.1}
-    few, many = Corpus.split(files[:150], **shares), Corpus.split(files, **shares)
-    for part in ("training", "validation", "test"):
-        before, after = ({file.path for file in getattr(corpus, part)} for corpus in (few, many))
-        assert before <= after
-
-
-def test_every_split_gets_a_file() -> None:
-    corpus = Corpus.split([TextFile(name, b"x") for name in "abc"], validation_share=0.01, test_share=0.01)
-    assert [len(part) for part in (corpus.training, corpus.validation, corpus.test)] == [1, 1, 1]
 
 
 def test_training_batches_come_from_the_generator_alone(tmp_path: Path) -> None:
@@ -134,9 +113,3 @@ def test_errors_say_what_to_do(
     with pytest.raises(ValueError, match=message) as error:
         TextFilesSpec.model_validate({"folder": str(tmp_path), **fields}).build()
     assert "\n" not in str(error.value)
-
-
-def test_empty_files_do_not_count(tmp_path: Path) -> None:
-    write_files(tmp_path, 3)
-    (tmp_path / "empty.txt").touch()
-    assert len(read_files(tmp_path, "**/*")) == 3

@@ -69,7 +69,7 @@ def test_says_what_to_install(tmp_path):
 def test_task(folder):
     task = WordNetSpec(folder=str(folder), vocab_size=1000).build()
     assert task.n_classes == 45
-    assert [task.class_names[i] for i in (0, 3, 13, 30, 44)] == [
+    assert [task.graph.class_names[i] for i in (0, 3, 13, 30, 44)] == [
         "adj.all",
         "noun.Tops",
         "noun.food",
