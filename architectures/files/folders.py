@@ -4,15 +4,13 @@ A model is `spec.json` and `model.safetensors` in a folder, a state a safetensor
 """
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sma.architectures.files.atomic import write_whole
+from sma.architectures.files.tensors import load_tensors, save_tensors
 from sma.architectures.files.yaml import load_spec
 from sma.architectures.models.sequence import SequenceModel, SequenceModelState
 from sma.architectures.specs.families import Model
@@ -30,9 +28,8 @@ def save_model(model: Model, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     spec = json.dumps(model.spec.model_dump(mode="json"), indent=2) + "\n"
-    _write(folder / SPEC_FILE, lambda path: path.write_text(spec, encoding="utf-8"))
-    tensors = {name: tensor.contiguous() for name, tensor in _own_tensors(model).items()}
-    _write(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+    write_whole(folder / SPEC_FILE, spec)
+    save_tensors(folder / WEIGHTS_FILE, _own_tensors(model))
 
 
 def load_model(folder: str | Path) -> Model:
@@ -55,7 +52,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         ValueError: if the file is truncated, or its names and shapes are not the model's.
         FileNotFoundError: if there is no such file.
     """
-    tensors = _read(path, "weights")
+    tensors = load_tensors(path)[0]
     own = _own_tensors(model)
     _compare(tensors, own, f"{path} holds the weights of another spec")
     dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
@@ -67,8 +64,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 def save_state(state: State, path: str | Path) -> None:
     """Write a decoding state to a safetensors file, which appears whole or not at all."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in state.tensors()}
-    _write(Path(path), lambda path: save_file(tensors, path))
+    save_tensors(Path(path), dict(state.tensors()))
 
 
 def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
@@ -91,7 +87,7 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
         >>> len(load_state(model, f"{folder.name}/state.safetensors").position)
         3
     """
-    tensors = _read(path, "state")
+    tensors = load_tensors(path)[0]
     n_rows = len(tensors.get("position", ()))
     state = model.init_state(n_rows)
     own = dict(state.tensors())
@@ -99,15 +95,6 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
     return state
-
-
-def _read(path: str | Path, what: str) -> dict[str, Tensor]:
-    if not Path(path).exists():
-        raise FileNotFoundError(f"no {what} at {path}")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it again") from error
 
 
 def _compare(tensors: dict[str, Tensor], own: dict[str, Tensor], complaint: str) -> None:
@@ -131,16 +118,3 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def _shape(tensor: Any) -> str:
     return "missing" if tensor is None else str(tuple(tensor.shape))
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        write(temporary)
-        temporary.chmod(mode)  # safetensors makes files that only their owner can read
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

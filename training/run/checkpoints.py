@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 import sma
 from sma.architectures import save_model
+from sma.architectures.files.atomic import sync_folder
 from sma.architectures.versions import UPGRADE
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
 from sma.training.run.errors import RunError
-from sma.training.run.folder import Run, guard, sync_folder
+from sma.training.run.folder import Run, guard
 
 FORMAT = "1"
 

@@ -1,7 +1,6 @@
 """A run's folder: created once, never overwritten, every file written whole or not at all."""
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from sma.architectures.files.atomic import write_whole
 from sma.architectures.files.yaml import read_yaml
 from sma.training.config import TrainSpec
 from sma.training.run.errors import RunError
@@ -88,7 +88,7 @@ class Run:
         """
         path = self.path / name
         with guard(path, self.advice):
-            write_whole(path, content.encode() if isinstance(content, str) else content)
+            write_whole(path, content)
         return path
 
     def write_json(self, name: str, value: Any) -> Path:
@@ -138,31 +138,6 @@ def guard(path: Path, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"cannot write {path} ({error.strerror or error}); {advice}") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by `content`, or leave everything as it was."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a rename inside a folder survive a power cut, where the system can open folders."""
-    if os.name == "posix":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _make(root: Path, name: str, *, numbered: bool) -> Path:

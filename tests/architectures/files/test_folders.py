@@ -91,7 +91,7 @@ def test_a_truncated_or_missing_state_is_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="is truncated"):
         load_state(decoder(), path)
-    with pytest.raises(FileNotFoundError, match="no state at"):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
         load_state(decoder(), tmp_path / "none")
 
 
