@@ -5,14 +5,14 @@ if __name__ == "modules":
         "import sma.modules instead of modules: the bare name is only its folder in the repository"
     )
 
-from sma.modules.activations import activation_function
 from sma.modules.adapters import Dense, DenseState
 from sma.modules.attention.chunked import ChunkAttention, ChunkAttentionState
+from sma.modules.attention.dense import DenseAttention, DenseAttentionState
 from sma.modules.attention.functions import AttentionFunction, attention_function
 from sma.modules.attention.gau import GAU
 from sma.modules.attention.mega import MegaAttention, MegaState, RotaryBias
 from sma.modules.attention.memory import WorkingMemory
-from sma.modules.attention.multi_head import DenseAttention, DenseAttentionState, MultiHeadAttention
+from sma.modules.attention.multi_head import MultiHeadAttention
 from sma.modules.attention.positions import (
     LearnedBias,
     NoPosition,
@@ -26,7 +26,9 @@ from sma.modules.attention.windowed import attention_backend, windowed_attention
 from sma.modules.convolution import CausalConvolution
 from sma.modules.experts import ExpertBank, MixtureOfExperts
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
-from sma.modules.graph.convolution import GraphConvolution, NodeRows
+from sma.modules.functional import activation_function
+from sma.modules.graph.batch import NodeRows
+from sma.modules.graph.convolution import GraphConvolution
 from sma.modules.graph.named import check_convolution, named_convolution
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
 from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
-from sma.modules.activations import activation_function
-from sma.modules.functional import truncated_normal
+from sma.modules.functional import activation_function, truncated_normal
 from sma.recomputation import replayed
 from sma.recording import record_layer
 from sma.routing import Router, Routing

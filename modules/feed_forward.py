@@ -8,8 +8,7 @@ from typing_extensions import override
 
 from sma.checks import check_features, check_sizes
 from sma.elements import Elements
-from sma.modules.activations import activation_function
-from sma.modules.functional import linear
+from sma.modules.functional import activation_function, linear
 from sma.state import NoState, State
 from sma.sub_module import SubModule
 

@@ -7,8 +7,9 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from sma.modules.numerics import at_least_float32, zero_padding
+from sma.modules.functional import at_least_float32
 from sma.recomputation import recomputing
+from sma.sequence import zero_padding
 
 
 class Norm(nn.Module, ABC):

@@ -13,7 +13,7 @@ from typing_extensions import override
 from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.specs.families import Activation, BlockSpec, Dropout, LayerSpec, NormSpec
 from sma.architectures.specs.norms import LayerNormSpec
-from sma.modules.activations import activation_function
+from sma.modules.functional import activation_function
 from sma.modules.norms import NoNorm, Norm
 from sma.sequence import zero_padding
 from sma.state import check_state

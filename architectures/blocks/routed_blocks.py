@@ -8,7 +8,7 @@ from typing_extensions import override
 from sma import OneOf, register
 from sma.architectures.blocks.stack import StackSpec
 from sma.architectures.specs.families import BlockSpec, LayerSpec, SubModuleSpec
-from sma.modules.sequence_sub_module import SequenceSubModule
+from sma.modules.adapters import SequenceSubModule
 
 
 @register

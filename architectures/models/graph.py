@@ -21,7 +21,7 @@ from sma.architectures.specs.families import (
     Size,
 )
 from sma.modules.functional import linear
-from sma.modules.graph.convolution import NodeRows
+from sma.modules.graph.batch import NodeRows
 from sma.modules.norms import Norm
 
 if TYPE_CHECKING:

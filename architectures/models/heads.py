@@ -10,8 +10,7 @@ from typing_extensions import override
 from sma import register
 from sma.architectures.models.embeddings import TokenEmbedding
 from sma.architectures.specs.families import Activation, Dropout, HeadSpec, Size
-from sma.modules.activations import activation_function
-from sma.modules.functional import linear
+from sma.modules.functional import activation_function, linear
 
 
 def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:

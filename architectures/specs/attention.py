@@ -8,7 +8,8 @@ from typing_extensions import override
 from sma import OneOf, register
 from sma.architectures.specs.families import Dropout, LayerSpec, PositionSpec, Size, SubModuleSpec
 from sma.architectures.specs.feed_forward import RotarySpec
-from sma.modules.attention.multi_head import DenseAttention, MultiHeadAttention
+from sma.modules.attention.dense import DenseAttention
+from sma.modules.attention.multi_head import MultiHeadAttention
 
 
 @register

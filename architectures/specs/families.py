@@ -12,8 +12,8 @@ from torch import nn
 from sma import Compaction, Router, SequenceModule, Spec, SubModule
 from sma.architectures.blocks.block_list import Blocks
 from sma.architectures.versions import newest_version, upgrade
-from sma.modules.activations import activation_function
 from sma.modules.attention.positions import RelativePosition
+from sma.modules.functional import activation_function
 from sma.modules.norms import Norm
 from sma.spec.base import check_parts
 

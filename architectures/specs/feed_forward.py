@@ -7,11 +7,11 @@ from typing_extensions import override
 
 from sma import OneOf, register
 from sma.architectures.specs.families import Activation, Dropout, PositionSpec, Size, SubModuleSpec
-from sma.modules.activations import activation_function
 from sma.modules.attention.gau import GAU
 from sma.modules.attention.positions import LearnedBias, NoPosition, RankBias, Rotary, T5Bias
 from sma.modules.convolution import CausalConvolution
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
+from sma.modules.functional import activation_function
 
 
 @register

@@ -25,9 +25,8 @@ from sma.architectures.specs.families import (
     Size,
     SubModuleSpec,
 )
-from sma.modules.activations import ActivationFunction
 from sma.modules.adapters import Dense
-from sma.modules.functional import linear
+from sma.modules.functional import ActivationFunction, linear
 
 
 @register

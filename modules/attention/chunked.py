@@ -11,7 +11,7 @@ from sma.checks import check_size, check_sizes
 from sma.modules.attention.functions import AttentionFunction, attention_function
 from sma.modules.attention.positions import NoPosition, RelativePosition
 from sma.modules.attention.windowed import visible_pairs
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32
 from sma.sequence import zero_padding
 from sma.state import State
 

@@ -11,7 +11,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from sma.elements import Elements
 from sma.modules.attention.functions import AttentionFunction
 from sma.modules.attention.positions import OffsetBias
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32
 
 _BLOCK = 128  # slots per block of the mask, torch's default
 

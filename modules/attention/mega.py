@@ -11,8 +11,8 @@ from typing_extensions import override
 from sma.checks import check_sizes
 from sma.modules.attention.chunked import ChunkAttention, ChunkAttentionState
 from sma.modules.attention.positions import OffsetBias, RelativePosition
+from sma.modules.functional import at_least_float32
 from sma.modules.norms import NoNorm, Norm
-from sma.modules.numerics import at_least_float32
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State
 

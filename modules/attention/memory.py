@@ -10,7 +10,7 @@ from sma.elements import Elements
 from sma.modules.attention.functions import AttentionFunction
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.windowed import query_divisor, windowed_attention
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32
 from sma.state import State
 
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_size, check_sizes
-from sma.modules.functional import truncated_normal
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32, truncated_normal
 
 
 @dataclass(frozen=True)

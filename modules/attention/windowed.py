@@ -14,7 +14,7 @@ from sma.modules.attention.custom_op import attention_op
 from sma.modules.attention.functions import SOFTMAX, AttentionFunction
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.tiled import Lists, Rule, tiled_attention
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32
 
 _backend = "tiles"  # a plain global, so that torch.compile compiles again when it changes
 

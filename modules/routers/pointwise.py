@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
-from sma.modules.functional import linear
-from sma.modules.numerics import at_least_float32, zero_padding
+from sma.modules.functional import at_least_float32, linear
 from sma.modules.routers.ramp import Ramp, Scheduled
 from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
+from sma.sequence import zero_padding
 from sma.state import State
 
 

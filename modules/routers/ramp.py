@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
-from sma.modules.functional import linear
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32, linear
 from sma.modules.routers.pointwise import mean_over_real, project
 from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_size
-from sma.modules.numerics import zero_padding
 from sma.modules.ssm.recurrence import Modes, convolve, final_state, full_precision
 from sma.modules.ssm.rows import extent, take
-from sma.sequence import SequenceModule
+from sma.sequence import SequenceModule, zero_padding
 from sma.state import State, check_state
 
 SHORT = 16  # elements; a step of at most this many runs them one by one

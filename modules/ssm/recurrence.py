@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from sma.modules.numerics import at_least_float32
+from sma.modules.functional import at_least_float32
 from sma.modules.ssm.scan import scan, shift
 
 CHUNK = 64  # elements; 32 to 128 are about equally fast for 16 to 64 states

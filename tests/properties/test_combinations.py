@@ -21,9 +21,9 @@ from sma.modules import (
     SSMSubModule,
     TopKRouter,
 )
+from sma.modules.adapters import SequenceSubModule
 from sma.modules.attention.gau import GAU
 from sma.modules.attention.positions import RankBias, Rotary
-from sma.modules.sequence_sub_module import SequenceSubModule
 from sma.testing import Layout, oracle
 from sma.testing.contract import assert_close, assert_finite, assert_zero, gradients, prepare, probe
 

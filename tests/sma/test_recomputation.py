@@ -23,8 +23,8 @@ from sma.modules import (
     MixtureOfExperts,
     TopKRouter,
 )
+from sma.modules.adapters import SequenceSubModule
 from sma.modules.routers import pointwise, top_k
-from sma.modules.sequence_sub_module import SequenceSubModule
 from sma.testing import CausalMean
 
 D, M = 6, 3

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sma import SMA, CapacityCompaction, Recording, Router, Routing, naming, record
 from sma.modules import GAU, FeedForward, GatedFeedForward
-from sma.modules.sequence_sub_module import SequenceSubModule
+from sma.modules.adapters import SequenceSubModule
 from sma.testing import CausalMean, FixedRouter, InputRouter
 
 D = 4

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sma.modules.activations import activation_function
+from sma.modules.functional import activation_function
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,161 @@
+"""Multi-head attention over whole sequences."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import override
+
+from sma.checks import check_size
+from sma.modules.attention.multi_head import Heads
+from sma.modules.attention.positions import RelativePosition
+from sma.modules.attention.windowed import visible_pairs
+from sma.sequence import SequenceModule, zero_padding
+from sma.state import State, check_state
+
+
+@dataclass(frozen=True)
+class DenseAttentionState(State):
+    """All keys and values so far.
+
+    Attributes:
+        keys: `(B, max_positions + 1, H, d_head)`, rotated; the last place is for padding.
+        values: in the shape of `keys`.
+        count: `(B,)` long; the number of elements each row has seen.
+    """
+
+    keys: Tensor
+    values: Tensor
+    count: Tensor
+
+
+class DenseAttention(SequenceModule):
+    r"""Softmax attention with H heads over whole sequences, quadratic in their length.
+
+    The equation is that of `MultiHeadAttention`, with every real element of the row active.
+
+    Args:
+        d_model: width of the elements.
+        n_heads: H; divides `d_model`.
+        bidirectional: whether an element also sees those after it.
+        position: `Rotary(d_model / n_heads)`, or None.
+        dropout: of attention weights.
+        max_positions: longest row in step-by-step decoding; None: no decoding.
+
+    Raises:
+        ValueError: if a size is not positive, `n_heads` does not divide `d_model`, `dropout` is not in
+            [0, 1), or `position` was built for another width or is a bias.
+
+    Example:
+        >>> DenseAttention(8, n_heads=2)(torch.randn(2, 6, 8)).shape
+        torch.Size([2, 6, 8])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        n_heads: int,
+        bidirectional: bool = False,
+        position: RelativePosition | None = None,
+        dropout: float = 0.0,
+        max_positions: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_size("max_positions", max_positions, none="no decoding")
+        self.heads = Heads(d_model, n_heads, bidirectional, position, dropout)
+        if self.heads.position.bias() is not None:
+            raise ValueError(
+                f"position={type(position).__name__} adds a bias, which would be (L, L) here; use Rotary, or "
+                "MultiHeadAttention"
+            )
+        self.bidirectional = bidirectional
+        self.causal = not bidirectional
+        self.dropout = dropout
+        self.max_positions = max_positions
+
+    @override
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """0 at padding."""
+        q, k, v = self._project(x, torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]), mask)
+        if mask is None:
+            y = self._attend(q, k, v, None)
+        elif self.bidirectional:
+            y = self._attend(q, k, v, (mask | ~mask.any(1, keepdim=True))[:, None, None])
+        else:  # padding behind the real elements is in their future
+            order = (~mask).int().argsort(dim=1, stable=True)
+            y = self._attend(_take(q, order), _take(k, order), _take(v, order), None)
+            y = _take(y, order.argsort(dim=1))
+        return zero_padding(self.heads.join(y), mask)
+
+    @override
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> DenseAttentionState:
+        """Room for the keys and values of `max_positions` elements.
+
+        Raises:
+            NotImplementedError: if later elements count, or without `max_positions`.
+        """
+        if self.bidirectional or self.max_positions is None:
+            raise NotImplementedError(
+                f"DenseAttention with max_positions={self.max_positions}, bidirectional={self.bidirectional} "
+                "cannot decode step by step; build it with max_positions and bidirectional=False"
+            )
+        weight = self.heads.input.weight
+        device, dtype = device or weight.device, dtype or weight.dtype
+        shape = (batch_size, self.max_positions + 1, self.heads.n_heads, self.heads.d_head)
+        keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+        return DenseAttentionState(keys, values, torch.zeros(batch_size, dtype=torch.long, device=device))
+
+    @torch.no_grad()
+    @override
+    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+        """Without dropout and without gradients.
+
+        Raises:
+            ValueError: if a row would exceed `max_positions`.
+        """
+        state = check_state(state, DenseAttentionState, len(x))
+        real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
+        spare = state.keys.shape[1] - 1
+        place = state.count.unsqueeze(1) + real.cumsum(1) - 1
+        end = int(torch.cat([place.flatten(), place.new_zeros(1)]).max()) + 1
+        if end > spare:
+            raise ValueError(f"a row has {end} elements, more than max_positions={spare}; raise it")
+        q, k, v = (z.to(state.keys) for z in self._project(x, place, mask))
+        rows = torch.arange(len(x), device=x.device).unsqueeze(1)
+        for buffer, new in ((state.keys, k), (state.values, v)):
+            buffer[rows, torch.where(real, place, spare)] = new.masked_fill(~real[..., None, None], 0)
+        state.count.add_(real.sum(1))
+        seen = torch.arange(end, device=x.device) <= place.clamp(min=0).unsqueeze(2)
+        y = self._attend(q, state.keys[:, :end], state.values[:, :end], seen.unsqueeze(1))
+        return zero_padding(self.heads.join(y.to(x.dtype)), mask)
+
+    @override
+    def flops(self, n: int) -> int:
+        """For n elements in one row, and the keys that they see."""
+        return self.heads.flops(n, visible_pairs(n, None, bidirectional=self.bidirectional))
+
+    def _project(self, x: Tensor, place: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Queries, keys and values (B, L, H, d)."""
+        x = zero_padding(x, mask, self.heads.input.in_features)
+        parts = self.heads.split(x.flatten(0, 1), place.flatten())
+        return [z.view(*x.shape[:2], *z.shape[1:]) for z in parts]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
+        """(B, L, H, d) of all three -> (B, L, H, d)."""
+        if not q.numel():
+            return q + 0 * v
+        q, k, v = (z.transpose(1, 2) for z in (q, k, v))
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None and self.causal
+        )
+        return y.transpose(1, 2)
+
+
+def _take(z: Tensor, order: Tensor) -> Tensor:
+    """z (B, L, H, d) in another order (B, L) of every row's elements."""
+    return z.gather(1, order[..., None, None].expand_as(z))
