@@ -1,7 +1,8 @@
 """Sparse Modular Activation: every element decides which sub-modules it activates, and skips the rest."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sma.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sma.activation import SMA, SMAState, SparseModularActivation
@@ -50,31 +51,20 @@ __all__ = [
     "replayed",
 ]
 
-_PARTS = (
-    "activation",
-    "compaction",
-    "edges",
-    "elements",
-    "recomputation",
-    "recording",
-    "routing",
-    "sequence",
-    "spec.base",
-    "spec.registry",
-    "state",
-    "sub_module",
+lazy_names(  # `sma --help` needs no torch
+    __name__,
+    [
+        "activation",
+        "compaction",
+        "edges",
+        "elements",
+        "recomputation",
+        "recording",
+        "routing",
+        "sequence",
+        "spec.base",
+        "spec.registry",
+        "state",
+        "sub_module",
+    ],
 )
-
-
-def __getattr__(name: str) -> Any:
-    """Import the parts at the first use of a name: `sma --help` then needs no torch."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for part in _PARTS:
-        module = import_module(f"{__name__}.{part}")
-        globals().update({key: value for key, value in vars(module).items() if key in __all__})
-    return globals()[name]
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -1,7 +1,8 @@
 """Training: tasks (data), trainer, checkpoints, reports, and the `sma` command."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sma.lazy import lazy_names
 
 if __name__ == "training":
     raise ImportError(
@@ -18,23 +19,6 @@ if TYPE_CHECKING:
     from sma.training.tasks.task import Batch, Evaluation, Task, TaskSpec
     from sma.training.train import resume, train
     from sma.training.trainer import Observer, Trainer
-
-_HOMES = {
-    "Batch": "tasks.task",
-    "Evaluation": "tasks.task",
-    "Observer": "trainer",
-    "OptimizerSpec": "optimizers",
-    "Run": "run.folder",
-    "RunError": "run.errors",
-    "ScheduleSpec": "schedules",
-    "Task": "tasks.task",
-    "TaskSpec": "tasks.task",
-    "TrainSpec": "config",
-    "Trainer": "trainer",
-    "evaluate": "evaluation",
-    "resume": "train",
-    "train": "train",
-}
 
 __all__ = [
     "Batch",
@@ -53,9 +37,17 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a part at the first use of a name of it: the command's help then needs no torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+lazy_names(  # `sma --help` needs no torch
+    __name__,
+    [
+        "config",
+        "evaluation",
+        "optimizers",
+        "run.errors",
+        "run.folder",
+        "schedules",
+        "tasks.task",
+        "train",
+        "trainer",
+    ],
+)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-import sma
+import sma.architectures
 from sma import OneOf, Spec
 from sma.architectures.checks import MAX_BLOCKS
 from sma.architectures.specs.families import WHOLE, Dropout, Finite, ModelSpec, Size

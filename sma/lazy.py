@@ -1,0 +1,56 @@
+"""Packages whose names are imported when they are first used."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+from typing_extensions import override
+
+
+def lazy_names(package: str, parts: Sequence[str]) -> None:
+    """Let a package import the modules that hold its `__all__` at the first use of a name.
+
+    Its modules become attributes too, so that `import sma` is enough for `sma.plots`; `dir` lists both.
+
+    Args:
+        package: dotted name of the package, which calls this where its `__all__` stands.
+        parts: the modules that hold its names.
+
+    Example:
+        >>> import sma
+        >>> sma.plots.__name__, "plots" in dir(sma), "Router" in dir(sma)
+        ('sma.plots', True, True)
+    """
+    module = sys.modules[package]
+    module.__class__ = _LazyPackage
+    vars(module)["_parts"] = tuple(parts)
+
+
+class _LazyPackage(ModuleType):
+    __all__: list[str]
+    _parts: tuple[str, ...]
+
+    @override
+    def __getattr__(self, name: str) -> Any:
+        if name in self.__all__:
+            for part in self._parts:
+                held = vars(import_module(f"{self.__name__}.{part}"))
+                vars(self).update({key: held[key] for key in self.__all__ if key in held})
+            return vars(self)[name]
+        if not name.startswith("_") and find_spec(f"{self.__name__}.{name}") is not None:
+            return import_module(f"{self.__name__}.{name}")
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    @override
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A module that is imported does not hide a name of `__all__`, such as the function of its name."""
+        if not (name in self.__all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    @override
+    def __dir__(self) -> list[str]:
+        return sorted({*vars(self), *self.__all__, *(found.name for found in iter_modules(self.__path__))})

@@ -1,0 +1,54 @@
+"""Packages that import little hand on everything: their names, and their modules as attributes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sma
+import sma.training
+
+ROOT = Path(__file__).parents[2]
+
+
+def fresh(code):
+    """What a fresh interpreter prints as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("package", [sma, sma.training], ids=lambda package: package.__name__)
+def test_every_name_and_every_module_is_listed_and_found(package):
+    folder = Path(package.__file__).parent
+    modules = {path.stem for path in folder.glob("[!_]*.py")}
+    modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert modules | set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        assert callable(getattr(package, name))
+    for name in modules - set(package.__all__):
+        assert getattr(package, name).__name__ == f"{package.__name__}.{name}"
+
+
+def test_modules_are_attributes_after_a_plain_import():
+    names = ["plots", "sequence", "state", "testing", "modules", "architectures", "training", "spec"]
+    found = fresh(f"import json, sma; print(json.dumps([getattr(sma, n).__name__ for n in {names}]))")
+    assert found == [f"sma.{name}" for name in names]
+
+
+def test_listing_imports_nothing_heavy():
+    listed = "dir(sma), dir(sma.training)"
+    assert not fresh(f"import json, sys, sma; {listed}; print(json.dumps('torch' in sys.modules))")
+
+
+def test_a_module_does_not_hide_the_function_of_its_name():
+    code = (
+        "import json, sma.training.train; from sma.training import train; print(json.dumps(str(type(train))))"
+    )
+    assert fresh(code) == "<class 'function'>"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(sma, "nonsense")
+    assert not hasattr(sma.training, "_nonsense")
