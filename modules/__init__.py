@@ -31,8 +31,9 @@ from sma.modules.graph.batch import NodeRows
 from sma.modules.graph.convolution import GraphConvolution
 from sma.modules.graph.named import check_convolution, named_convolution
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
+from sma.modules.routers.budget import ActivationBudget
 from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter
-from sma.modules.routers.pointwise import ActivationBudget, GumbelRouter, LatentConfigurator, SigmoidRouter
+from sma.modules.routers.pointwise import GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.routers.ramp import Ramp, Scheduled, set_progress
 from sma.modules.routers.top_k import ExpertChoiceRouter, TopKRouter
 from sma.modules.ssm.diagonal import DiagonalSSM

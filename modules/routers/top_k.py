@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.functional import at_least_float32, linear
-from sma.modules.routers.pointwise import mean_over_real, project
+from sma.modules.routers.budget import mean_over_real
+from sma.modules.routers.pointwise import project
 from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
 from sma.state import NoState, State

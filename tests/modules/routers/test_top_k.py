@@ -3,11 +3,12 @@ from itertools import product
 
 import pytest
 import torch
+from random_routers import D, batch, make
 
 from sma.modules.routers.top_k import ExpertChoiceRouter, TopKRouter
 from sma.testing import RouterContract
 
-D, M = 6, 4
+M = 4
 
 
 class TestTopKRouter(RouterContract):
@@ -30,20 +31,6 @@ class TestExpertChoiceRouterWithPredictor(RouterContract):
         return ExpertChoiceRouter(self.d_model, n_modules=2, capacity=0.4, d_predictor=3)
 
 
-def make(kind, **arguments):
-    router = kind(D, **{"n_modules": M, **arguments}).double()
-    with torch.no_grad():
-        for parameter in router.parameters():
-            parameter.copy_(torch.randn(parameter.shape))
-    return router
-
-
-def batch(lengths=(5, 2, 0)):
-    x = torch.randn(len(lengths), max(lengths), D, dtype=torch.float64)
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    return x.masked_fill(~mask[..., None], float("nan")), mask
-
-
 def softmax(logits):
     exponentials = [math.exp(value) for value in logits]
     return [value / sum(exponentials) for value in exponentials]
@@ -51,7 +38,7 @@ def softmax(logits):
 
 @pytest.mark.parametrize(("top_k", "normalize"), [(1, False), (2, False), (2, True), (M, False), (M, True)])
 def test_token_choice(top_k, normalize):
-    router = make(TopKRouter, top_k=top_k, normalize=normalize)
+    router = make(TopKRouter, M, top_k=top_k, normalize=normalize)
     x, mask = batch()
     routing = router(x, mask)
     assert not routing.active[~mask].any()
@@ -66,7 +53,7 @@ def test_token_choice(top_k, normalize):
 
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_losses(top_k):
-    router = make(TopKRouter, top_k=top_k, normalize=False, balance_coefficient=0.5, z_coefficient=0.25)
+    router = make(TopKRouter, M, top_k=top_k, normalize=False, balance_coefficient=0.5, z_coefficient=0.25)
     x, mask = batch()
     routing = router(x, mask)
     logits = [(router.projection.weight @ element).tolist() for element in x[mask]]
@@ -86,11 +73,11 @@ def test_uniform_routing_costs_the_coefficient():
 
 
 def test_losses_can_be_left_out():
-    assert make(TopKRouter, top_k=2, balance_coefficient=0, z_coefficient=0)(batch()[0]).losses == {}
+    assert make(TopKRouter, M, top_k=2, balance_coefficient=0, z_coefficient=0)(batch()[0]).losses == {}
 
 
 def test_jitter_scales_the_input_in_training_only():
-    router = make(TopKRouter, top_k=2, jitter=0.5)
+    router = make(TopKRouter, M, top_k=2, jitter=0.5)
     x, mask = batch()
     kept = x.clone()
     jittered = router(x, mask)
@@ -105,11 +92,11 @@ def test_jitter_scales_the_input_in_training_only():
 
 
 ROUTERS = {
-    "token choice": lambda: make(TopKRouter, top_k=2),
-    "switch": lambda: make(TopKRouter, top_k=1, normalize=False),
-    "expert choice": lambda: make(ExpertChoiceRouter, capacity=0.4),
-    "expert choice, softmax": lambda: make(ExpertChoiceRouter, capacity=0.4, softmax=True),
-    "expert choice, predictor": lambda: make(ExpertChoiceRouter, capacity=0.4, d_predictor=3),
+    "token choice": lambda: make(TopKRouter, M, top_k=2),
+    "switch": lambda: make(TopKRouter, M, top_k=1, normalize=False),
+    "expert choice": lambda: make(ExpertChoiceRouter, M, capacity=0.4),
+    "expert choice, softmax": lambda: make(ExpertChoiceRouter, M, capacity=0.4, softmax=True),
+    "expert choice, predictor": lambda: make(ExpertChoiceRouter, M, capacity=0.4, d_predictor=3),
 }
 
 
@@ -166,7 +153,7 @@ def test_rows_are_independent(name):
 @pytest.mark.parametrize("softmax_scores", [True, False])
 @pytest.mark.parametrize("capacity", [0.1, 0.3, 0.5, 1.0])
 def test_expert_choice(capacity, softmax_scores):
-    router = make(ExpertChoiceRouter, capacity=capacity, softmax=softmax_scores)
+    router = make(ExpertChoiceRouter, M, capacity=capacity, softmax=softmax_scores)
     lengths = (10, 7, 1, 0)
     x, mask = batch(lengths)
     routing = router(x, mask)
@@ -198,7 +185,7 @@ def test_expert_choice_reaches_every_subset():
 
 
 def test_the_predictor_is_trained_by_its_loss_alone():
-    router = make(ExpertChoiceRouter, capacity=0.4, d_predictor=3)
+    router = make(ExpertChoiceRouter, M, capacity=0.4, d_predictor=3)
     x, mask = batch()
     x.requires_grad_()
     routing = router(x, mask)
@@ -237,7 +224,7 @@ def test_a_trained_predictor_decodes_nearly_as_forward_decides():
 
 
 def test_expert_choice_does_not_decode_without_a_predictor():
-    router = make(ExpertChoiceRouter, capacity=0.4)
+    router = make(ExpertChoiceRouter, M, capacity=0.4)
     assert not router.causal
     with pytest.raises(NotImplementedError, match="d_predictor"):
         router.init_state(2)
