@@ -8,9 +8,8 @@ from typing_extensions import override
 
 from sma.checks import check_part
 from sma.compaction import PackedCompaction
-from sma.edges import Edges
-from sma.elements import Elements
-from sma.sequence import SequenceModule, zero_padding
+from sma.elements import Edges, Elements
+from sma.sequence import SequenceModule, arguments, zero_padding
 from sma.state import State, check_state
 from sma.sub_module import SubModule
 
@@ -28,7 +27,7 @@ class DenseState(State):
     module: State
 
 
-class Dense(SequenceModule):
+class Dense(SequenceModule[DenseState]):
     r"""A sub-module on all real elements of every row: a layer that decides nothing, and records nothing.
 
     Equal to `SMA(AlwaysActive(1), [module])` without a router; where there is no mask, also without gathering
@@ -51,25 +50,12 @@ class Dense(SequenceModule):
         check_part(module, SubModule)
         self.module = module
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether the sub-module does not look ahead."""
-        return self.module.causal
-
-    @property
-    @override
-    def uses_edges(self) -> bool:  # type: ignore[override]
-        """Whether the sub-module reads the edges between elements."""
-        return self.module.uses_edges
-
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """`(B, L, D) -> (B, L, D)`; exactly 0 at padding. `edges` as for `SMA.forward`."""
         x = zero_padding(x, mask)
         elements = _elements(x, mask, torch.zeros(len(x), dtype=torch.long, device=x.device))
-        if edges is not None and self.uses_edges:
-            elements = elements.with_edges(edges, x.shape[0] * x.shape[1])
+        elements = elements.with_edges(edges, x.shape[0] * x.shape[1])
         return _extract(self.module(elements), elements, x, mask)
 
     @override
@@ -80,7 +66,7 @@ class Dense(SequenceModule):
         return DenseState(position, self.module.init_state(batch_size, device=device, dtype=dtype))
 
     @override
-    def step(self, x: Tensor, state: DenseState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, x: Tensor, state: DenseState, mask: Tensor | None = None) -> Tensor:
         x = zero_padding(x, mask)
         check_state(state, DenseState, len(x))
         elements = _elements(x, mask, state.position)
@@ -115,24 +101,11 @@ class SequenceSubModule(SubModule):
         self.module = module
         self.change_only = change_only
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether the module does not look ahead."""
-        return self.module.causal
-
-    @property
-    @override
-    def uses_edges(self) -> bool:  # type: ignore[override]
-        """Whether the module reads the edges between elements."""
-        return self.module.uses_edges
-
     @override
     def forward(self, elements: Elements) -> Tensor:
         rows, mask, slot = _rows(elements, torch.arange(elements.n_rows, device=elements.row.device))
-        if self.uses_edges and elements.edges is not None:
-            return self._change(elements, self.module(rows, mask, elements.edges.relabel(slot)), slot)
-        return self._change(elements, self.module(rows, mask), slot)
+        edges = None if elements.edges is None else elements.edges.relabel(slot)
+        return self._change(elements, self.module(*arguments(self.module, rows, mask, edges)), slot)
 
     @override
     def init_state(

@@ -24,7 +24,7 @@ class ConvolutionState(State):
     context: Tensor
 
 
-class CausalConvolution(SubModule):
+class CausalConvolution(SubModule[ConvolutionState]):
     r"""A depthwise convolution over each row's active elements, past ones only.
 
     $$ f(h)_i = \phi\Big(b + \sum_{j=0}^{k-1} w_{k-1-j} \odot h_{i-j}\Big) $$
@@ -75,7 +75,7 @@ class CausalConvolution(SubModule):
         )
 
     @override
-    def step(self, elements: Elements, state: ConvolutionState) -> Tensor:  # type: ignore[override]
+    def step(self, elements: Elements, state: ConvolutionState) -> Tensor:
         joined = self._joined(elements, state.context)
         y = self._convolve(elements, joined)
         n_elements = torch.zeros_like(elements.ptr[1:]).index_add(

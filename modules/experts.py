@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
+from sma.elements import Edges
 from sma.modules.functional import activation_function, truncated_normal
 from sma.recomputation import replayed
 from sma.recording import record_layer
@@ -132,7 +133,7 @@ class MixtureOfExpertsState(State):
     capacity: State
 
 
-class MixtureOfExperts(SequenceModule):
+class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
     r"""Every element's activated experts, weighted by their confidence and summed.
 
     The same function as `SparseModularActivation(router, experts)`, but the experts are one `ExpertBank`: the
@@ -176,18 +177,12 @@ class MixtureOfExperts(SequenceModule):
         self.capacity_factor = capacity_factor
 
     @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether the router does not look ahead; experts do not."""
-        return self.router.causal
-
-    @property
     def sub_modules(self) -> list[ExpertBank]:
         """One entry per expert, as a layer's record lists them: the bank, which counts any expert's cost."""
         return [self.bank] * self.bank.n_experts
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Exactly 0 where nothing is active, padding included."""
         x = zero_padding(x, mask)
         routing = self.router(x, mask)
@@ -203,7 +198,7 @@ class MixtureOfExperts(SequenceModule):
         return MixtureOfExpertsState(router, self._capacity_state(batch_size, device))
 
     @override
-    def step(self, x: Tensor, state: MixtureOfExpertsState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, x: Tensor, state: MixtureOfExpertsState, mask: Tensor | None = None) -> Tensor:
         x = zero_padding(x, mask)
         check_state(state, MixtureOfExpertsState, len(x))
         routing = self.router.step(x, state.router, mask)

@@ -9,11 +9,11 @@ from typing_extensions import override
 from sma.checks import check_features, check_sizes
 from sma.elements import Elements
 from sma.modules.functional import activation_function, linear
-from sma.state import NoState, State
+from sma.state import NoState
 from sma.sub_module import SubModule
 
 
-class _Stateless(SubModule):
+class _Stateless(SubModule[NoState]):
     """A sub-module whose elements do not see each other."""
 
     @abstractmethod
@@ -23,12 +23,12 @@ class _Stateless(SubModule):
     @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
+    ) -> NoState:
         """Nothing to remember."""
         return NoState()
 
     @override
-    def step(self, elements: Elements, state: State) -> Tensor:
+    def step(self, elements: Elements, state: NoState) -> Tensor:
         return self(elements)
 
 

@@ -7,8 +7,7 @@ from sma.lazy import lazy_names
 if TYPE_CHECKING:
     from sma.activation import SMA, SMAState, SparseModularActivation
     from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, PaddedCompaction
-    from sma.edges import Edges
-    from sma.elements import Elements
+    from sma.elements import Edges, Elements
     from sma.recomputation import recompute, recomputing, replayed
     from sma.recording import LayerRecord, Recording, naming, record
     from sma.routing import Router, Routing, mask_padding
@@ -56,7 +55,6 @@ lazy_names(  # `sma --help` needs no torch
     [
         "activation",
         "compaction",
-        "edges",
         "elements",
         "recomputation",
         "recording",

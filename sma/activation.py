@@ -10,8 +10,7 @@ from typing_extensions import override
 
 from sma.checks import check_part
 from sma.compaction import Compaction, PackedCompaction
-from sma.edges import Edges
-from sma.elements import Elements
+from sma.elements import Edges, Elements
 from sma.recomputation import replayed
 from sma.recording import record_layer
 from sma.routing import Router, Routing
@@ -35,7 +34,7 @@ class SMAState(State):
     sub_modules: tuple[State, ...]
 
 
-class SparseModularActivation(SequenceModule):
+class SparseModularActivation(SequenceModule[SMAState]):
     r"""Every element activates any subset of M sub-modules; the others never see it.
 
     $$ y_t = \sum_{m:\, a_t^m = 1} c_t^m\, f_m(h \text{ restricted to the elements active for } m)_t $$
@@ -74,18 +73,6 @@ class SparseModularActivation(SequenceModule):
         self.sub_modules = nn.ModuleList(sub_modules)
         self.compaction = compaction if compaction is not None else PackedCompaction()
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether no output depends on a later element."""
-        return all(part.causal for part in (self.router, *self._parts()))
-
-    @property
-    @override
-    def uses_edges(self) -> bool:  # type: ignore[override]
-        """Whether a sub-module reads the edges between elements."""
-        return any(part.uses_edges for part in self._parts())
-
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Apply the activated sub-modules.
@@ -103,12 +90,7 @@ class SparseModularActivation(SequenceModule):
         routing = self.router(x, mask)
         routing = replace(routing, active=replayed(routing.active))
         batches = self._compress(x, routing, mask, None if mask is None else mask.cumsum(1) - 1)
-        if edges is not None:
-            n_places = x.shape[0] * x.shape[1]
-            batches = [
-                elements.with_edges(edges, n_places) if part.uses_edges else elements
-                for part, elements in zip(self._parts(), batches, strict=True)
-            ]
+        batches = [elements.with_edges(edges, x.shape[0] * x.shape[1]) for elements in batches]
         results = [module(elements) for module, elements in zip(self._parts(), batches, strict=True)]
         return self._combine(x, routing, batches, results)
 
@@ -122,7 +104,7 @@ class SparseModularActivation(SequenceModule):
         return SMAState(torch.zeros(batch_size, dtype=torch.long, device=device), router, tuple(states))
 
     @override
-    def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:
         """Process the next elements of every row, advancing `state` in place.
 
         A sub-module's state advances only in the rows that activate it.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sma.activation_map import ActivationMap
-from sma.edges import Edges
+from sma.elements import Edges
 from sma.recording import Recording
 
 if TYPE_CHECKING:

@@ -1,15 +1,17 @@
 """The routing decision: which elements activate which sub-modules, and how confidently."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from sma.checks import check_sizes
-from sma.state import NoState, State
+from sma.part import Part
+from sma.state import NoState, StateT
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Routing:
             )
 
 
-class Router(nn.Module, ABC):
+class Router(Part[StateT]):
     """Decides for every element which of `n_modules` sub-modules it activates.
 
     A decision may depend on other elements. `causal` says whether the decision at t depends on nothing after
@@ -72,7 +74,6 @@ class Router(nn.Module, ABC):
         [False, True]
     """
 
-    causal: bool = True
     max_rate: float = 1.0
 
     def __init__(self, n_modules: int) -> None:
@@ -93,18 +94,19 @@ class Router(nn.Module, ABC):
             The routing, with `active` False at padding.
         """
 
+    @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
+    ) -> StateT:
         """State before the first element. Routers that look at one element only need none."""
         if not self.causal:
             raise NotImplementedError(
                 f"{type(self).__name__} decides by looking at later elements (causal = False), so it cannot "
                 "decode step by step; use a causal router, or one that carries a causal predictor"
             )
-        return NoState()
+        return cast(StateT, NoState())
 
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Routing:
+    def step(self, x: Tensor, state: StateT, mask: Tensor | None = None) -> Routing:
         """Route the next elements of every row, `(B, L, D)` with any L, advancing `state` in place."""
         return self(x, mask)
 

@@ -1,16 +1,18 @@
 """The contract of everything that maps a batch of sequences to a batch of sequences."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_features, describe
-from sma.state import NoState, State
+from sma.elements import Edges
+from sma.part import Part
+from sma.state import NoState, StateT
 
 
-class SequenceModule(nn.Module, ABC):
+class SequenceModule(Part[StateT]):
     """A map `(B, L, D) -> (B, L, D)`: a mixer, a branch, a block, an SMA layer.
 
     A row's result does not depend on its batch-mates or on what padding holds. `causal` says whether a
@@ -18,29 +20,21 @@ class SequenceModule(nn.Module, ABC):
     elements are nodes of graphs to it; `forward` then takes a third argument, the `Edges` between them.
     """
 
-    causal: bool = True
-    uses_edges: bool = False
-
     @abstractmethod
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Map whole sequences.
 
         Args:
             x: `(B, L, D)`.
             mask: `(B, L)` bool, True = a real element. None: all are real.
+            edges: between elements of the same row, numbered as in the flattened `(B * L)` input.
 
         Returns:
             `(B, L, D)`.
         """
 
-    def init_state(
-        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
-        """The decoding state of `batch_size` rows before their first element."""
-        raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
-
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, state: StateT, mask: Tensor | None = None) -> Tensor:
         """Process the next L elements of every row, advancing `state` in place.
 
         Args:
@@ -62,7 +56,7 @@ class SequenceModule(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} does not count its operations")
 
 
-class PerElement(SequenceModule):
+class PerElement(SequenceModule[NoState]):
     """Any module that treats elements independently, as a `SequenceModule` without state.
 
     Args:
@@ -78,23 +72,33 @@ class PerElement(SequenceModule):
         self.module = module
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         return self.module(zero_padding(x, mask))
 
     @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
+    ) -> NoState:
         """Nothing to remember."""
         return NoState()
 
     @override
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, state: NoState, mask: Tensor | None = None) -> Tensor:
         return self.module(zero_padding(x, mask))
 
     @override
     def flops(self, n: int) -> int:
         return n * matrix_flops(self.module)
+
+
+def arguments(
+    module: SequenceModule, x: Tensor, mask: Tensor | None, edges: Edges | None
+) -> tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Edges]:
+    """What a container calls a module with: `edges` only where there are some and the module uses them.
+
+    The `forward` of a module that knows no graphs may therefore take `x` and `mask` alone.
+    """
+    return (x, mask) if edges is None or not module.uses_edges else (x, mask, edges)
 
 
 def check_mask(mask: Tensor | None, x: Tensor) -> None:

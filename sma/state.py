@@ -6,9 +6,12 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 import torch
+import typing_extensions
 from torch import Tensor
 
 S = TypeVar("S", bound="State")
+StateT = typing_extensions.TypeVar("StateT", bound="State", default=Any)
+"""The decoding state of a part: `Router[MyState]`; a bare `Router` stands for any."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """The contract of a sub-module: what can be routed."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.elements import Elements
+from sma.part import Part
 from sma.sequence import matrix_flops
-from sma.state import NoState, State
+from sma.state import NoState, StateT
 
 
-class SubModule(nn.Module, ABC):
+class SubModule(Part[StateT]):
     """A function of the active elements of a batch, and of nothing else.
 
     Elements of different rows must not influence each other, and padding slots must influence nothing; what
@@ -32,9 +33,6 @@ class SubModule(nn.Module, ABC):
         tensor([[0.]])
     """
 
-    causal: bool = True
-    uses_edges: bool = False
-
     @abstractmethod
     @override
     def forward(self, elements: Elements) -> Tensor:
@@ -47,13 +45,7 @@ class SubModule(nn.Module, ABC):
             `(T, D)`.
         """
 
-    def init_state(
-        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
-        """The decoding state of `batch_size` rows before their first element."""
-        raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
-
-    def step(self, elements: Elements, state: State) -> Tensor:
+    def step(self, elements: Elements, state: StateT) -> Tensor:
         """Process the next active elements of some rows, advancing `state` in place.
 
         A row without elements here keeps its state. One element per active row is a decoding step; more of
@@ -76,7 +68,7 @@ class SubModule(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} does not count its operations")
 
 
-class Pointwise(SubModule):
+class Pointwise(SubModule[NoState]):
     """Any module that maps `(T, D)` to `(T, D)` element by element, as a sub-module.
 
     Args:
@@ -101,12 +93,12 @@ class Pointwise(SubModule):
     @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
+    ) -> NoState:
         """Nothing to remember."""
         return NoState()
 
     @override
-    def step(self, elements: Elements, state: State) -> Tensor:
+    def step(self, elements: Elements, state: NoState) -> Tensor:
         return self.module(elements.x)
 
     @override

@@ -1,12 +1,14 @@
 """The blocks of a model or a stack, and whether their activations are kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, SequenceModule
 from sma.recomputation import recompute
+from sma.sequence import arguments
 
 
 class Blocks(nn.ModuleList):
@@ -29,6 +31,11 @@ class Blocks(nn.ModuleList):
 
     activation_checkpointing: bool = False
 
+    if TYPE_CHECKING:
+
+        @override
+        def __iter__(self) -> Iterator[SequenceModule]: ...
+
     def __init__(self, blocks: Iterable[SequenceModule]) -> None:
         super().__init__(blocks)
 
@@ -36,7 +43,7 @@ class Blocks(nn.ModuleList):
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """`edges` goes to the blocks that use it."""
         for block in self:
-            inputs = (x, mask, edges) if block.uses_edges else (x, mask)
+            inputs = arguments(block, x, mask, edges)
             x = recompute(block, *inputs) if self._recomputes(block) else block(*inputs)
         return x
 

@@ -15,7 +15,7 @@ from sma.architectures.specs.families import Activation, BlockSpec, Dropout, Lay
 from sma.architectures.specs.norms import LayerNormSpec
 from sma.modules.functional import activation_function
 from sma.modules.norms import NoNorm, Norm
-from sma.sequence import zero_padding
+from sma.sequence import arguments, zero_padding
 from sma.state import check_state
 
 
@@ -26,7 +26,7 @@ class ResidualState(State):
     parts: tuple[State, ...]
 
 
-class Residual(SequenceModule):
+class Residual(SequenceModule[ResidualState]):
     r"""The block of SeqBoat, and with other parts that of its relatives.
 
     $$ h = \phi(\text{mixer}(\text{norm}(x))), \qquad y = \phi(x + \textstyle\sum_i \text{branch}_i(h)) $$
@@ -71,24 +71,10 @@ class Residual(SequenceModule):
         self.mixer_dropout = nn.Dropout(mixer_dropout)
         self.dropout = nn.Dropout(dropout)
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether no part looks at later elements."""
-        return all(part.causal for part in self._parts())
-
-    @property
-    @override
-    def uses_edges(self) -> bool:  # type: ignore[override]
-        """Whether a part reads the edges between elements."""
-        return any(part.uses_edges for part in self._parts())
-
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding. `edges` goes to the parts that use it."""
-        return self._run(
-            x, mask, lambda part, i, h: part(h, mask, edges) if part.uses_edges else part(h, mask)
-        )
+        return self._run(x, mask, lambda part, i, h: part(*arguments(part, h, mask, edges)))
 
     @override
     def init_state(
@@ -98,7 +84,7 @@ class Residual(SequenceModule):
         return ResidualState(tuple(parts))
 
     @override
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, state: ResidualState, mask: Tensor | None = None) -> Tensor:
         parts = check_state(state, ResidualState, len(x)).parts
         return self._run(x, mask, lambda part, i, h: part.step(h, parts[i], mask))
 

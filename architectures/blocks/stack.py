@@ -22,7 +22,7 @@ class StackState(State):
     blocks: tuple[State, ...]
 
 
-class Stack(SequenceModule):
+class Stack(SequenceModule[StackState]):
     """Blocks one after another, as one `SequenceModule`.
 
     Args:
@@ -38,18 +38,6 @@ class Stack(SequenceModule):
         super().__init__()
         self.blocks = Blocks(blocks)
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether no block looks ahead."""
-        return all(block.causal for block in self.blocks)
-
-    @property
-    @override
-    def uses_edges(self) -> bool:  # type: ignore[override]
-        """Whether a block reads the edges between elements."""
-        return any(block.uses_edges for block in self.blocks)
-
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """`edges` goes to the blocks that use it."""
@@ -59,19 +47,19 @@ class Stack(SequenceModule):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> StackState:
-        states = (block.init_state(batch_size, device=device, dtype=dtype) for block in self.blocks)  # type: ignore[operator]
+        states = (block.init_state(batch_size, device=device, dtype=dtype) for block in self.blocks)
         return StackState(tuple(states))
 
     @override
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, state: StackState, mask: Tensor | None = None) -> Tensor:
         states = check_state(state, StackState, len(x)).blocks
         for block, part in zip(self.blocks, states, strict=True):
-            x = block.step(x, part, mask)  # type: ignore[operator]
+            x = block.step(x, part, mask)
         return x
 
     @override
     def flops(self, n: int) -> int:
-        return sum(block.flops(n) for block in self.blocks)  # type: ignore[operator]
+        return sum(block.flops(n) for block in self.blocks)
 
 
 @register

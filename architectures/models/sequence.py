@@ -109,7 +109,7 @@ class SequenceModel(Model):
             NotImplementedError: if a part looks ahead or has no decoding state; the message names it.
         """
         like = next(self.parameters())
-        states = (block.init_state(batch_size, device=like.device, dtype=like.dtype) for block in self.blocks)  # type: ignore[operator]
+        states = (block.init_state(batch_size, device=like.device, dtype=like.dtype) for block in self.blocks)
         position = torch.zeros(batch_size, dtype=torch.long, device=like.device)
         return SequenceModelState(position, tuple(states))
 
@@ -132,7 +132,7 @@ class SequenceModel(Model):
         with naming(self):
             x = self.embedding(inputs, mask, state.position)
             for block, part in zip(self.blocks, state.blocks, strict=True):
-                x = block.step(x, part, mask)  # type: ignore[operator]
+                x = block.step(x, part, mask)
             state.position.add_(x.shape[1] if mask is None else mask.sum(1))
             return self.head(self._normalise(x, mask), mask), state
 

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack, override
 
-from sma import SequenceModule, State
+from sma import Edges, SequenceModule
+from sma.architectures.blocks.residual import ResidualState
 from sma.architectures.presets.seqboat import SeqBoatOptions, seqboat_block
 
 
-class SeqBoat(SequenceModule):
+class SeqBoat(SequenceModule[ResidualState]):
     r"""One SeqBoat layer: an SSM decides which elements a gated attention unit attends to.
 
     $$ H = \text{SiLU}(\text{EMA}(\text{norm}(X))), \qquad
@@ -32,23 +33,17 @@ class SeqBoat(SequenceModule):
         self.spec = seqboat_block(**options)
         self.block = self.spec.build(d_model)
 
-    @property
     @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether it does not look ahead."""
-        return self.block.causal
-
-    @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""
-        return self.block(x, mask)
+        return self.block(x, mask, edges)
 
     @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
+    ) -> ResidualState:
         return self.block.init_state(batch_size, device=device, dtype=dtype)
 
     @override
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, state: ResidualState, mask: Tensor | None = None) -> Tensor:
         return self.block.step(x, state, mask)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma import SequenceModule, State
+from sma import Edges, SequenceModule, State
 from sma.architectures.models.sequence import SequenceModel, SequenceModelSpec
 from sma.architectures.published import configs
 from sma.architectures.published.parts import Rule
 from sma.architectures.specs.families import BlockSpec, LayerSpec
 from sma.modules.attention.positions import RankBias
+from sma.sequence import arguments
 
 M = TypeVar("M", bound=nn.Module)
 Tensors = Mapping[str, Tensor]
@@ -42,16 +43,10 @@ class ReferenceLayer(SequenceModule):
         self.spec = spec
         self.module = module
 
-    @property
     @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether it does not look ahead."""
-        return self.module.causal
-
-    @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""
-        return self.module(x, mask)
+        return self.module(*arguments(self.module, x, mask, edges))
 
     @override
     def init_state(

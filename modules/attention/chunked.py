@@ -110,7 +110,7 @@ class ChunkAttention(nn.Module):
         q, k, v = (_chunks(z, size) for z in (q, k, v))
         place = torch.arange(size, device=q.device)
         seen = _chunks(real, size).unsqueeze(2)
-        if self.causal:
+        if not self.bidirectional:
             seen = seen & (place <= place[:, None])
         y = self._attend(self._rotate(q, place), self._rotate(k, place), v, self._toeplitz(size), seen)
         y = y.flatten(1, 2)[:, :length]

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_size
+from sma.elements import Edges
 from sma.modules.attention.multi_head import Heads
 from sma.modules.attention.positions import RelativePosition
 from sma.modules.attention.windowed import visible_pairs
@@ -30,7 +31,7 @@ class DenseAttentionState(State):
     count: Tensor
 
 
-class DenseAttention(SequenceModule):
+class DenseAttention(SequenceModule[DenseAttentionState]):
     r"""Softmax attention with H heads over whole sequences, quadratic in their length.
 
     The equation is that of `MultiHeadAttention`, with every real element of the row active.
@@ -71,12 +72,11 @@ class DenseAttention(SequenceModule):
                 "MultiHeadAttention"
             )
         self.bidirectional = bidirectional
-        self.causal = not bidirectional
         self.dropout = dropout
         self.max_positions = max_positions
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""
         q, k, v = self._project(x, torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]), mask)
         if mask is None:
@@ -111,7 +111,7 @@ class DenseAttention(SequenceModule):
 
     @torch.no_grad()
     @override
-    def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, state: DenseAttentionState, mask: Tensor | None = None) -> Tensor:
         """Without dropout and without gradients.
 
         Raises:
@@ -151,7 +151,7 @@ class DenseAttention(SequenceModule):
         q, k, v = (z.transpose(1, 2) for z in (q, k, v))
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None and self.causal
+            q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None and not self.bidirectional
         )
         return y.transpose(1, 2)
 

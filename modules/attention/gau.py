@@ -14,11 +14,11 @@ from sma.modules.attention.memory import WorkingMemory
 from sma.modules.attention.positions import NoPosition, RelativePosition
 from sma.modules.attention.windowed import visible_pairs, windowed_attention
 from sma.modules.functional import linear, truncated_normal
-from sma.state import State, check_state
+from sma.state import check_state
 from sma.sub_module import SubModule
 
 
-class GAU(SubModule):
+class GAU(SubModule[WorkingMemory]):
     r"""Gated attention unit: attention with one shared projection, whose result is gated element-wise.
 
     $$ z, r, v = \mathrm{split}(\mathrm{SiLU}(W_1 x + b_1)), \quad
@@ -82,7 +82,6 @@ class GAU(SubModule):
         self.d_model, self.d_qk, self.d_hidden = d_model, d_qk, d_hidden
         self.window = window
         self.bidirectional = bidirectional
-        self.causal = not bidirectional
         self.dropout = dropout
         self.hidden_dropout = hidden_dropout
         self.output_dropout = output_dropout
@@ -133,7 +132,7 @@ class GAU(SubModule):
 
     @torch.no_grad()
     @override
-    def step(self, elements: Elements, state: State) -> Tensor:
+    def step(self, elements: Elements, state: WorkingMemory) -> Tensor:
         """Without dropout and without gradients."""
         memory = check_state(state, WorkingMemory, elements.n_rows)
         memory.check_window(self.window)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
+from sma.elements import Edges
 from sma.modules.attention.chunked import ChunkAttention, ChunkAttentionState
 from sma.modules.attention.positions import OffsetBias, RelativePosition
 from sma.modules.functional import at_least_float32
@@ -65,7 +66,7 @@ class MegaState(State):
     attention: ChunkAttentionState
 
 
-class MegaAttention(SequenceModule):
+class MegaAttention(SequenceModule[MegaState]):
     r"""MEGA's layer: gated attention over a moving average (https://arxiv.org/abs/2209.10655, Eq. 8 to 17).
 
     $$ X' = \text{SiLU}(\text{EMA}(\text{norm}(X))), \quad V = \text{SiLU}(\text{norm}(X) W_v + b_v) $$
@@ -125,14 +126,8 @@ class MegaAttention(SequenceModule):
         self.dropout = nn.Dropout(dropout)
         self.hidden_dropout = nn.Dropout(hidden_dropout)
 
-    @property
     @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether neither the mixer nor attention looks ahead."""
-        return self.mixer.causal and self.attention.causal
-
-    @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""
         return self._run(
             x, mask, lambda h: self.mixer(h, mask), lambda q, k, v: self.attention(q, k, v, mask)
@@ -155,7 +150,7 @@ class MegaAttention(SequenceModule):
         )
 
     @override
-    def step(self, x: Tensor, state: MegaState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, x: Tensor, state: MegaState, mask: Tensor | None = None) -> Tensor:
         """0 at padding."""
         return self._run(
             x,

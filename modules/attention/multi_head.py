@@ -11,11 +11,11 @@ from sma.modules.attention.memory import WorkingMemory
 from sma.modules.attention.positions import NoPosition, RelativePosition
 from sma.modules.attention.windowed import visible_pairs, windowed_attention
 from sma.modules.functional import linear
-from sma.state import State, check_state
+from sma.state import check_state
 from sma.sub_module import SubModule
 
 
-class MultiHeadAttention(SubModule):
+class MultiHeadAttention(SubModule[WorkingMemory]):
     r"""Softmax attention with H heads over the activated elements.
 
     $$ y = W_2\, \mathrm{concat}_h(\mathrm{softmax}(q_h k_h^T / \sqrt{d_h} + b)\, v_h) + b_2,
@@ -58,7 +58,6 @@ class MultiHeadAttention(SubModule):
         self.heads = Heads(d_model, n_heads, bidirectional, position, dropout)
         self.window = window
         self.bidirectional = bidirectional
-        self.causal = not bidirectional
         self.dropout = dropout
 
     @override
@@ -97,7 +96,7 @@ class MultiHeadAttention(SubModule):
 
     @torch.no_grad()
     @override
-    def step(self, elements: Elements, state: State) -> Tensor:
+    def step(self, elements: Elements, state: WorkingMemory) -> Tensor:
         """Without dropout and without gradients."""
         memory = check_state(state, WorkingMemory, elements.n_rows)
         memory.check_window(self.window)

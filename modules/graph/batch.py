@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sma.edges import Edges, check_ends
+from sma.elements import Edges, check_ends
 
 if TYPE_CHECKING:  # torch_geometric takes 3 s to import, so functions that need it import it
     from torch_geometric.data import Data

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma.edges import Edges
-from sma.elements import Elements
+from sma.elements import Edges, Elements
 from sma.sub_module import SubModule
 
 _MIXING_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)

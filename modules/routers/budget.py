@@ -66,12 +66,6 @@ class ActivationBudget(Router):
         self.rates = nn.ModuleList(targets)
         self.coefficient = coefficient
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether the wrapped router's decision depends on nothing later."""
-        return self.router.causal
-
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         routing = self.router(x, mask)

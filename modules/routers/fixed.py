@@ -57,7 +57,7 @@ class RandomRouterState(State):
     position: Tensor
 
 
-class RandomRouter(Router):
+class RandomRouter(Router[RandomRouterState]):
     """Activates at random with a fixed rate, whatever the input: the baseline for a learned router.
 
     The decision is a hash of the seed, the element's place among its row's real elements, and the module. So
@@ -97,7 +97,7 @@ class RandomRouter(Router):
         return RandomRouterState(torch.zeros(batch_size, dtype=torch.long, device=device))
 
     @override
-    def step(self, x: Tensor, state: RandomRouterState, mask: Tensor | None = None) -> Routing:  # type: ignore[override]
+    def step(self, x: Tensor, state: RandomRouterState, mask: Tensor | None = None) -> Routing:
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         place = state.position[:, None] + real.cumsum(1)
         state.position.add_(real.sum(1))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_size
+from sma.elements import Edges
 from sma.modules.ssm.recurrence import Modes, convolve, final_state, full_precision
 from sma.modules.ssm.rows import extent, take
 from sma.sequence import SequenceModule, zero_padding
@@ -31,7 +32,7 @@ class DiagonalState(State):
     oldest: Tensor
 
 
-class DiagonalSSM(SequenceModule):
+class DiagonalSSM(SequenceModule[DiagonalState]):
     r"""Every channel is convolved with a sum of decaying exponentials, plus a direct path.
 
     $$ y_t = \omega x_t + \sum_{j=0}^{T-1} k_j x_{t-j}, \qquad
@@ -69,12 +70,6 @@ class DiagonalSSM(SequenceModule):
         self.truncation = truncation
         self.omega = nn.Parameter(torch.empty(d_model))
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether no output depends on a later element."""
-        return not self.bidirectional
-
     @abstractmethod
     def modes(self) -> tuple[Modes, ...]:
         """The modes, in float32 at least.
@@ -84,7 +79,7 @@ class DiagonalSSM(SequenceModule):
         """
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Filter whole sequences.
 
         Args:
@@ -123,7 +118,7 @@ class DiagonalSSM(SequenceModule):
         )
 
     @override
-    def step(self, x: Tensor, state: DiagonalState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, x: Tensor, state: DiagonalState, mask: Tensor | None = None) -> Tensor:
         """Filter the next elements of every row, advancing `state` in place.
 
         Gradients reach `x` and the parameters through these elements only, not through the state.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_sizes
+from sma.elements import Edges
 from sma.modules.functional import at_least_float32
 from sma.modules.norms import RMSNorm
 from sma.modules.ssm.recurrence import full_precision
@@ -33,7 +34,7 @@ class SelectiveState(State):
     hidden: Tensor
 
 
-class SelectiveSSM(SequenceModule):
+class SelectiveSSM(SequenceModule[SelectiveState]):
     r"""Mamba-2: a state space model whose decays, inputs and outputs depend on the element.
 
     $$ [z_t, x_t, B_t, C_t, \delta_t] = W_{in} u_t, \quad
@@ -103,7 +104,7 @@ class SelectiveSSM(SequenceModule):
         nn.init.ones_(self.omega)
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         y, _, _ = self._run(x, mask, self.init_state(len(x), device=x.device))
         return y
 
@@ -120,7 +121,7 @@ class SelectiveSSM(SequenceModule):
         )
 
     @override
-    def step(self, x: Tensor, state: SelectiveState, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def step(self, x: Tensor, state: SelectiveState, mask: Tensor | None = None) -> Tensor:
         """Gradients reach `x` and the parameters, but not through the state."""
         check_state(state, SelectiveState, len(x))
         length = x.shape[1]

@@ -25,7 +25,7 @@ class SSMSubModuleState(State):
     elapsed: Tensor
 
 
-class SSMSubModule(SubModule):
+class SSMSubModule(SubModule[SSMSubModuleState]):
     r"""Runs a `DiagonalSSM` on each row's active elements at their original positions.
 
     Skipped elements are inputs of zero, and time passes: over a gap of k positions every mode decays as by k
@@ -48,12 +48,6 @@ class SSMSubModule(SubModule):
         super().__init__()
         self.ssm = ssm
 
-    @property
-    @override
-    def causal(self) -> bool:  # type: ignore[override]
-        """Whether the model does not look ahead."""
-        return self.ssm.causal
-
     @override
     def forward(self, elements: Elements) -> Tensor:
         """Waits for the device."""
@@ -68,7 +62,7 @@ class SSMSubModule(SubModule):
         return SSMSubModuleState(ssm, torch.zeros_like(ssm.oldest))
 
     @override
-    def step(self, elements: Elements, state: SSMSubModuleState) -> Tensor:  # type: ignore[override]
+    def step(self, elements: Elements, state: SSMSubModuleState) -> Tensor:
         """Waits for the device."""
         time = elements.position - state.elapsed.index_select(0, elements.row.clamp(min=0))
         rows, place, spans = _spread(elements, time)

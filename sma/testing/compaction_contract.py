@@ -27,7 +27,7 @@ from sma.testing.strategies import NAN, Draw, activities, layouts, routings
 from sma.testing.toys import CausalMean, FixedRouter, InputRouter
 
 
-class CompactionContract(SequenceModuleContract):
+class CompactionContract(SequenceModuleContract[Compaction]):
     """The properties of every compaction that keeps all elements; numbers refer to docs/design.md.
 
     Derive a class in a test file, and say how to make the compaction, with room for 12 elements per row. It
@@ -43,7 +43,7 @@ class CompactionContract(SequenceModuleContract):
     """
 
     @override
-    def make(self) -> Compaction:  # type: ignore[override]
+    def make(self) -> Compaction:
         """Return a new compaction."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 

@@ -1,7 +1,7 @@
 """What all contract suites share: how a property runs, how a module is prepared, what is compared."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from sma.testing.strategies import Draw
 
 C = TypeVar("C")
+Made = TypeVar("Made")
+"""What a suite tests."""
 
 EXACT = 1e-12
 """Tolerance in float64 where the same operations run on the same numbers."""
@@ -52,7 +54,7 @@ def costly_property_test(test: Callable[[C, Draw], None]) -> Callable[[C], None]
     return property_test(test, one_of=4)
 
 
-class Contract:
+class Contract(Generic[Made]):
     """Base of the suites.
 
     Attributes:
@@ -61,12 +63,12 @@ class Contract:
 
     d_model: int = 8
 
-    def make(self) -> Any:
+    def make(self) -> Made:
         """Return a new instance of what is tested; elements have width `self.d_model`."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 
 
-def prepare(make: Callable[[], nn.Module], seed: int, dtype: torch.dtype = torch.float64) -> Any:
+def prepare(make: Callable[[], Any], seed: int, dtype: torch.dtype = torch.float64) -> Any:
     """A module in evaluation mode, its parameters moved away from special values such as zero."""
     torch.manual_seed(seed)
     module = make().to(dtype).eval()

@@ -19,7 +19,7 @@ from sma.testing.strategies import Draw, Layout, layouts
 Subset = tuple[bool, ...]
 
 
-class RouterContract(RowContract):
+class RouterContract(RowContract[Router]):
     """The properties of every router; numbers refer to the list in docs/design.md.
 
     Derive a class in a test file, and say how to make the router.

@@ -14,6 +14,7 @@ from sma.testing.contract import (
     CLOSE,
     EXACT,
     Contract,
+    Made,
     assert_checkpoint_agrees,
     assert_close,
     assert_finite,
@@ -29,7 +30,7 @@ from sma.testing.contract import (
 from sma.testing.strategies import NAN, Draw, Layout, degenerate_layouts, join, layouts, schedules
 
 
-class RowContract(Contract):
+class RowContract(Contract[Made]):
     """Properties of a map from `(B, L, D)` to `(B, L, K)`; numbers refer to the list in docs/design.md.
 
     Attributes:

@@ -3,14 +3,17 @@
 from typing import Any
 
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import TypeVar, override
 
 from sma.sequence import SequenceModule
 from sma.state import State
 from sma.testing.row_contract import RowContract
 
+Tested = TypeVar("Tested", default=SequenceModule)
+"""A module of sequences, or what a suite puts into one."""
 
-class SequenceModuleContract(RowContract):
+
+class SequenceModuleContract(RowContract[Tested]):
     """The properties of everything that maps sequences to sequences; numbers refer to docs/design.md.
 
     Derive a class in a test file, and say how to make the module. Where it contains a learned router, set
@@ -26,7 +29,7 @@ class SequenceModuleContract(RowContract):
     """
 
     @override
-    def make(self) -> SequenceModule:
+    def make(self) -> Tested:
         """Return a new module of sequences `(B, L, self.d_model)`."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 

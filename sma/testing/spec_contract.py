@@ -21,7 +21,7 @@ from sma.testing.contract import Contract, assert_close, assert_same
 from sma.testing.strategies import Layout
 
 
-class SpecContract(Contract):
+class SpecContract(Contract[Spec]):
     """The properties of every kind of spec; numbers refer to the list in docs/design.md.
 
     Derive a class in a test file, and say how to make the spec, with fields away from their defaults.

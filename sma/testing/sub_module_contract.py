@@ -29,7 +29,7 @@ from sma.testing.toys import FixedRouter, InputRouter
 COMPACTIONS = (PackedCompaction(), PaddedCompaction(), CapacityCompaction(1.0))
 
 
-class SubModuleContract(SequenceModuleContract):
+class SubModuleContract(SequenceModuleContract[SubModule]):
     """The properties of every sub-module; numbers refer to the list in docs/design.md.
 
     Derive a class in a test file, and say how to make the sub-module. It runs inside the smallest layer there
@@ -46,7 +46,7 @@ class SubModuleContract(SequenceModuleContract):
     """
 
     @override
-    def make(self) -> SubModule:  # type: ignore[override]
+    def make(self) -> SubModule:
         """Return a new sub-module of elements `(T, self.d_model)`."""
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 

@@ -66,7 +66,7 @@ class CausalMeanState(State):
     count: Tensor
 
 
-class CausalMean(SubModule):
+class CausalMean(SubModule[CausalMeanState]):
     r"""A linear map of the mean of a row's elements so far: the simplest causal sub-module with a state.
 
     $$ f(h)_t = W \, \frac{1}{t} \sum_{s \le t} h_s $$
@@ -101,7 +101,7 @@ class CausalMean(SubModule):
         return CausalMeanState(total, torch.zeros(batch_size, device=device, dtype=dtype))
 
     @override
-    def step(self, elements: Elements, state: CausalMeanState) -> Tensor:  # type: ignore[override]
+    def step(self, elements: Elements, state: CausalMeanState) -> Tensor:
         seen, row, valid = self._seen(elements), elements.row.clamp(min=0), elements.valid.to(elements.x)
         total, count = seen @ elements.x + state.total[row], seen.sum(1) + state.count[row]
         state.total.index_add_(0, row, elements.x * valid[:, None])

@@ -1,6 +1,8 @@
+import pytest
 import torch
+from torch_geometric.utils import subgraph
 
-from sma import CapacityCompaction, PackedCompaction
+from sma import CapacityCompaction, Edges, PackedCompaction, PaddedCompaction
 
 
 def elements(compaction):
@@ -21,3 +23,54 @@ def test_with_x_keeps_the_slots():
     assert after.x.shape == (3, 5)
     assert after.row is before.row
     assert before.x.shape == (3, 1)
+
+
+def random_edges(n_places: int, n_edges: int) -> Edges:
+    return Edges(torch.randint(n_places, (2, n_edges)), {"edge_type": torch.arange(n_edges)})
+
+
+def test_relabel_is_the_induced_subgraph():
+    torch.manual_seed(0)
+    edges = random_edges(9, 40)
+    kept = torch.tensor([True, False, True, True, False, True, False, False, True])
+    number = torch.where(kept, kept.cumsum(0) - 1, -1)
+    expected, attribute = subgraph(kept, edges.index, edges.attributes["edge_type"], relabel_nodes=True)
+    relabelled = edges.relabel(number)
+    assert torch.equal(relabelled.index, expected)
+    assert torch.equal(relabelled.attributes["edge_type"], attribute)
+
+
+def test_every_layout_gets_the_same_edges_between_its_slots():
+    torch.manual_seed(1)
+    x, active = torch.randn(3, 4, 2), torch.rand(3, 4) > 0.4
+    edges = random_edges(12, 60)
+    expected = [e for e in edges.index.T.tolist() if active.flatten()[e].all()]
+    for compaction in (PackedCompaction(), PaddedCompaction(), CapacityCompaction(4)):
+        elements = compaction.compress(x, active).with_edges(edges, 12)
+        assert elements.edges is not None
+        assert elements.valid[elements.edges.index].all()
+        assert elements.index[elements.edges.index].T.tolist() == expected
+
+
+def test_nothing_active_leaves_no_edges():
+    x, active = torch.zeros(2, 3, 1), torch.zeros(2, 3, dtype=torch.bool)
+    for compaction in (PackedCompaction(), PaddedCompaction(), CapacityCompaction(3)):
+        elements = compaction.compress(x, active).with_edges(random_edges(6, 5), 6)
+        assert elements.edges is not None
+        assert elements.edges.index.shape == (2, 0)
+
+
+def test_no_places_at_all():
+    none = torch.zeros(0, dtype=torch.long)
+    edges = Edges(torch.zeros(2, 0, dtype=torch.long))
+    assert edges.relabel(none).index.shape == (2, 0)
+
+
+def test_refuses_edges_that_do_not_fit():
+    number = torch.arange(3)
+    with pytest.raises(
+        ValueError, match=r"edges\.index must be \(2, E\) integers, .*got \(2, 1\) torch.float32"
+    ):
+        Edges(torch.zeros(2, 1)).relabel(number)
+    with pytest.raises(ValueError, match=r"edges\.index has an edge at 3, .* one of the 3 nodes"):
+        Edges(torch.tensor([[0], [3]])).relabel(number)
