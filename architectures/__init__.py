@@ -3,13 +3,11 @@
 if __name__ == "architectures":
     raise ImportError("import sma.architectures, not architectures: the bare name is only its folder")
 
-from sma.architectures.blocks.block_list import Blocks
 from sma.architectures.blocks.residual import Residual, ResidualSpec
-from sma.architectures.blocks.routed_blocks import BlocksSpec, RoutedLayerSpec
-from sma.architectures.blocks.stack import Stack, StackSpec
+from sma.architectures.blocks.stack import Blocks, BlocksSpec, RoutedLayerSpec, Stack, StackSpec
 from sma.architectures.files.folders import load_model, load_state, save_model, save_state
 from sma.architectures.files.yaml import dump_spec, load_spec, parse_spec
-from sma.architectures.models.bag_embedding import BagEmbedding, BagSpec
+from sma.architectures.models.embeddings import BagEmbedding, BagSpec
 from sma.architectures.models.graph import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
 from sma.architectures.models.sequence import SequenceModel, SequenceModelSpec
 from sma.architectures.presets.graph import graph_network
@@ -42,7 +40,7 @@ from sma.architectures.published.load import (
     model_from_reference,
     parameters_published,
 )
-from sma.architectures.specs.experts import MixtureOfExpertsSpec
+from sma.architectures.specs.feed_forward import MixtureOfExpertsSpec
 from sma.architectures.specs.graph import GraphConvolutionSpec
 from sma.architectures.specs.ssm import EMASpec, S4DSpec, SelectiveSSMSpec, SSMSubModuleSpec
 

@@ -9,7 +9,7 @@ sizes, as in examples/*.yaml.
 from pathlib import Path
 
 import sma.architectures
-from sma.architectures.specs.families import Model
+from sma.architectures.models.base import Model
 from sma.training.report.description import describe, operations
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import sma
 from sma.architectures import SeqBoat
 from sma.architectures.published.load import layer_from_reference
-from sma.architectures.specs.feed_forward import LearnedBiasSpec, RotarySpec
+from sma.architectures.specs.attention import LearnedBiasSpec, RotarySpec
 
 D_MODEL, D_QK, D_HIDDEN, WINDOW, D_STATE = 128, 64, 256, 128, 16
 AGAINST_PUBLISHED = [  # positions, bidirectional, L, B, share of active elements, target

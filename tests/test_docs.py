@@ -20,7 +20,8 @@ import sma.spec.registry
 import sma.testing
 from sma import Compaction, OneOf
 from sma.architectures import parse_spec
-from sma.architectures.specs.families import LayerSpec, ModelSpec
+from sma.architectures.models.base import ModelSpec
+from sma.architectures.specs.families import LayerSpec
 from sma.modules import MultiHeadEMA
 from sma.testing import RouterContract, SequenceModuleContract
 from sma.testing.contract import Contract

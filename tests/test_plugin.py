@@ -50,7 +50,7 @@ def test_its_kind_works_in_yaml_save_load_and_schema(run, tmp_path):
     code = f"""
 import torch
 from sma.architectures import load_model, load_spec, save_model
-from sma.architectures.specs.families import ModelSpec
+from sma.architectures.models.base import ModelSpec
 from sma.spec.schema import json_schema
 spec = load_spec({str(PLUGIN / "model.yaml")!r})
 model = spec.build()

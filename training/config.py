@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from sma import OneOf, Spec, register
+from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
-from sma.architectures.specs.families import Count, ModelSpec
+from sma.architectures.specs.fields import Count
 from sma.training.optimizers import AdamWSpec, OptimizerSpec
 from sma.training.schedules import LinearSchedule, ScheduleSpec
 from sma.training.tasks.task import TaskSpec

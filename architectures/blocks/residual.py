@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
-from sma.architectures.specs.families import Activation, BlockSpec, Dropout, LayerSpec, NormSpec
+from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec
+from sma.architectures.specs.fields import Activation, Dropout
 from sma.architectures.specs.norms import LayerNormSpec
 from sma.modules.functional import activation_function
 from sma.modules.norms import NoNorm, Norm

@@ -1,18 +1,62 @@
-"""Blocks one after another as one block: repeating patterns of unlike blocks."""
+"""Blocks one after another: a model's, one block of several, and one routed sub-module of several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
-from sma.architectures.blocks.block_list import Blocks
-from sma.architectures.specs.families import BlockSpec
+from sma.architectures.specs.families import BlockSpec, LayerSpec, SubModuleSpec
+from sma.modules.adapters import SequenceSubModule
+from sma.recomputation import recompute
+from sma.sequence import arguments
 from sma.state import check_state
+
+
+class Blocks(nn.ModuleList):
+    """Blocks that are applied one after another.
+
+    Args:
+        blocks: in order.
+
+    Attributes:
+        activation_checkpointing: whether, in training, a block's activations are computed again in the
+            backward pass instead of being kept, see `sma.recompute`. A block that consists of `Blocks`
+            leaves it to them.
+
+    Example:
+        >>> import torch
+        >>> from sma.modules import MultiHeadEMA
+        >>> Blocks([MultiHeadEMA(8), MultiHeadEMA(8)])(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    activation_checkpointing: bool = False
+
+    if TYPE_CHECKING:
+
+        @override
+        def __iter__(self) -> Iterator[SequenceModule]: ...
+
+    def __init__(self, blocks: Iterable[SequenceModule]) -> None:
+        super().__init__(blocks)
+
+    @override
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+        """`edges` goes to the blocks that use it."""
+        for block in self:
+            inputs = arguments(block, x, mask, edges)
+            x = recompute(block, *inputs) if self._recomputes(block) else block(*inputs)
+        return x
+
+    def _recomputes(self, block: nn.Module) -> bool:
+        if not (self.activation_checkpointing and self.training):
+            return False
+        return not any(isinstance(part, Blocks) for part in block.children())
 
 
 @dataclass(frozen=True)
@@ -76,3 +120,38 @@ class StackSpec(BlockSpec):
     @override
     def build(self, d_model: int) -> Stack:
         return Stack([block.build(d_model) for block in self.blocks for _ in range(block.repeat)])
+
+
+@register
+class BlocksSpec(SubModuleSpec):
+    """Builds blocks that run on each row's activated elements only: Mixture-of-Depths.
+
+    Attributes:
+        blocks: the stack.
+        change_only: give what the blocks add to their input, so that a skipped element and one with
+            confidence 0 both pass a surrounding residual connection unchanged.
+    """
+
+    kind: Literal["blocks"] = "blocks"
+    blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
+    change_only: bool = True
+
+    @override
+    def build(self, d_model: int) -> SequenceSubModule:
+        return SequenceSubModule(StackSpec(blocks=self.blocks).build(d_model), change_only=self.change_only)
+
+
+@register
+class RoutedLayerSpec(SubModuleSpec):
+    """Builds a layer that runs on each row's activated elements only: an SSM, or SMA inside SMA.
+
+    Attributes:
+        layer: the layer.
+    """
+
+    kind: Literal["layer"] = "layer"
+    layer: OneOf[LayerSpec]
+
+    @override
+    def build(self, d_model: int) -> SequenceSubModule:
+        return SequenceSubModule(self.layer.build(d_model))

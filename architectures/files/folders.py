@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sma.architectures.files.atomic import write_whole
 from sma.architectures.files.tensors import load_tensors, save_tensors
 from sma.architectures.files.yaml import load_spec
+from sma.architectures.models.base import Model
 from sma.architectures.models.sequence import SequenceModel, SequenceModelState
-from sma.architectures.specs.families import Model
 from sma.state import State
 
 SPEC_FILE = "spec.json"

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 from typing_extensions import override
 
+from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
-from sma.architectures.specs.families import ModelSpec
 from sma.spec.errors import whole
 from sma.spec.registry import find
 

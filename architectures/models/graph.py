@@ -7,19 +7,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import OneOf, SequenceModule, naming, register
-from sma.architectures.blocks.block_list import Blocks
+from sma.architectures.blocks.stack import Blocks
 from sma.architectures.checks import check_builds
+from sma.architectures.models.base import Model, ModelSpec
 from sma.architectures.models.heads import ClassifierSpec
-from sma.architectures.specs.families import (
-    BlockSpec,
-    Dropout,
-    EmbeddingSpec,
-    HeadSpec,
-    Model,
-    ModelSpec,
-    NormSpec,
-    Size,
-)
+from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec
+from sma.architectures.specs.fields import Dropout, Size
 from sma.modules.functional import linear
 from sma.modules.graph.batch import NodeRows
 from sma.modules.norms import Norm

@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from sma import register
 from sma.architectures.models.embeddings import TokenEmbedding
-from sma.architectures.specs.families import Activation, Dropout, HeadSpec, Size
+from sma.architectures.specs.families import HeadSpec
+from sma.architectures.specs.fields import Activation, Dropout, Size
 from sma.modules.functional import activation_function, linear
 
 

@@ -9,17 +9,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import OneOf, SequenceModule, State, naming, register
-from sma.architectures.blocks.block_list import Blocks
+from sma.architectures.blocks.stack import Blocks
 from sma.architectures.checks import check_builds
-from sma.architectures.specs.families import (
-    BlockSpec,
-    EmbeddingSpec,
-    HeadSpec,
-    Model,
-    ModelSpec,
-    NormSpec,
-    Size,
-)
+from sma.architectures.models.base import Model, ModelSpec
+from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec
+from sma.architectures.specs.fields import Size
 from sma.checks import describe
 from sma.modules.norms import Norm
 from sma.spec.base import walk

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 import sma.architectures
 from sma import OneOf, Spec
 from sma.architectures.checks import MAX_BLOCKS
-from sma.architectures.specs.families import WHOLE, Dropout, Finite, ModelSpec, Size
+from sma.architectures.models.base import ModelSpec
+from sma.architectures.specs.fields import WHOLE, Dropout, Finite, Size
 from sma.checks import near
 from sma.spec.errors import plain, whole
 

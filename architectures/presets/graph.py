@@ -8,9 +8,10 @@ from sma.architectures.models.embeddings import FeaturesSpec
 from sma.architectures.models.graph import GraphModelSpec, NodeClassifierSpec
 from sma.architectures.models.heads import ClassifierSpec
 from sma.architectures.specs.families import EmbeddingSpec, LayerSpec, RouterSpec, SubModuleSpec
+from sma.architectures.specs.feed_forward import LinearSpec
 from sma.architectures.specs.graph import GraphConvolutionSpec
 from sma.architectures.specs.norms import LayerNormSpec
-from sma.architectures.specs.sma import LinearSpec, SMASpec
+from sma.architectures.specs.sma import SMASpec
 
 
 def graph_network(

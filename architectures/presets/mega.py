@@ -18,12 +18,12 @@ from sma.architectures.presets.seqboat import (
     seqboat_block,
     sequence_model,
 )
+from sma.architectures.specs.attention import LearnedBiasSpec, MegaSpec
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
-from sma.architectures.specs.feed_forward import LearnedBiasSpec
-from sma.architectures.specs.mega_layer import MegaSpec
+from sma.architectures.specs.feed_forward import FeedForwardLayerSpec, LinearSpec
 from sma.architectures.specs.norms import LayerNormSpec
 from sma.architectures.specs.routers import AlwaysActiveSpec
-from sma.architectures.specs.sma import FeedForwardLayerSpec, LinearSpec, SMASpec
+from sma.architectures.specs.sma import SMASpec
 from sma.architectures.specs.ssm import EMASpec
 
 

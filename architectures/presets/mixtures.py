@@ -6,18 +6,22 @@ Each takes `d_model`, `n_layers`, and what the task needs, as `seqboat` does.
 from typing_extensions import Unpack
 
 from sma.architectures.blocks.residual import ResidualSpec
-from sma.architectures.blocks.routed_blocks import BlocksSpec
-from sma.architectures.blocks.stack import StackSpec
+from sma.architectures.blocks.stack import BlocksSpec, StackSpec
 from sma.architectures.models.sequence import SequenceModelSpec
 from sma.architectures.presets.mega import plain_residual
 from sma.architectures.presets.seqboat import SeqBoatOptions, seqboat_block, sequence_model
-from sma.architectures.specs.attention import DenseAttentionSpec
-from sma.architectures.specs.experts import MixtureOfExpertsSpec
+from sma.architectures.specs.attention import DenseAttentionSpec, GAUSpec
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec
-from sma.architectures.specs.feed_forward import ConvolutionSpec, GatedFeedForwardSpec, GAUSpec
+from sma.architectures.specs.feed_forward import (
+    ConvolutionSpec,
+    FeedForwardLayerSpec,
+    GatedFeedForwardSpec,
+    LinearSpec,
+    MixtureOfExpertsSpec,
+)
 from sma.architectures.specs.norms import LayerNormSpec, NoNormSpec, RMSNormSpec
 from sma.architectures.specs.routers import ExpertChoiceSpec, LatentConfiguratorSpec, TopKSpec
-from sma.architectures.specs.sma import FeedForwardLayerSpec, LinearSpec, SMASpec
+from sma.architectures.specs.sma import SMASpec
 from sma.architectures.specs.ssm import EMASpec
 
 

@@ -9,11 +9,12 @@ from sma.architectures.blocks.residual import ResidualSpec
 from sma.architectures.models.embeddings import FeaturesSpec, TokensSpec
 from sma.architectures.models.heads import ClassifierSpec, LanguageModelSpec
 from sma.architectures.models.sequence import SequenceModelSpec
+from sma.architectures.specs.attention import GAUSpec, RotarySpec
 from sma.architectures.specs.families import EmbeddingSpec, HeadSpec, NormSpec, PositionSpec
-from sma.architectures.specs.feed_forward import GAUSpec, RotarySpec
+from sma.architectures.specs.feed_forward import LinearSpec
 from sma.architectures.specs.norms import LayerNormSpec
 from sma.architectures.specs.routers import LatentConfiguratorSpec
-from sma.architectures.specs.sma import LinearSpec, SMASpec
+from sma.architectures.specs.sma import SMASpec
 from sma.architectures.specs.ssm import EMASpec
 
 

@@ -10,8 +10,8 @@ from sma.architectures.models.embeddings import ScalarsSpec, TokensSpec
 from sma.architectures.models.heads import ClassifierSpec, LanguageModelSpec
 from sma.architectures.models.sequence import SequenceModelSpec
 from sma.architectures.presets.seqboat import seqboat_block
+from sma.architectures.specs.attention import LearnedBiasSpec, RankBiasSpec, RotarySpec
 from sma.architectures.specs.families import EmbeddingSpec
-from sma.architectures.specs.feed_forward import LearnedBiasSpec, RankBiasSpec, RotarySpec
 from sma.architectures.specs.norms import BatchNormSpec, LayerNormSpec, ScaleNormSpec
 
 PUBLISHED_PARAMETERS = {

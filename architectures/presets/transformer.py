@@ -8,11 +8,11 @@ from sma.architectures.blocks.stack import StackSpec
 from sma.architectures.models.sequence import SequenceModelSpec
 from sma.architectures.presets.mega import complete_model, plain_residual
 from sma.architectures.presets.seqboat import check_options
-from sma.architectures.specs.attention import DenseAttentionSpec, MultiHeadAttentionSpec
+from sma.architectures.specs.attention import DenseAttentionSpec, MultiHeadAttentionSpec, RotarySpec
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
-from sma.architectures.specs.feed_forward import RotarySpec
+from sma.architectures.specs.feed_forward import FeedForwardLayerSpec
 from sma.architectures.specs.norms import LayerNormSpec
-from sma.architectures.specs.sma import DenseSpec, FeedForwardLayerSpec
+from sma.architectures.specs.sma import DenseSpec
 
 
 class TransformerOptions(TypedDict, total=False):

@@ -11,17 +11,12 @@ from torch import Tensor
 
 from sma import Spec
 from sma.architectures.blocks.residual import ResidualSpec
+from sma.architectures.specs.attention import GAUSpec, LearnedBiasSpec, RankBiasSpec, RotarySpec, T5BiasSpec
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
-from sma.architectures.specs.feed_forward import (
-    GAUSpec,
-    LearnedBiasSpec,
-    RankBiasSpec,
-    RotarySpec,
-    T5BiasSpec,
-)
+from sma.architectures.specs.feed_forward import FeedForwardLayerSpec, LinearSpec
 from sma.architectures.specs.norms import BatchNormSpec, LayerNormSpec, RMSNormSpec, ScaleNormSpec
 from sma.architectures.specs.routers import LatentConfiguratorSpec
-from sma.architectures.specs.sma import DenseSpec, FeedForwardLayerSpec, LinearSpec, SMASpec
+from sma.architectures.specs.sma import DenseSpec, SMASpec
 from sma.architectures.specs.ssm import EMASpec
 
 S = TypeVar("S", bound=Spec)

@@ -5,7 +5,8 @@ from typing import Literal
 from typing_extensions import override
 
 from sma import register
-from sma.architectures.specs.families import NormSpec, Share
+from sma.architectures.specs.families import NormSpec
+from sma.architectures.specs.fields import Share
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, RMSNorm, ScaleNorm
 
 Epsilon = Share

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from typing_extensions import override
 
 from sma import OneOf, register
-from sma.architectures.specs.families import Coefficient, Positive, Probability, RouterSpec, Share, Size
+from sma.architectures.specs.families import RouterSpec
+from sma.architectures.specs.fields import Coefficient, Positive, Probability, Share, Size
 from sma.modules import (
     ActivationBudget,
     AlwaysActive,

@@ -1,9 +1,8 @@
-"""Specs of what stands inside a block: mixers and branches."""
+"""Specs of sparse modular activation: compactions, sub-modules behind a router, one that is always active."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import nn
 from typing_extensions import override
 
 from sma import (
@@ -11,57 +10,12 @@ from sma import (
     OneOf,
     PackedCompaction,
     PaddedCompaction,
-    PerElement,
     SparseModularActivation,
     register,
 )
-from sma.architectures.specs.families import (
-    Activation,
-    CompactionSpec,
-    Dropout,
-    LayerSpec,
-    RouterSpec,
-    Share,
-    Size,
-    SubModuleSpec,
-)
+from sma.architectures.specs.families import CompactionSpec, LayerSpec, RouterSpec, SubModuleSpec
+from sma.architectures.specs.fields import Share, Size
 from sma.modules.adapters import Dense
-from sma.modules.functional import ActivationFunction, linear
-
-
-@register
-class LinearSpec(LayerSpec):
-    """Builds a linear map of every element."""
-
-    kind: Literal["linear"] = "linear"
-    bias: bool = True
-
-    @override
-    def build(self, d_model: int) -> PerElement:
-        return PerElement(linear(d_model, d_model, bias=self.bias))
-
-
-@register
-class FeedForwardLayerSpec(LayerSpec):
-    """Builds two linear maps of every element with an activation between them.
-
-    Attributes:
-        d_hidden: width between the maps.
-        activation: the element-wise function between them.
-        dropout: on the hidden units.
-    """
-
-    kind: Literal["feed_forward"] = "feed_forward"
-    d_hidden: Size
-    activation: Activation = "gelu"
-    dropout: Dropout = 0.0
-
-    @override
-    def build(self, d_model: int) -> PerElement:
-        hidden, out = linear(d_model, self.d_hidden), linear(self.d_hidden, d_model)
-        return PerElement(
-            nn.Sequential(hidden, ActivationFunction(self.activation), nn.Dropout(self.dropout), out)
-        )
 
 
 @register

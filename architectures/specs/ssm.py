@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from sma import OneOf, register
-from sma.architectures.specs.families import LayerSpec, Positive, Size, SubModuleSpec
+from sma.architectures.specs.families import LayerSpec, SubModuleSpec
+from sma.architectures.specs.fields import Positive, Size
 from sma.modules.ssm.diagonal import DiagonalSSM
 from sma.modules.ssm.ema import MultiHeadEMA
 from sma.modules.ssm.mamba2 import SelectiveSSM

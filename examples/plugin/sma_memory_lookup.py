@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from sma import Pointwise
-from sma.architectures.specs.families import Size, SubModuleSpec
+from sma.architectures.specs.families import SubModuleSpec
+from sma.architectures.specs.fields import Size
 
 
 class MemoryLookup(nn.Module):

@@ -115,7 +115,7 @@ def test_third_party_kinds_round_trip(values):
 
 
 def test_schema_covers_every_family_and_kind():
-    from sma.architectures.specs.families import ModelSpec
+    from sma.architectures.models.base import ModelSpec
 
     schema = json_schema(ModelSpec)
     definitions = schema["$defs"]

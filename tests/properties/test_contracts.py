@@ -17,7 +17,7 @@ import sma.architectures
 import sma.modules
 from sma import SMA, CapacityCompaction, Compaction, PaddedCompaction, Router, SequenceModule, SubModule
 from sma.architectures import Residual, SeqBoat
-from sma.architectures.specs.feed_forward import LearnedBiasSpec
+from sma.architectures.specs.attention import LearnedBiasSpec
 from sma.architectures.specs.norms import ScaleNormSpec
 from sma.modules import (
     ActivationBudget,

@@ -9,12 +9,13 @@ from pydantic import TypeAdapter
 
 import sma.architectures
 from sma import Compaction, Edges, OneOf, PackedCompaction, Spec
+from sma.architectures.models.base import ModelSpec
 from sma.architectures.models.embeddings import TokenEmbedding
 from sma.architectures.specs import families
 from sma.spec.registry import kinds
 from sma.testing import Layout, SpecContract
 
-for _module in pkgutil.iter_modules(sma.architectures.__path__, "sma.architectures."):
+for _module in pkgutil.walk_packages(sma.architectures.__path__, "sma.architectures."):
     importlib.import_module(_module.name)  # registers its specs
 
 GAU = {"kind": "gau", "d_qk": 4, "d_hidden": 6, "window": 3, "position": "rotary"}
@@ -112,7 +113,7 @@ EXAMPLES = {
         {"kind": "language_model", "tie_embedding": True},
         {"kind": "node_classifier", "n_classes": 3},
     ],
-    families.ModelSpec: [
+    ModelSpec: [
         {
             "kind": "sequence_model",
             "d_model": 8,
@@ -203,5 +204,5 @@ def test_every_kind_has_an_example(family):
 
 
 def test_every_family_has_examples():
-    defined = [thing for thing in vars(families).values() if isinstance(thing, type)]
+    defined = [ModelSpec, *(thing for thing in vars(families).values() if isinstance(thing, type))]
     assert {thing for thing in defined if Spec in thing.__bases__} == set(EXAMPLES)

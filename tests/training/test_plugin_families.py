@@ -31,6 +31,7 @@ from sma import (
     register,
 )
 from sma.architectures import load_model, save_model
+from sma.architectures.models.base import Model, ModelSpec
 from sma.architectures.models.embeddings import Embedding
 from sma.architectures.specs.families import (
     BlockSpec,
@@ -38,14 +39,12 @@ from sma.architectures.specs.families import (
     EmbeddingSpec,
     HeadSpec,
     LayerSpec,
-    Model,
-    ModelSpec,
     NormSpec,
     PositionSpec,
     RouterSpec,
-    Size,
     SubModuleSpec,
 )
+from sma.architectures.specs.fields import Size
 from sma.modules.attention.positions import OffsetBias, RelativePosition
 from sma.modules.norms import Norm
 from sma.sequence import zero_padding

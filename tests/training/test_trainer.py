@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sma
 from sma.architectures import load_model
-from sma.architectures.specs.families import ModelSpec
+from sma.architectures.models.base import ModelSpec
 from sma.training import Observer, Run, RunError, TrainSpec, evaluate
 from sma.training.run.checkpoints import read_position
 from sma.training.trainer import Trainer

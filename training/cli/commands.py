@@ -10,10 +10,10 @@ from rich.table import Table
 
 from sma.architectures import SequenceModel, load_model, parse_spec
 from sma.architectures.files.yaml import read_yaml
+from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import model_presets, starting_sizes
 from sma.architectures.presets.seqboat_published import PUBLISHED_PARAMETERS
 from sma.architectures.published.load import parameters_published
-from sma.architectures.specs.families import ModelSpec
 from sma.checks import near
 from sma.training import results
 from sma.training.cli.display import Display, rates

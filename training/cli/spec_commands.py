@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sma.architectures import dump_spec
+from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import model_presets
-from sma.architectures.specs.families import ModelSpec
 from sma.checks import near
 from sma.spec.schema import json_schema
 from sma.training.cli.commands import preset_spec, spec_of

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import register
-from sma.architectures.specs.families import Count
+from sma.architectures.specs.fields import Count
 from sma.training.tasks.node_graph import NodeGraph
 from sma.training.tasks.section import Section
 from sma.training.tasks.task import Batch, Evaluation, Split, Task, TaskSpec

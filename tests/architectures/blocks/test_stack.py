@@ -1,14 +1,24 @@
 import torch
 
-from sma.architectures import SequenceModelSpec, StackSpec
+import sma
+from sma.architectures import SequenceModelSpec
 from sma.architectures.blocks.residual import ResidualSpec
-from sma.testing import SequenceModuleContract, SpecContract
+from sma.architectures.blocks.stack import BlocksSpec, RoutedLayerSpec, StackSpec
+from sma.architectures.specs.sma import SMASpec
+from sma.testing import SequenceModuleContract, SpecContract, SubModuleContract
 
 SSM = {"kind": "residual", "mixer": {"kind": "ema", "d_state": 2}, "branches": ["linear"]}
 ATTENTION = {
     "kind": "residual",
     "branches": [{"kind": "sma", "router": "sigmoid", "modules": [{"kind": "gau", "d_qk": 2, "window": 2}]}],
 }
+BLOCK = {
+    "kind": "residual",
+    "activation": "identity",
+    "mixer": {"kind": "ema", "d_state": 2},
+    "branches": ["linear", {"kind": "dense", "module": {"kind": "gau", "d_qk": 2, "window": 2}}],
+}
+INNER = {"kind": "sma", "router": "sigmoid", "modules": [{"kind": "gau", "d_qk": 2, "window": 2}]}
 PATTERN = StackSpec.model_validate({"blocks": [{**SSM, "repeat": 3}, ATTENTION], "repeat": 2})
 
 
@@ -41,3 +51,46 @@ def test_a_stack_is_its_blocks_in_order():
     stack = StackSpec(blocks=(ResidualSpec.model_validate({**SSM, "repeat": 2}),)).build(4)
     x = torch.randn(2, 5, 4)
     torch.testing.assert_close(stack(x), stack.blocks[1](stack.blocks[0](x)))
+
+
+class TestBlocks(SubModuleContract):
+    def make(self):
+        return BlocksSpec.model_validate({"blocks": [BLOCK]}).build(self.d_model)
+
+
+class TestNestedSMA(SubModuleContract):
+    def make(self):
+        return RoutedLayerSpec.model_validate({"layer": INNER}).build(self.d_model)
+
+
+class TestBlocksSpec(SpecContract):
+    def make(self):
+        return BlocksSpec.model_validate({"blocks": [BLOCK], "change_only": False})
+
+
+class TestRoutedLayerSpec(SpecContract):
+    def make(self):
+        return RoutedLayerSpec.model_validate({"layer": INNER})
+
+
+def test_a_routed_block_is_the_block_on_the_active_elements():
+    torch.manual_seed(0)
+    module = BlocksSpec.model_validate({"blocks": [BLOCK]}).build(4)
+    x, active = torch.randn(1, 6, 4), torch.tensor([[True, False, True, True, False, True]])
+    elements = sma.PackedCompaction().compress(x, active)
+    expected = module.module(x[active][None])[0] - x[active]
+    torch.testing.assert_close(module(elements), expected)
+
+
+def test_nested_sma_is_recorded_with_its_own_rate():
+    outer = SMASpec.model_validate(
+        {
+            "router": "sigmoid",
+            "modules": [{"kind": "layer", "layer": INNER}, {"kind": "convolution", "kernel_size": 2}],
+        }
+    ).build(4)
+    with sma.record(outer) as recording:
+        outer(torch.randn(2, 9, 4))
+    assert [layer.name for layer in recording.layers] == ["", "sub_modules.0.module"]
+    received = recording.layers[0].n_elements[0]
+    assert recording.layers[1].mask.sum() == received  # it routes among the elements that it was given

@@ -8,7 +8,7 @@ import sma
 from sma import PerElement
 from sma.architectures import dump_spec, load_model, load_spec, save_model
 from sma.architectures.blocks.stack import StackSpec
-from sma.architectures.models.bag_embedding import BagEmbedding
+from sma.architectures.models.embeddings import BagEmbedding
 from sma.architectures.models.graph import GraphModelSpec, NodeClassifierSpec
 from sma.architectures.presets.graph import graph_network
 from sma.architectures.specs.graph import Arguments, GraphConvolutionSpec

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from sma.architectures import graph_network, mixture_of_depths, parse_spec, seqboat
 from sma.architectures.presets.by_name import expand_preset, model_presets, preset_options
-from sma.architectures.specs.feed_forward import GAUSpec
+from sma.architectures.specs.attention import GAUSpec
 
 SIZES = {"d_model": 8, "n_layers": 2, "vocab_size": 11}
 

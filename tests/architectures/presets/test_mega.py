@@ -13,7 +13,7 @@ from sma.architectures import (
 )
 from sma.architectures.files.yaml import parse_spec
 from sma.architectures.presets.mega import mega_blocks
-from sma.architectures.specs.feed_forward import NoPositionSpec
+from sma.architectures.specs.attention import NoPositionSpec
 from sma.modules.attention.mega import MegaAttention
 
 SIZES = {"d_model": 8, "n_layers": 2, "d_qk": 4, "d_state": 2}

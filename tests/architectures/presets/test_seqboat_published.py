@@ -5,7 +5,7 @@ from sma.architectures.presets import seqboat_published as published
 from sma.architectures.published import models as reference_models
 from sma.architectures.published.arguments import kind_of, parse
 from sma.architectures.published.load import parameters_published
-from sma.architectures.specs.feed_forward import RankBiasSpec
+from sma.architectures.specs.attention import RankBiasSpec
 
 LRA = (
     "--n-dim 16 --chunk-size 128 --activation-fn silu --sen-rep-type mp --attention-dropout 0.0 "

@@ -1,9 +1,18 @@
 import pytest
 from pydantic import ValidationError
 
-from sma.architectures.specs.attention import DenseAttentionSpec, MultiHeadAttentionSpec
-from sma.architectures.specs.feed_forward import NoPositionSpec, RankBiasSpec
-from sma.modules import RankBias
+from sma.architectures.specs.attention import (
+    DenseAttentionSpec,
+    LearnedBiasSpec,
+    MegaSpec,
+    MultiHeadAttentionSpec,
+    NoPositionSpec,
+    RankBiasSpec,
+    RotaryBiasSpec,
+)
+from sma.architectures.specs.norms import ScaleNormSpec
+from sma.architectures.specs.ssm import EMASpec
+from sma.modules.attention.positions import LearnedBias, RankBias
 from sma.testing import SpecContract
 
 
@@ -34,3 +43,44 @@ def test_heads_must_divide_the_width():
     for spec in (MultiHeadAttentionSpec(n_heads=3), DenseAttentionSpec(n_heads=16)):
         with pytest.raises(ValueError, match=r"d_qk|n_heads"):
             spec.build(8)
+
+
+class TestMegaInChunks(SpecContract):
+    def make(self):
+        return MegaSpec(
+            repeat=2,
+            norm=ScaleNormSpec(),
+            norm_position="post",
+            mixer=EMASpec(d_state=3, truncation=7, bidirectional=True),
+            d_qk=6,
+            d_hidden=10,
+            chunk=4,
+            bidirectional=True,
+            attention="laplace",
+            position=RotaryBiasSpec(max_positions=4),
+        )
+
+
+class TestMegaOfWholeRows(SpecContract):
+    def make(self):
+        return MegaSpec(max_positions=30, position=LearnedBiasSpec(max_positions=9))
+
+
+def test_fields_of_mega_arrive():
+    spec = MegaSpec(chunk=5, position=RankBiasSpec(), dropout=0.1, attention_dropout=0.2, hidden_dropout=0.3)
+    layer = spec.build(8)
+    assert layer.attention.chunk == 5
+    assert isinstance(layer.attention.position, RankBias)
+    assert layer.value.out_features == 16
+    assert (layer.dropout.p, layer.attention.dropout.p, layer.hidden_dropout.p) == (0.1, 0.2, 0.3)
+    position = LearnedBiasSpec(max_positions=9)
+    assert isinstance(MegaSpec(position=position).build(8).attention.position, LearnedBias)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"d_qk": 5}, "d_qk must be even"), ({"position": "rank"}, "set chunk"), ({"chunk": 0}, "greater than")],
+)
+def test_errors_of_mega(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        MegaSpec.model_validate(fields)

@@ -21,7 +21,7 @@ from sma.architectures import (
     seqboat,
     switch,
 )
-from sma.architectures.specs.families import Model
+from sma.architectures.models.base import Model
 from sma.recomputation import recompute
 
 SIZES = {"vocab_size": 11, "d_model": 8, "n_layers": 2}
@@ -95,7 +95,7 @@ def recomputed(monkeypatch):
         calls.append(function)
         return recompute(function, *args)
 
-    monkeypatch.setattr("sma.architectures.blocks.block_list.recompute", spy)
+    monkeypatch.setattr("sma.architectures.blocks.stack.recompute", spy)
     return calls
 
 
