@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from typing_extensions import override
 
+from sma import Spec
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
 from sma.spec.errors import whole
@@ -51,7 +52,7 @@ def parse_spec(values: Any) -> ModelSpec:
     return found.model_validate(values)
 
 
-def dump_spec(spec: ModelSpec) -> str:
+def dump_spec(spec: Spec) -> str:
     """A spec as YAML, every field written out."""
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
 

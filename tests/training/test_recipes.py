@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from sma.architectures.presets.seqboat_published import PUBLISHED_PARAMETERS
-from sma.training.cli import commands
 from sma.training.recipes import recipe, recipe_names
 
 TASK = {"kind": "digits"}
@@ -70,12 +69,3 @@ def test_changes() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(ValueError, match=r"seqboat_lra_images.*did you mean seqboat_lra_image"):
         recipe("seqboat_lra_images", task=TASK)
-
-
-def test_describe_shows_both_parameter_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    commands.describe("seqboat_lra_text", [])
-    shown = capsys.readouterr().out
-    for count in ("631,316", "633,356", "rank biases"):
-        assert count in shown
-    commands.describe("seqboat_lra_text", ["vocab_size=300"])
-    assert "633,356" not in capsys.readouterr().out

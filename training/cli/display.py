@@ -1,18 +1,34 @@
-"""What a run shows in the terminal."""
+"""What commands show: the progress of a run, its results, scores, and differences of specs."""
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 from typing_extensions import override
 
+from sma.training.report.page import measure
+from sma.training.run.folder import Run
+from sma.training.tasks.task import Evaluation
 from sma.training.trainer import Observer, Trainer
+
+PIPE_WIDTH = 10_000
+
+
+def output() -> Console:
+    """The standard output. Lines wrap at the width of a terminal, and not at all in a pipe or file."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
 
 
 class Display(Observer):
     """A progress bar with loss, speed and activation rates, and a line per validation.
 
-    Where the output is no terminal, only the lines are written.
+    Where the output is not a terminal, only the lines are written.
 
     Args:
         console: where to.
@@ -86,3 +102,47 @@ def rates(activation: dict[str, list[float]]) -> str:
     if not activation:
         return "-"
     return " ".join(",".join(f"{100 * rate:.0f}" for rate in layer) for layer in activation.values()) + " %"
+
+
+def show_results(console: Console, run: Run) -> None:
+    """Print the test of a run beside its baselines, and where its report is."""
+    found = run.read_json("results.json")
+    headline, unit = found["headline"], found["unit"]
+    ours = {"this model": found["test"][headline]}
+    table = Table(title=f"Test: {found['test']['n_targets']:,} held-out {unit}s", title_justify="left")
+    table.add_column("method")
+    table.add_column("result", justify="right")
+    values = {**found["baselines"], **ours}
+    for name in sorted(values, key=lambda name: values[name], reverse=headline == "accuracy"):
+        table.add_row(name, measure(values[name], headline, unit), style="bold" if name in ours else "")
+    console.print(table)
+    console.print(f"active per layer: {rates(found['test']['activation_rates'])}", highlight=False)
+    console.print(f"report: {run.path / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def score_table(title: str, found: Evaluation, unit: str) -> Table:
+    """A model's scores on a split."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_row(f"bits per {unit}", f"{found.bits:.4f}")
+    table.add_row("accuracy", f"{100 * found.accuracy:.2f} %")
+    table.add_row(f"{unit}s", f"{found.n_targets:,}")
+    table.add_row("active per layer", rates(found.activation_rates))
+    table.add_row("seconds", f"{found.seconds:.1f}")
+    return table
+
+
+def differences_table(first: str, second: str, found: Sequence[tuple[str, Any, Any]]) -> Table:
+    """The fields in which two specs differ; long values are cut, paths are not."""
+    table = Table()
+    for head in ("field", first, second):
+        table.add_column(head, overflow="fold")
+    for path, left, right in found:
+        table.add_row(path, _short(left), _short(right))
+    return table
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,9 +12,10 @@ from sma.checks import near
 from sma.training.config import TrainSpec
 
 Path = tuple[str, ...]
+Assignment = tuple[Path, Any]
 
 
-def parse_assignment(text: str) -> tuple[Path, Any]:
+def parse_assignment(text: str) -> Assignment:
     """`"a.b.0.c=value"` as a path and a value, read as YAML.
 
     Raises:
@@ -34,7 +35,7 @@ def parse_assignment(text: str) -> tuple[Path, Any]:
         raise ValueError(f"--set {name}: {value!r} is not a YAML value; put it in quotes") from error
 
 
-def apply_overrides(values: dict[str, Any], assignments: Sequence[tuple[Path, Any]]) -> dict[str, Any]:
+def apply_overrides(values: dict[str, Any], assignments: Sequence[Assignment]) -> dict[str, Any]:
     """A copy of nested `values` with every path assigned, whatever their order.
 
     Kinds come first: a new kind starts from its own defaults. Then come options of presets; any other path

@@ -65,6 +65,21 @@ def operations(parts: list[Part]) -> tuple[float, float]:
     return sum(cost for routed, cost in costs if not routed), sum(cost for _, cost in costs)
 
 
+def totals(model: nn.Module, parts: list[Part], rates: dict[str, list[float]]) -> dict[str, float]:
+    """Operations per element of all parts, by name: bounds where something is routed, and as measured.
+
+    Args:
+        model: whose parts they are.
+        parts: see `describe`.
+        rates: measured activation rates, by layer; none if nothing was measured.
+    """
+    always, at_most = operations(parts)
+    if not any(part.routed for part in parts):
+        return {"all": always}
+    measured = {"all, as measured in the run's test": always + routed_flops(model, rates)} if rates else {}
+    return {"all, nothing active": always, **measured, "all, at most": at_most}
+
+
 def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
     """Operations per element of what is routed, at these activation rates per sub-module, by layer name.
 

@@ -124,7 +124,7 @@ def test_resuming_a_finished_run_changes_nothing(run: Path) -> None:
         (
             ["describe", "pyton_source"],
             2,
-            "no file, no run's folder and no preset; did you mean python_source?",
+            "is not a file, a run's folder or a preset; did you mean python_source?",
         ),
         (["describe", "{spec}", "--set", "modl.x=1"], 2, "there is no field modl; did you mean model?"),
         (["describe", "seqboat", "--set", "model.window=0"], 2, "null (None) is allowed too"),

@@ -138,3 +138,10 @@ def test_diff_shows_the_fields(tmp_path, monkeypatch):
     assert result.exit_code == 1
     assert "blocks.0.branches.1.modules.0.window" in result.output
     assert sma("diff", str(a), str(a)).exit_code == 0
+
+
+def test_describe_shows_both_parameter_counts():
+    shown = " ".join(sma("describe", "seqboat_lra_text").output.split())
+    for count in ("631,316", "633,356", "rank biases"):
+        assert count in shown
+    assert "633,356" not in sma("describe", "seqboat_lra_text", "--set", "vocab_size=300").output
