@@ -7,9 +7,11 @@ import shutil
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+Content = bytes | str | Callable[[Path], object]
 
 _DAY = 24 * 60 * 60
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
@@ -18,33 +20,38 @@ _writing: set[str] = set()
 """The temporary folders in which this process is writing."""
 
 
-def write_whole(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
-    """Replace the file at `path`, or leave everything as it was.
+def write_whole(path: Path, content: Content) -> None:
+    """Replace the file at `path`, or leave everything as it was; see `write_together`."""
+    write_together({path: content})
 
-    The new file is written into a temporary folder beside the old one, synced to disk, and takes its place
-    by one rename. What killed writers of the same file left behind is removed.
+
+def write_together(contents: Mapping[Path, Content]) -> None:
+    """Replace the files of one folder, or leave everything as it was.
+
+    New files are written into temporary folders beside the old ones and synced to disk; then they take their
+    places by one rename each. The first of several is missing meanwhile, so that no mixture of old and new
+    is ever taken for a whole. What killed writers of the same files left behind is removed.
 
     Args:
-        path: of the file; its folder exists.
-        content: of the file, text in UTF-8, or a function that writes it to the path that it is given.
+        contents: by path, the content of each file: bytes, text for UTF-8, or a function that writes it to
+            the path that it is given. The folder exists.
 
     Raises:
-        OSError: if it cannot be written; its `filename` is `path`.
+        OSError: if one cannot be written; its `filename` is that of the file.
     """
+    first = path = next(iter(contents))
     try:
-        remove_leftovers(path.parent, path.name)
-        with _part(path) as temporary:
-            temporary.touch()
-            mode = temporary.stat().st_mode
-            if callable(content):
-                content(temporary)
-            else:
-                temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            temporary.chmod(mode)  # some writers make files that only their owner can read
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        sync_folder(path.parent)
+        with ExitStack() as parts:
+            written = {}
+            for path, content in contents.items():
+                remove_leftovers(path.parent, path.name)
+                written[path] = parts.enter_context(_part(path))
+                _write(written[path], content)
+            if len(written) > 1:
+                first.unlink(missing_ok=True)
+            for path in reversed(written):
+                os.replace(written[path], path)
+        sync_folder(first.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
@@ -81,6 +88,18 @@ def _part(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _writing.discard(folder.name)
+
+
+def _write(path: Path, content: Content) -> None:
+    path.touch()
+    mode = path.stat().st_mode
+    if callable(content):
+        content(path)
+    else:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    path.chmod(mode)  # some writers make files that only their owner can read
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _is_left(path: Path, host: str, pid: int) -> bool:

@@ -4,15 +4,24 @@ A model is `spec.json` and `model.safetensors` in a folder, a state a safetensor
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from sma.architectures.files.atomic import write_whole
-from sma.architectures.files.tensors import load_tensors, save_tensors
+from sma.architectures.files.atomic import write_together
+from sma.architectures.files.tensors import load_tensors, save_tensors, tensor_file
+from sma.architectures.files.weights import (
+    check_as_built,
+    check_dtype,
+    check_names,
+    check_values,
+    fill,
+    own_tensors,
+)
 from sma.architectures.files.yaml import load_spec
-from sma.architectures.models.base import Model
+from sma.architectures.models.base import Model, ModelSpec
 from sma.architectures.models.sequence import SequenceModel, SequenceModelState
 from sma.state import State
 
@@ -23,47 +32,63 @@ WEIGHTS_FILE = "model.safetensors"
 def save_model(model: Model, folder: str | Path) -> None:
     """Write `spec.json` and `model.safetensors`; shared weights are written once.
 
-    Each file appears whole or not at all, replacing an older one.
+    The files appear whole or not at all, replacing older ones. A model that `torch.compile` returned, or with
+    such parts, is saved as the model that was compiled.
+
+    Raises:
+        ValueError: if the files could not give the model back, since a part is not what its spec builds (it
+            is pruned, quantised, normed by its weight, ...) or a weight is not finite. The message names it
+            and says what to do. Nothing is written then.
+        OSError: if the files cannot be written.
     """
     folder = Path(folder)
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        raise ValueError(
+            f"save_model needs a model that a spec built, got {type(model).__name__}; of a wrapped one pass "
+            "what is inside, such as model.module"
+        )
+    check_as_built(getattr(model, "_orig_mod", model), _built_for_shapes(spec))
+    text = json.dumps(spec.model_dump(mode="json"), indent=2) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    spec = json.dumps(model.spec.model_dump(mode="json"), indent=2) + "\n"
-    write_whole(folder / SPEC_FILE, spec)
-    save_tensors(folder / WEIGHTS_FILE, _own_tensors(model))
+    write_together({folder / SPEC_FILE: text, folder / WEIGHTS_FILE: tensor_file(own_tensors(model))})
 
 
 def load_model(folder: str | Path) -> Model:
     """Build the model that a folder describes, with its weights, in evaluation mode.
 
+    Weights are compared with the spec before the model takes any memory.
+
     Raises:
-        ValueError: if the weights are truncated, or belong to another spec; the message names the file.
+        ValueError: if a file is damaged, or the weights belong to another spec, are not finite or are of a
+            dtype that a model does not compute in; the message names file and tensor.
         FileNotFoundError: if a file is missing.
     """
     folder = Path(folder)
-    model = load_spec(folder / SPEC_FILE).build()
-    load_weights(model, folder / WEIGHTS_FILE)
+    spec = load_spec(folder / SPEC_FILE)
+    tensors = _read(folder / WEIGHTS_FILE, own_tensors(_built_for_shapes(spec)))
+    model = spec.build()
+    fill(model, tensors)
     return model.eval()
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Fill a model with the weights in a safetensors file, in their dtype.
+    """Fill a model with the weights in a safetensors file, each in its own dtype.
 
     Raises:
-        ValueError: if the file is truncated, or its names and shapes are not the model's.
+        ValueError: if the file is damaged, or its names and shapes are not the model's, or values are not
+            finite or of a dtype that a model does not compute in. The model is as it was then.
         FileNotFoundError: if there is no such file.
     """
-    tensors = load_tensors(path)[0]
-    own = _own_tensors(model)
-    _compare(tensors, own, f"{path} holds the weights of another spec")
-    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    if len(dtypes) == 1:
-        model.to(dtypes.pop())
-    missing = model.load_state_dict(tensors, strict=False).missing_keys
-    assert not set(missing) & own.keys()
+    fill(model, _read(path, own_tensors(model)))
 
 
 def save_state(state: State, path: str | Path) -> None:
-    """Write a decoding state to a safetensors file, which appears whole or not at all."""
+    """Write a decoding state to a safetensors file, which appears whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     save_tensors(Path(path), dict(state.tensors()))
 
 
@@ -75,7 +100,8 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
         path: as `save_state` wrote it.
 
     Raises:
-        ValueError: if the file is truncated, or its names and shapes are not those of the model's states.
+        ValueError: if the file is damaged, or if its names, shapes and kinds of numbers are not those of
+            the model's states.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -87,34 +113,29 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
         >>> len(load_state(model, f"{folder.name}/state.safetensors").position)
         3
     """
-    tensors = load_tensors(path)[0]
-    n_rows = len(tensors.get("position", ()))
-    state = model.init_state(n_rows)
-    own = dict(state.tensors())
-    _compare(tensors, own, f"{path} holds the state of another model")
+    one = model.init_state(1)  # a row takes little; how many there are is said by the file alone
+    found = load_tensors(path)[0]
+    n_rows = len(found["position"]) if "position" in found and found["position"].dim() else 0
+    own = {name: tensor.expand(n_rows, *tensor.shape[1:]) for name, tensor in one.tensors()}
+    check_names(found, own, f"{path} holds the state of another model")
     for name, tensor in own.items():
-        tensor.copy_(tensors[name])
-    return state
+        check_dtype(name, found[name], tensor, f"{path}: ")
+    tensors = (found[name].to(tensor) for name, tensor in one.tensors())
+    return one.map(lambda _: next(tensors))
 
 
-def _compare(tensors: dict[str, Tensor], own: dict[str, Tensor], complaint: str) -> None:
-    """Raise ValueError unless names and shapes are equal."""
-    wrong = [
-        f"{name} ({_shape(tensors.get(name))} in the file, {_shape(own.get(name))} in the model)"
-        for name in sorted(own.keys() | tensors.keys())
-        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"{complaint}: {', '.join(wrong[:3])}{more}")
+def _read(path: str | Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tensors = load_tensors(path)[0]
+    check_names(tensors, own, f"{path} holds the weights of another spec")
+    check_values(tensors, own, f"{path}: ")
+    return tensors
 
 
-def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict with shared tensors under their first name only."""
-    seen: dict[int, str] = {}
-    state = model.state_dict(keep_vars=True)
-    return {n: t.detach() for n, t in state.items() if seen.setdefault(id(t), n) == n}
-
-
-def _shape(tensor: Any) -> str:
-    return "missing" if tensor is None else str(tuple(tensor.shape))
+def _built_for_shapes(spec: ModelSpec) -> Model:
+    """The model on the meta device, without memory; a part that needs data to be built gets the CPU's."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return spec.build()
+        except Exception:  # the part may be another package's
+            return spec.build()

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -30,13 +30,20 @@ def save_tensors(
         OSError: if it cannot be written; an older file is untouched then.
         ValueError: if safetensors files hold no tensors of a dtype that is among them.
     """
-    own = _separate({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    fields = dict(metadata or {})
-    fields[CHECKSUMS] = json.dumps(_checksums(own, fields))
+    write_whole(path, tensor_file(tensors, metadata))
 
-    def write(temporary: Path) -> None:
+
+def tensor_file(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> Callable[[Path], None]:
+    """What `write_whole` takes to write such a file."""
+
+    def write(path: Path) -> None:
+        own = _separate({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        fields = dict(metadata or {})
+        fields[CHECKSUMS] = json.dumps(_checksums(own, fields))
         try:
-            save_file(own, temporary, fields)
+            save_file(own, path, fields)
         except SafetensorError as error:
             number = re.search(r"\(os error (\d+)\)", str(error))
             code = int(number[1]) if number else errno.EIO
@@ -47,7 +54,7 @@ def save_tensors(
                 f"{name} is {own[name].dtype}, which safetensors files cannot hold; convert it first"
             ) from None
 
-    write_whole(path, write)
+    return write
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -130,13 +130,29 @@ class LanguageModelHead(nn.Module):
                 f"head language_model predicts tokens, but the embedding is {type(embedding).__name__}; "
                 "use an embedding of kind tokens"
             )
-        weight = embedding.weight
-        self.weight = weight if tie_embedding else nn.Parameter(torch.randn_like(weight) * d_model**-0.5)
+        self._tied: tuple[TokenEmbedding, ...] = (embedding,) if tie_embedding else ()
+        self.output = None if tie_embedding else nn.Linear(d_model, len(embedding.weight), bias=False)
+        if self.output is not None:
+            nn.init.normal_(self.output.weight, std=d_model**-0.5)
+
+    @property
+    def embedding(self) -> TokenEmbedding | None:
+        """The embedding whose matrix is shared; None for a head with its own.
+
+        It is not one of this module's parts: the weights belong to the model's embedding alone, and stay
+        shared whatever replaces them there.
+        """
+        return self._tied[0] if self._tied else None
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix `(V, D)`."""
+        return self._tied[0].weight if self.output is None else self.output.weight
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`(B, L, D) -> (B, L, V)`."""
-        return nn.functional.linear(x, self.weight)
+        return nn.functional.linear(x, self.weight) if self.output is None else self.output(x)
 
     def flops(self, n: int) -> int:
         """Floating-point operations for `n` elements; a multiply-add counts as 2."""

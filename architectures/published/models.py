@@ -126,7 +126,7 @@ def language_model(values: Mapping[str, Any], *, vocab_size: int) -> Model:
         dropout=values["dropout"],
         norm=None if embed_norm is None else embed_norm.spec,
     )
-    output = "embedding.weight" if tied else "head.weight"
+    output = "embedding.weight" if tied else "head.output.weight"
     affine = not values["no_affine_final_norm"]
     return _model(
         d_model,
