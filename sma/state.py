@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 import typing_extensions
 from torch import Tensor
+from typing_extensions import override
 
 S = TypeVar("S", bound="State")
 StateT = typing_extensions.TypeVar("StateT", bound="State", default=Any)
@@ -19,7 +20,11 @@ class State:
     """Base of all decoding states: a dataclass of tensors, nested states and tuples of states.
 
     Every tensor has the batch as its first dimension, so rows can leave a running batch (`select`), take the
-    places of others (`insert`) and be added to it (`join`). A step updates the tensors in place.
+    places of others (`insert`) and be added to it (`join`). A step updates the tensors in place. A result of
+    any method owns its memory: a state that is kept does not move while another goes on.
+
+    The tensors of a state that is made under `torch.inference_mode` are ordinary ones, which may be used and
+    updated outside of it.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -29,11 +34,40 @@ class State:
         >>> state.insert(torch.tensor([0]), state.select(torch.tensor([2])))
         >>> state.total
         tensor([3., 2., 3.])
+        >>> state
+        Sums of 3 rows: 1 tensor, 12 bytes on cpu
     """
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__repr__" not in cls.__dict__:  # or `dataclass` makes one that prints every number
+            cls.__repr__ = State.__repr__  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+            return
+        for f in fields(self):
+            if isinstance(value := getattr(self, f.name), Tensor):
+                object.__setattr__(self, f.name, _ordinary(value))
+
+    @override
+    def __repr__(self) -> str:
+        tensors = [tensor for _, tensor in self.tensors()]
+        name, n = type(self).__name__, len(tensors)
+        if not tensors:
+            return f"{name}()"
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        devices = ", ".join(sorted({str(tensor.device) for tensor in tensors}))
+        plural = "" if n == 1 else "s"
+        return f"{name} of {len(tensors[0])} rows: {n} tensor{plural}, {size:,} bytes on {devices}"
+
     def map(self: S, function: Callable[[Tensor], Tensor]) -> S:
-        """A new state with `function` applied to every tensor."""
+        """A new state with `function` applied to every tensor; a result that shares memory is copied."""
         return type(self)(**{f.name: _map(getattr(self, f.name), function) for f in fields(self)})
+
+    def clone(self: S) -> S:
+        """A copy."""
+        return self.map(torch.clone)
 
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """All tensors with their dotted names, in a fixed order."""
@@ -58,7 +92,7 @@ class State:
                     f"{name} {tuple(mine.shape)}; both states must come from the same model"
                 )
         for (_, mine), (_, theirs) in pairs:
-            mine[rows] = theirs.to(mine)
+            mine[rows] = _owned(theirs.to(mine), mine)
 
     def join(self: S, other: S) -> S:
         """A new state with the rows of `other` after these.
@@ -75,9 +109,35 @@ class State:
         more = iter([tensor for _, tensor in other.tensors()])
         return self.map(lambda tensor: torch.cat((tensor, next(more).to(tensor))))
 
-    def to(self: S, device: torch.device | str) -> S:
-        """A copy on `device`."""
-        return self.map(lambda tensor: tensor.to(device))
+    def to(self: S, *args: Any, **kwargs: Any) -> S:
+        """A copy on another device or of another precision; arguments as for `torch.nn.Module.to`.
+
+        Args:
+            args: a device, a dtype, both, or a tensor that has them. The dtype is that of floating-point
+                tensors; complex ones get the complex type of that precision, and counts stay integers.
+            kwargs: `device`, `dtype`, `non_blocking`.
+
+        Raises:
+            ValueError: if the dtype is not a floating-point one.
+
+        Example:
+            >>> from sma.modules import GAU
+            >>> GAU(8, window=2).init_state(1).to(torch.bfloat16).keys.dtype
+            torch.bfloat16
+        """
+        device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
+        if dtype is not None and not dtype.is_floating_point:
+            raise ValueError(f"dtype={dtype} cannot hold a decoding state; give a floating-point one")
+
+        def converted(tensor: Tensor) -> Tensor:
+            wanted = tensor.dtype
+            if dtype is not None and tensor.is_complex():
+                wanted = torch.promote_types(dtype, torch.complex64)
+            elif dtype is not None and tensor.is_floating_point():
+                wanted = dtype
+            return tensor.to(device, wanted, non_blocking=non_blocking, copy=True)
+
+        return self.map(converted)
 
 
 @dataclass(frozen=True)
@@ -85,25 +145,84 @@ class NoState(State):
     """The state of a part that remembers nothing."""
 
 
-def check_state(state: State, kind: type[S], n_rows: int) -> S:
-    """`state`, if it is a `kind` of `n_rows` rows.
+def check_state(state: State, kind: type[S], n_rows: int, **shapes: tuple[int, ...]) -> S:
+    """`state`, if it is a `kind` of `n_rows` rows, and its tensors have the shapes that a step needs.
+
+    Args:
+        state: what a step was given.
+        kind: what `init_state` returns.
+        n_rows: rows of the input.
+        shapes: of fields of the state, without the batch.
 
     Raises:
-        TypeError: if it is of another class.
-        ValueError: if it holds another number of rows.
+        TypeError: if it is not a `State`.
+        ValueError: if it is a state of another class, number of rows or shapes, as that of another model is;
+            or one of `torch.inference_mode`, used outside of it.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Sums(State):
+        ...     total: Tensor
+        >>> check_state(Sums(torch.zeros(2, 4)), Sums, 2, total=(8,))
+        Traceback (most recent call last):
+        ValueError: the state is of another model: Sums.total is (B, 4), and (B, 8) is needed here; take ...
     """
     if not isinstance(state, kind):
-        raise TypeError(
-            f"state must be the {kind.__name__} that init_state returns, got {type(state).__name__}"
-        )
-    for _, tensor in state.tensors():
+        error = ValueError if isinstance(state, State) else TypeError
+        raise error(f"state must be the {kind.__name__} that init_state returns, got {type(state).__name__}")
+    for name, tensor in state.tensors():
         if len(tensor) != n_rows:
             raise ValueError(
                 f"the state holds {len(tensor)} rows, but there are {n_rows} in the input; make them equal, "
                 "with State.select, State.join or another init_state"
             )
+        if not torch.compiler.is_compiling() and _is_frozen(tensor):
+            raise ValueError(
+                f"the state's {name} was made in compiled code under torch.inference_mode and cannot be "
+                "updated outside of it; go on with State.clone()"
+            )
         break
+    for name, shape in shapes.items():
+        own = tuple(getattr(state, name).shape[1:])
+        if own != shape:
+            raise ValueError(
+                f"the state is of another model: {kind.__name__}.{name} is {_batch_of(own)}, and "
+                f"{_batch_of(shape)} is needed here; take the state from this model's init_state or prefill"
+            )
     return state
+
+
+def check_parts(state: State, parts: tuple[State, ...], n_parts: int) -> None:
+    """Raise ValueError unless a state holds as many states as there are parts to decode."""
+    if len(parts) != n_parts:
+        raise ValueError(
+            f"the state is of another model: {type(state).__name__} holds {len(parts)} states, and there are "
+            f"{n_parts} parts here; take the state from this model's init_state or prefill"
+        )
+
+
+def _batch_of(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, ('B', *shape)))})"
+
+
+def _is_frozen(tensor: Tensor) -> bool:
+    return tensor.is_inference() and not torch.is_inference_mode_enabled()
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """The tensor, if it is not one of inference mode; else a copy that is not."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False), torch.no_grad():
+        return tensor.clone()
+
+
+def _owned(result: Tensor, source: Tensor) -> Tensor:
+    """The result, or a copy of it if it shares the memory of `source`. Compiled code keeps track itself."""
+    if torch.compiler.is_compiling():
+        return result
+    shares = result.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
+    return result.clone() if shares else result
 
 
 def _pairs(mine: State, theirs: State) -> list[tuple[tuple[str, Tensor], tuple[str, Tensor]]]:
@@ -114,7 +233,7 @@ def _pairs(mine: State, theirs: State) -> list[tuple[tuple[str, Tensor], tuple[s
 
 def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return function(value)
+        return _owned(function(value), value)
     if isinstance(value, State):
         return value.map(function)
     if isinstance(value, tuple):

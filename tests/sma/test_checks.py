@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sma import NoState, State
 from sma.checks import check_features, check_rates, check_size, check_sizes
-from sma.state import check_state
+from sma.state import check_parts, check_state
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,22 @@ def test_a_state_is_of_its_kind_and_of_as_many_rows():
     state = Sums(torch.zeros(2))
     assert check_state(state, Sums, 2) is state
     assert check_state(NoState(), NoState, 3) == NoState()
+    assert check_state(Sums(torch.zeros(2, 3)), Sums, 2, total=(3,)).total.shape == (2, 3)
     with pytest.raises(TypeError, match="state must be the Sums that init_state returns, got NoneType"):
         check_state(None, Sums, 2)
     with pytest.raises(ValueError, match="state holds 2 rows, but there are 3 in the input"):
         check_state(state, Sums, 3)
+    with pytest.raises(ValueError, match="state must be the Sums that init_state returns, got NoState"):
+        check_state(NoState(), Sums, 2)
+    with pytest.raises(
+        ValueError, match=r"another model: Sums.total is \(B, 3\), and \(B, 4\) is needed here"
+    ):
+        check_state(Sums(torch.zeros(2, 3)), Sums, 2, total=(4,))
+
+
+def test_the_number_of_states_is_checked():
+    check_parts(NoState(), (), 0)
+    with pytest.raises(
+        ValueError, match=r"another model: NoState holds 1 states, and there are 2 parts here"
+    ):
+        check_parts(NoState(), (NoState(),), 2)

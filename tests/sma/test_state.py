@@ -104,8 +104,72 @@ def test_map_makes_a_new_state():
     assert state.count.tolist() == [0, 1, 2]
 
 
-def test_to_keeps_values():
-    assert flat(tree().to("cpu")) == flat(tree())
+def memory(state):
+    return {tensor.untyped_storage().data_ptr() for _, tensor in state.tensors()}
+
+
+EVERY_COPY = {
+    "to a device": lambda state: state.to("cpu"),
+    "to a dtype": lambda state: state.to(torch.float32),
+    "to a tensor": lambda state: state.to(torch.zeros(1)),
+    "clone": lambda state: state.clone(),
+    "map of the identity": lambda state: state.map(lambda tensor: tensor),
+    "map of detach": lambda state: state.map(torch.Tensor.detach),
+    "select by a slice": lambda state: state.select(slice(0, 3)),
+    "select": lambda state: state.select(torch.arange(3)),
+    "join": lambda state: state.join(tree(0)),
+}
+
+
+@pytest.mark.parametrize("copied", EVERY_COPY.values(), ids=EVERY_COPY)
+@pytest.mark.parametrize("inference", [False, True])
+def test_every_result_owns_its_memory(copied, inference):
+    with torch.inference_mode(inference):
+        state = tree()
+        copy = copied(state)
+    assert not memory(state) & memory(copy)
+    for _, tensor in state.tensors():
+        tensor.zero_()
+    assert flat(copy) == flat(tree())
+    assert len(memory(copy)) == 3, "no two tensors of a state share memory"
+
+
+def test_to_converts_devices_and_floating_point():
+    state = Tree(torch.arange(2), Leaf(torch.ones(2)), (Leaf(torch.ones(2, dtype=torch.complex64)),))
+    half, double = state.to(torch.bfloat16), state.to("meta", torch.float64)
+    dtypes = [[tensor.dtype for _, tensor in each.tensors()] for each in (half, double)]
+    assert dtypes == [
+        [torch.int64, torch.bfloat16, torch.complex64],
+        [torch.int64, torch.float64, torch.complex128],
+    ]
+    assert {tensor.device.type for _, tensor in double.tensors()} == {"meta"}
+    assert state.to(dtype=torch.float64, device="cpu").leaf.values.dtype == torch.float64
+    with pytest.raises(ValueError, match=r"dtype=torch.int64 cannot hold a decoding state"):
+        state.to(torch.int64)
+
+
+def test_a_state_takes_the_place_of_its_own_rows():
+    state = Leaf(torch.tensor([1.0, 2.0]))
+    state.insert(torch.tensor([1, 0]), state)
+    assert state.values.tolist() == [2.0, 1.0]
+
+
+def test_a_state_of_inference_mode_is_an_ordinary_one():
+    with torch.inference_mode():
+        state = tree()
+        states = [state, state.select(torch.arange(3)), state.join(tree(0)), state.to("cpu"), state.clone()]
+        for each in states:
+            each.leaf.values.add_(1)
+    for each in states:
+        each.count.add_(1)
+        each.leaf.values.requires_grad_()
+        assert each.leaf.values.flatten().tolist() == [1.0, 11.0, 21.0]
+
+
+def test_what_is_printed_is_short():
+    assert repr(tree()) == "Tree of 3 rows: 3 tensors, 48 bytes on cpu"
+    assert repr(Leaf(torch.zeros(1000, 3))) == "Leaf of 1000 rows: 1 tensor, 12,000 bytes on cpu"
+    assert repr(NoState()) == "NoState()"
 
 
 def test_map_refuses_what_is_not_a_state():
