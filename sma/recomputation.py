@@ -77,14 +77,19 @@ def replayed(active: Tensor) -> Tensor:
 
 
 def recomputing() -> bool:
-    """Whether `recompute` is computing for the second time: what was counted before must not count again.
+    """Whether what runs is computed for the second time: what was counted before must not count again.
+
+    That is so in the second pass of `recompute`, and in whatever a backward pass calls, such as the second
+    pass of `torch.utils.checkpoint`.
 
     Example:
         >>> recomputing()
         False
     """
-    current = None if torch.compiler.is_compiling() else _current.get()
-    return current is not None and current.again
+    if torch.compiler.is_compiling():
+        return False
+    current = _current.get()
+    return torch._C._current_graph_task_id() != -1 or (current is not None and current.again)
 
 
 @dataclass

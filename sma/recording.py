@@ -1,6 +1,7 @@
 """`record()`: what every SMA layer decided, and what it cost."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -144,6 +145,10 @@ def record(model: nn.Module | None = None) -> Iterator[Recording]:
     Compiled code cannot report, so models that `torch.compile` has compiled run eagerly inside the block.
     (One that is compiled only inside, as the first of the process, is missed.)
 
+    Activation checkpointing, `recompute` as well as `torch.utils.checkpoint`, calls a layer again in the
+    backward pass; the second call is not recorded. With `use_reentrant=True` torch runs the first one without
+    gradients, and the losses that it records have none: a warning says so.
+
     Args:
         model: layers are named by their dotted path in it. None: in the outermost model that announces
             itself with `naming`, as the models of `sma.architectures` do.
@@ -195,6 +200,7 @@ def record_layer(
     """
     recording = _recording()
     if recording is None:
+        _warn_of_losses_without_gradient(layer, routing)
         return
     if mask is None:
         mask = torch.ones_like(routing.active[..., 0])
@@ -210,6 +216,22 @@ def _recording() -> Recording | None:
     None either for what is computed for the second time.
     """
     return None if torch.compiler.is_compiling() or recomputing() else _current.get()
+
+
+def _warn_of_losses_without_gradient(layer: nn.Module, routing: Routing) -> None:
+    """Warn in the second pass of reentrant checkpointing, where losses have the gradient that is missed."""
+    recording = None if torch.compiler.is_compiling() else _current.get()
+    if recording is None or not any(loss.requires_grad for loss in routing.losses.values()):
+        return
+    losses = [
+        loss for call in recording.layers if call.layer is layer for loss in call.routing.losses.values()
+    ]
+    if losses and not any(loss.requires_grad for loss in losses):
+        warnings.warn(
+            f"the losses {', '.join(routing.losses)} were recorded without gradients, as torch's checkpoint "
+            "runs the layer with use_reentrant=True; use sma.recompute, or use_reentrant=False",
+            stacklevel=3,
+        )
 
 
 def _eagerly() -> AbstractContextManager[object]:

@@ -38,6 +38,7 @@ class State:
         Sums of 3 rows: 1 tensor, 12 bytes on cpu
     """
 
+    @override
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__repr__" not in cls.__dict__:  # or `dataclass` makes one that prints every number

@@ -1,6 +1,7 @@
 """Activation checkpointing with replayed routing, against the same functions without it."""
 
 import copy
+from functools import partial
 from threading import Thread
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.checkpoint import CheckpointError, checkpoint
+from torch.utils.checkpoint import CheckpointError, checkpoint, create_selective_checkpoint_contexts
 
 import sma
 from sma import SMA, Router, Routing, recompute, recomputing, replayed
@@ -229,6 +230,45 @@ def test_without_gradients_it_is_the_function():
     with torch.no_grad():
         assert recompute(lambda x: seen.append(recomputing()) or x, 3) == 3
     assert seen == [False]
+
+
+def selective(function, *args):
+    keep_products = partial(create_selective_checkpoint_contexts, [torch.ops.aten.mm.default])
+    return checkpoint(function, *args, use_reentrant=False, context_fn=keep_products)
+
+
+TORCHS = {
+    "not reentrant": partial(checkpoint, use_reentrant=False),
+    "reentrant": partial(checkpoint, use_reentrant=True),
+    "selective": selective,
+}
+
+
+@pytest.mark.filterwarnings("ignore:the losses activation_budget were recorded without gradients")
+@pytest.mark.parametrize("run", TORCHS.values(), ids=TORCHS)
+def test_a_layer_under_torchs_own_checkpointing_is_recorded_once(run):
+    budget = lambda n: ActivationBudget(LatentConfigurator(D, n_modules=n), rate=0.2, coefficient=1.0)  # noqa: E731
+    layer = nn.Sequential(LAYERS["nested"](budget), BatchNorm(D))
+    x = torch.randn(2, 9, D, requires_grad=True)
+    norm = copy.deepcopy(layer[1])
+    with sma.record(layer) as recording:
+        y = run(layer, x)
+        calls, flops, losses = len(recording.layers), recording.flops, recording.losses
+        y.sum().backward()
+        assert (len(recording.layers), recording.flops, recording.losses) == (calls, flops, losses)
+    assert [record.name for record in recording.layers] == ["0", "0.sub_modules.1.module"]
+    norm(layer[0](x))
+    for buffer, expected in zip(layer[1].buffers(), norm.buffers(), strict=True):
+        assert torch.equal(buffer, expected), "running averages move once"
+
+
+def test_losses_that_torchs_reentrant_checkpointing_records_have_no_gradient_and_a_warning_says_so():
+    layer, x = LAYERS["windows"](ROUTERS["budget"]), torch.randn(2, 9, D, requires_grad=True)
+    with sma.record(layer) as recording:
+        y = checkpoint(layer, x, use_reentrant=True)
+        assert not recording.losses["activation_budget"].requires_grad
+        with pytest.warns(UserWarning, match="activation_budget were recorded without gradients"):
+            y.sum().backward()
 
 
 def test_a_function_that_routes_otherwise_is_an_error():
