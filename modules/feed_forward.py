@@ -60,6 +60,7 @@ class FeedForward(_Stateless):
     ) -> None:
         super().__init__()
         check_sizes(d_model=d_model, d_hidden=d_hidden)
+        self.d_model, self.d_hidden = d_model, d_hidden
         self.hidden = linear(d_model, d_hidden, bias=bias)
         self.out = linear(d_hidden, d_model, bias=bias)
         self.activation = activation_function(activation)
@@ -67,12 +68,12 @@ class FeedForward(_Stateless):
 
     @override
     def forward(self, elements: Elements) -> Tensor:
-        check_features(elements.x, 2, self.hidden.in_features)
+        check_features(elements.x, 2, self.d_model)
         return self.out(self.dropout(self.activation(self.hidden(elements.x))))
 
     @override
     def flops(self, n: int) -> int:
-        return 4 * n * self.hidden.weight.numel()
+        return 4 * n * self.d_model * self.d_hidden
 
 
 class GatedFeedForward(_Stateless):
@@ -103,6 +104,7 @@ class GatedFeedForward(_Stateless):
     ) -> None:
         super().__init__()
         check_sizes(d_model=d_model, d_hidden=d_hidden)
+        self.d_model, self.d_hidden = d_model, d_hidden
         self.gate_and_hidden = linear(d_model, 2 * d_hidden, bias=bias)
         self.out = linear(d_hidden, d_model, bias=bias)
         self.activation = activation_function(activation)
@@ -110,10 +112,10 @@ class GatedFeedForward(_Stateless):
 
     @override
     def forward(self, elements: Elements) -> Tensor:
-        check_features(elements.x, 2, self.out.out_features)
+        check_features(elements.x, 2, self.d_model)
         gate, hidden = self.gate_and_hidden(elements.x).chunk(2, -1)
         return self.out(self.dropout(self.activation(gate) * hidden))
 
     @override
     def flops(self, n: int) -> int:
-        return 2 * n * (self.gate_and_hidden.weight.numel() + self.out.weight.numel())
+        return 6 * n * self.d_model * self.d_hidden

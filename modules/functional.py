@@ -1,9 +1,11 @@
 """What all modules share: activation functions by name, initialisation, and dtypes to compute in."""
 
 from collections.abc import Callable
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from typing_extensions import override
 
@@ -32,6 +34,48 @@ def linear(d_in: int, d_out: int, *, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """`layer(x)` in float32 at least, also under autocast, and where the layer's weights are narrower.
+
+    The layer is called, with its parameters and buffers cast, and no weight is read: so whatever wraps,
+    hooks, prunes, parametrizes or quantises the layer takes part.
+
+    Args:
+        layer: such as `nn.Linear`, or what took its place.
+        x: floating point.
+
+    Returns:
+        The layer's result; float64 if `x` or a parameter is.
+
+    Example:
+        >>> layer = nn.Linear(2, 1).bfloat16()
+        >>> in_float32(layer, torch.ones(3, 2, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    tensors = {
+        name: tensor
+        for name, tensor in chain(layer.named_parameters(), layer.named_buffers())
+        if tensor.is_floating_point()
+    }
+    dtype = at_least_float32(x.dtype)
+    for tensor in tensors.values():
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    cast = {name: tensor.to(dtype) for name, tensor in tensors.items() if tensor.dtype != dtype}
+    with torch.autocast(x.device.type, enabled=False):
+        if not cast:
+            return layer(x.to(dtype))
+        y: Tensor = functional_call(layer, cast, (x.to(dtype),))
+    for name, buffer in layer.named_buffers():  # one that the call changed keeps the change
+        if name in cast:
+            buffer.copy_(cast[name])
+    return y
+
+
+def first_parameter(module: nn.Module) -> Tensor:
+    """A parameter, whose device and dtype a state takes that is given neither; float32 without parameters."""
+    return next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
 
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:

@@ -166,12 +166,13 @@ class FeatureEmbedding(Embedding):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(d_model, sinusoid=sinusoid, norm=norm, dropout=dropout)
+        self.d_input = d_input
         self.linear = linear(d_input, d_model)
 
     @override
     def embed(self, inputs: Tensor) -> Tensor:
         """Features `(B, L, d_input)` -> `(B, L, D)`."""
-        d_input = self.linear.in_features
+        d_input = self.d_input
         if inputs.dim() != 3 or inputs.shape[-1] != d_input or not inputs.is_floating_point():
             raise ValueError(
                 f"features must be (B, L, {d_input}) floating point, (B, {d_input}) in a step, got "

@@ -12,6 +12,7 @@ from sma.elements import Edges
 from sma.modules.attention.multi_head import Heads
 from sma.modules.attention.positions import RelativePosition
 from sma.modules.attention.windowed import visible_pairs
+from sma.modules.functional import first_parameter
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State, check_state
 
@@ -103,8 +104,8 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
                 f"DenseAttention with max_positions={self.max_positions}, bidirectional={self.bidirectional} "
                 "cannot decode step by step; build it with max_positions and bidirectional=False"
             )
-        weight = self.heads.input.weight
-        device, dtype = device or weight.device, dtype or weight.dtype
+        like = first_parameter(self.heads)
+        device, dtype = device or like.device, dtype or like.dtype
         shape = (batch_size, self.max_positions + 1, self.heads.n_heads, self.heads.d_head)
         keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
         return DenseAttentionState(keys, values, torch.zeros(batch_size, dtype=torch.long, device=device))
@@ -140,7 +141,7 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
 
     def _project(self, x: Tensor, place: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Queries, keys and values (B, L, H, d)."""
-        x = zero_padding(x, mask, self.heads.input.in_features)
+        x = zero_padding(x, mask, self.heads.d_model)
         parts = self.heads.split(x.flatten(0, 1), place.flatten())
         return [z.view(*x.shape[:2], *z.shape[1:]) for z in parts]
 

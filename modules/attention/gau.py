@@ -125,8 +125,7 @@ class GAU(SubModule[WorkingMemory]):
                 "GAU with window=None would need a memory that grows with the sequence; to decode step by "
                 "step, build it with a window"
             )
-        weight = self.input.weight
-        device, dtype = device or weight.device, dtype or weight.dtype
+        device, dtype = device or self.gamma.device, dtype or self.gamma.dtype
         shapes = (self.d_qk,), (self.d_hidden,)
         return WorkingMemory.empty(batch_size, self.window, *shapes, device=device, dtype=dtype)
 

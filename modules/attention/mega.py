@@ -114,6 +114,7 @@ class MegaAttention(SequenceModule[MegaState]):
     ) -> None:
         super().__init__()
         d_qk, d_hidden = attention.d_qk, 2 * d_model if d_hidden is None else d_hidden
+        self.d_model, self.d_hidden = d_model, d_hidden
         self.pre_norm = norm if pre_norm else NoNorm()
         self.mixer = mixer
         self.attention = attention
@@ -142,11 +143,10 @@ class MegaAttention(SequenceModule[MegaState]):
         Raises:
             NotImplementedError: if a part looks ahead, or attention must remember without bound.
         """
-        weight = self.value.weight
-        device, dtype = device or weight.device, dtype or weight.dtype
+        device, dtype = device or self.scale.device, dtype or self.scale.dtype
         return MegaState(
             self.mixer.init_state(batch_size, device=device, dtype=dtype),
-            self.attention.init_state(batch_size, len(weight), device=device, dtype=dtype),
+            self.attention.init_state(batch_size, self.d_hidden, device=device, dtype=dtype),
         )
 
     @override
@@ -161,9 +161,8 @@ class MegaAttention(SequenceModule[MegaState]):
 
     @override
     def flops(self, n: int) -> int:
-        matrices = sum(layer.weight.numel() for layer in (self.value, self.gates, self.output))
-        d_hidden = self.output.in_features
-        return self.mixer.flops(n) + self.attention.flops(n, d_hidden) + 2 * n * matrices
+        matrices = self.d_model * (2 * self.d_model + 3 * self.d_hidden + self.attention.d_qk)
+        return self.mixer.flops(n) + self.attention.flops(n, self.d_hidden) + 2 * n * matrices
 
     def _run(
         self,
@@ -182,8 +181,7 @@ class MegaAttention(SequenceModule[MegaState]):
         return zero_padding(y, mask)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        d_model, d_hidden = self.output.out_features, self.output.in_features
-        sizes = [d_model, self.attention.d_qk, d_hidden, d_model]
+        sizes = [self.d_model, self.attention.d_qk, self.d_hidden, self.d_model]
         update, z, reset, direct = self.gates(x).split(sizes, -1)
         return torch.sigmoid(update), F.silu(z), F.silu(reset), direct
 

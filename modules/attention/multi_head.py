@@ -10,7 +10,7 @@ from sma.modules.attention.functions import SOFTMAX
 from sma.modules.attention.memory import WorkingMemory
 from sma.modules.attention.positions import NoPosition, RelativePosition
 from sma.modules.attention.windowed import visible_pairs, windowed_attention
-from sma.modules.functional import linear
+from sma.modules.functional import first_parameter, linear
 from sma.state import check_state
 from sma.sub_module import SubModule
 
@@ -90,8 +90,8 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
                 "decode step by step from a memory of constant size; build it with a window and "
                 "bidirectional=False"
             )
-        weight, shape = self.heads.input.weight, (self.heads.n_heads, self.heads.d_head)
-        device, dtype = device or weight.device, dtype or weight.dtype
+        shape, like = (self.heads.n_heads, self.heads.d_head), first_parameter(self.heads)
+        device, dtype = device or like.device, dtype or like.dtype
         return WorkingMemory.empty(batch_size, self.window, shape, shape, device=device, dtype=dtype)
 
     @torch.no_grad()
@@ -126,7 +126,7 @@ class Heads(nn.Module):
         check_rates(dropout=dropout)
         if d_model % n_heads:
             raise ValueError(f"n_heads={n_heads} must divide d_model={d_model}")
-        self.n_heads, self.d_head = n_heads, d_model // n_heads
+        self.d_model, self.n_heads, self.d_head = d_model, n_heads, d_model // n_heads
         self.position = NoPosition() if position is None else position
         self.position.check(d_qk=self.d_head, bidirectional=bidirectional)
         self.input = linear(d_model, 3 * d_model)
@@ -134,7 +134,7 @@ class Heads(nn.Module):
 
     def split(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(T, D) -> queries, keys and values (T, H, d)."""
-        check_features(x, 2, self.input.in_features)
+        check_features(x, 2, self.d_model)
         q, k, v = self.input(x).view(len(x), 3, self.n_heads, self.d_head).unbind(1)
         return self.position.rotate(q, position), self.position.rotate(k, position), v
 
@@ -144,5 +144,4 @@ class Heads(nn.Module):
 
     def flops(self, n: int, pairs: int) -> int:
         """Of n elements, among them so many pairs of a query and a key."""
-        d_model = self.n_heads * self.d_head
-        return 2 * d_model * (4 * n * d_model + 2 * pairs)
+        return 2 * self.d_model * (4 * n * self.d_model + 2 * pairs)

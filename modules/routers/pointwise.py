@@ -4,11 +4,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
-from sma.modules.functional import at_least_float32, linear
+from sma.modules.functional import in_float32, linear
 from sma.modules.routers.ramp import Ramp, Scheduled
 from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
@@ -44,6 +43,7 @@ class LatentConfigurator(Router):
         check_sizes(d_model=d_model)
         if init_temperature_scale <= 0:
             raise ValueError(f"init_temperature_scale must be positive, got {init_temperature_scale}")
+        self.d_model = d_model
         self.projection = linear(d_model, 2 * n_modules)
         self.log_temperature = nn.Parameter(
             torch.tensor([math.log(init_temperature_scale * math.sqrt(d_model))])
@@ -51,8 +51,9 @@ class LatentConfigurator(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        weight, bias = map(_activate_over_skip, (self.projection.weight, self.projection.bias))
-        margin = affine(x, weight, bias, mask)
+        logits = in_float32(self.projection, zero_padding(x, mask, self.d_model))
+        skip, activate = logits.unflatten(-1, (self.n_modules, 2)).unbind(-1)
+        margin = activate - skip
         temperature = self.log_temperature.to(margin.dtype).exp()
         return Routing(mask_padding(margin > 0, mask), (margin / temperature).sigmoid())
 
@@ -80,11 +81,12 @@ class SigmoidRouter(Router):
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold must be in [0, 1), got {threshold}")
         self.threshold = threshold
+        self.d_model = d_model
         self.projection = linear(d_model, n_modules)
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        confidence = project(self.projection, x, mask).sigmoid()
+        confidence = in_float32(self.projection, zero_padding(x, mask, self.d_model)).sigmoid()
         return Routing(mask_padding(confidence > self.threshold, mask), confidence)
 
 
@@ -120,35 +122,14 @@ class GumbelRouter(Router):
         self.temperature = Scheduled(temperature)
         if min(self.temperature.extremes) <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
+        self.d_model = d_model
         self.projection = linear(d_model, n_modules)
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        logits = project(self.projection, x, mask)
+        logits = in_float32(self.projection, zero_padding(x, mask, self.d_model))
         if self.training:
             logits = logits + torch.rand_like(logits).logit()
         soft = (logits / self.temperature()).sigmoid()
         active = replayed(mask_padding(logits > 0, mask))
         return Routing(active, active + (soft - soft.detach()))
-
-
-def project(projection: nn.Linear, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits `(B, L, M)` in float32 at least, also under autocast; those of padding have no meaning.
-
-    Decisions are steps of the logits, so that rounding them to a half precision would change decisions.
-    """
-    return affine(x, projection.weight, projection.bias, mask)
-
-
-def _activate_over_skip(parameter: Tensor) -> Tensor:
-    """The rows of "activate" minus those of "skip": half of the products of both."""
-    precise = parameter.to(at_least_float32(parameter.dtype))
-    return precise[1::2] - precise[::2]
-
-
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-    """The same with a weight `(M, D)` and a bias `(M,)`."""
-    dtype = at_least_float32(torch.promote_types(x.dtype, weight.dtype))
-    with torch.autocast(x.device.type, enabled=False):
-        x = zero_padding(x, mask, weight.shape[1]).to(dtype)
-        return F.linear(x, weight.to(dtype), None if bias is None else bias.to(dtype))

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
-from sma.modules.functional import at_least_float32, linear
+from sma.modules.functional import at_least_float32, in_float32, linear
 from sma.modules.routers.budget import mean_over_real
-from sma.modules.routers.pointwise import project
 from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
+from sma.sequence import zero_padding
 from sma.state import NoState, State
 
 
@@ -75,14 +75,16 @@ class TopKRouter(Router):
         self.balance_coefficient = balance_coefficient
         self.z_coefficient = z_coefficient
         self.jitter = jitter
+        self.d_model = d_model
         self.projection = linear(d_model, n_modules, bias=False)
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
+        x = zero_padding(x, mask, self.d_model)
         if self.training and self.jitter > 0:
             noise = torch.empty_like(x, dtype=at_least_float32(x.dtype))
             x = x * noise.uniform_(1 - self.jitter, 1 + self.jitter)
-        logits = project(self.projection, x, mask)
+        logits = in_float32(self.projection, x)
         chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.topk(self.top_k).indices, True)
         chosen = replayed(chosen)
         active = mask_padding(chosen, mask)
@@ -151,12 +153,13 @@ class ExpertChoiceRouter(Router):
             raise ValueError("a softmax over n_modules=1 is always 1; leave softmax False")
         self.capacity = self.max_rate = capacity
         self.score: Callable[[Tensor], Tensor] = _softmax if softmax else torch.sigmoid
+        self.d_model = d_model
         self.projection = linear(d_model, n_modules)
         self.predictor = None if d_predictor is None else _Predictor(d_model, d_predictor, n_modules)
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        confidence = self.score(project(self.projection, x, mask))
+        confidence = self._confidence(x, mask)
         active = replayed(self._choose(confidence.detach(), mask))
         if self.predictor is None:
             return Routing(active, confidence)
@@ -189,7 +192,10 @@ class ExpertChoiceRouter(Router):
         if self.predictor is None:
             return super().step(x, state, mask)
         active = mask_padding(self.predictor(x, mask) > 0, mask)
-        return Routing(active, self.score(project(self.projection, x, mask)))
+        return Routing(active, self._confidence(x, mask))
+
+    def _confidence(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.score(in_float32(self.projection, zero_padding(x, mask, self.d_model)))
 
     def _choose(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         """`(B, L, M)` bool: the highest of each row and module; of equals, the earlier."""
@@ -215,7 +221,8 @@ class _Predictor(nn.Module):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return project(self.out, F.silu(project(self.hidden, x.detach(), mask)), None)
+        hidden = in_float32(self.hidden, zero_padding(x.detach(), mask))
+        return in_float32(self.out, F.silu(hidden))
 
 
 def _softmax(logits: Tensor) -> Tensor:

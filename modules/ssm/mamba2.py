@@ -71,6 +71,7 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
     ) -> None:
         super().__init__()
         check_sizes(d_model=d_model, d_state=d_state, d_head=d_head, expand=expand, kernel_size=kernel_size)
+        self.d_model = d_model
         d_inner = expand * d_model
         if d_inner % d_head:
             raise ValueError(
@@ -137,19 +138,19 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
     @override
     def flops(self, n: int) -> int:
         """Of the recurrence, a product and two multiply-adds per state."""
-        matrices = self.project_in.weight.numel() + self.project_out.weight.numel() + self.kernel.numel()
+        matrices = self.d_model * (sum(self.widths) + self.widths[0]) + self.kernel.numel()
         return n * (2 * matrices + self.widths[0] * (5 * self.d_state + 2))
 
     @override
     def extra_repr(self) -> str:
         """The arguments it was built with."""
-        d_model, d_state, d_head = self.project_in.in_features, self.d_state, self.d_head
+        d_model, d_state, d_head = self.d_model, self.d_state, self.d_head
         expand, kernel_size = self.widths[0] // d_model, len(self.kernel)
         return f"{d_model}, {d_state=}, {d_head=}, {expand=}, {kernel_size=}"
 
     def _run(self, x: Tensor, mask: Tensor | None, state: SelectiveState) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs, the inputs of the convolution with those before them, and the last hidden state."""
-        projected = self.project_in(zero_padding(x, mask, self.project_in.in_features))
+        projected = self.project_in(zero_padding(x, mask, self.d_model))
         with torch.autocast(x.device.type, enabled=False):
             z, channels, delta = torch.split(full_precision(projected), self.widths, -1)
             joined = torch.cat((state.recent.to(channels), channels), 1)
@@ -162,7 +163,7 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
             y, hidden = selective_scan(added, log_decay, write, read, state.hidden.to(channels))
             y = y + full_precision(self.omega).unsqueeze(-1) * inner
             y = self.norm(y.flatten(-2) * F.silu(z), mask)
-        y = self.project_out(y.to(self.project_out.weight.dtype)).to(x.dtype)
+        y = self.project_out(y.to(x.dtype)).to(x.dtype)
         return zero_padding(y, mask), joined, hidden
 
     def _convolve(self, joined: Tensor) -> Tensor:

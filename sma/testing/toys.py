@@ -86,6 +86,7 @@ class CausalMean(SubModule[CausalMeanState]):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
+        self.d_model = d_model
         self.linear = nn.Linear(d_model, d_model, bias=False)
 
     @override
@@ -97,7 +98,7 @@ class CausalMean(SubModule[CausalMeanState]):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> CausalMeanState:
-        total = torch.zeros(batch_size, self.linear.in_features, device=device, dtype=dtype)
+        total = torch.zeros(batch_size, self.d_model, device=device, dtype=dtype)
         return CausalMeanState(total, torch.zeros(batch_size, device=device, dtype=dtype))
 
     @override
@@ -110,7 +111,7 @@ class CausalMean(SubModule[CausalMeanState]):
 
     @override
     def flops(self, n: int) -> int:
-        return 2 * n * (self.linear.weight.numel() + n * self.linear.in_features)
+        return 2 * n * (self.d_model**2 + n * self.d_model)
 
     @staticmethod
     def _seen(elements: Elements) -> Tensor:
