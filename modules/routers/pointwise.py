@@ -52,7 +52,7 @@ class LatentConfigurator(Router):
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         logits = in_float32(self.projection, zero_padding(x, mask, self.d_model))
-        skip, activate = logits.unflatten(-1, (self.n_modules, 2)).unbind(-1)
+        skip, activate = torch.unflatten(logits, -1, (self.n_modules, 2)).unbind(-1)
         margin = activate - skip
         temperature = self.log_temperature.to(margin.dtype).exp()
         return Routing(mask_padding(margin > 0, mask), (margin / temperature).sigmoid())
