@@ -1,5 +1,6 @@
 """What all modules share: activation functions by name, initialisation, and dtypes to compute in."""
 
+import math
 from collections.abc import Callable
 from itertools import chain
 
@@ -15,6 +16,41 @@ from sma.checks import near
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """The dtype to sum and exponentiate in: float64 stays, everything narrower becomes float32."""
     return dtype if dtype == torch.float32 else torch.promote_types(dtype, torch.float32)
+
+
+def held_in_float32(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What `nn.Module._apply` calls for every tensor, changed so that no dtype narrower than float32 results.
+
+    For tensors whose rounding adds up, such as decays and running averages: `model.to(torch.bfloat16)` moves
+    them and leaves them in float32.
+    """
+
+    def apply(x: Tensor) -> Tensor:
+        converted = convert(x)
+        if not (converted.is_floating_point() or converted.is_complex()):
+            return converted
+        dtype = at_least_float32(converted.dtype)
+        return converted if converted.dtype == dtype else x.to(converted.device, dtype)
+
+    return apply
+
+
+def angles(position: Tensor, frequency: Tensor) -> Tensor:
+    r"""`position * frequency` modulo \(2 \pi\): float32 has no digits left for a far angle.
+
+    Args:
+        position: integers or floats, of any shape.
+        frequency: `(n,)` float64, radians per position.
+
+    Returns:
+        `(..., n)` float64, within \(\pm\pi\).
+
+    Example:
+        >>> angles(torch.tensor([2**24]), torch.ones(1, dtype=torch.float64)).sin()
+        tensor([[-0.7796]], dtype=torch.float64)
+    """
+    turns = position.double().unsqueeze(-1) * (frequency / (2 * math.pi))
+    return (turns - turns.round()) * (2 * math.pi)
 
 
 def truncated_normal(*shape: int, mean: float = 0.0, std: float = 0.02) -> nn.Parameter:

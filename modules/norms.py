@@ -1,13 +1,14 @@
 """Norms over sequences with padding."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
-from typing_extensions import override
+from typing_extensions import Self, override
 
-from sma.modules.functional import at_least_float32
+from sma.modules.functional import at_least_float32, held_in_float32
 from sma.recomputation import recomputing
 from sma.sequence import zero_padding
 
@@ -140,6 +141,7 @@ class BatchNorm(Norm):
     is. In evaluation they are running averages, and elements are independent. Without padding it equals
     `nn.BatchNorm1d`, running averages (of the unbiased variance) included, and has its state names. A batch
     without real elements leaves the averages alone; one with a single real element has variance 0.
+    Weights and averages are held in float32 at least, whatever dtype the module is moved to.
 
     Args:
         d_model: D.
@@ -196,6 +198,10 @@ class BatchNorm(Norm):
         if self.bias is not None:
             y = y + self.bias
         return y.to(x.dtype)
+
+    @override
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        return super()._apply(held_in_float32(fn), recurse)  # type: ignore[no-untyped-call]
 
     def _statistics(self, y: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Mean `(D,)` and biased variance `(D,)` of the real elements, and how many there are."""

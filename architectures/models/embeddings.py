@@ -12,7 +12,7 @@ from sma import OneOf, register
 from sma.architectures.specs.families import EmbeddingSpec, NormSpec
 from sma.architectures.specs.fields import Dropout, Size
 from sma.checks import describe
-from sma.modules.functional import linear
+from sma.modules.functional import angles, at_least_float32, linear
 from sma.modules.norms import Norm
 from sma.sequence import check_mask
 
@@ -39,9 +39,8 @@ class ScaledSinusoid(nn.Module):
     @override
     def forward(self, position: Tensor) -> Tensor:
         """`(B, L)` long -> `(B, L, D)`."""
-        exact = torch.promote_types(self.scale.dtype, torch.float32)
-        exponent = torch.arange(0, self.d_model, 2, device=position.device).to(exact) / self.d_model
-        angle = position.to(exact).unsqueeze(-1) * 10000.0**-exponent
+        exponent = torch.arange(0, self.d_model, 2, device=position.device).double() / self.d_model
+        angle = angles(position, 10000.0**-exponent).to(at_least_float32(self.scale.dtype))
         return torch.cat((angle.sin(), angle.cos()), -1).to(self.scale.dtype) * self.scale
 
 
@@ -248,8 +247,9 @@ class BagEmbedding(Embedding):
         if inputs.dim() != 3 or inputs.is_floating_point():
             raise ValueError(f"bags must be (B, L, K) integers, (B, K) in a step, got {describe(inputs)}")
         bags = inputs.flatten(0, 1)
-        means = nn.functional.embedding_bag(bags, self.weight, mode="mean", padding_idx=0)
-        return means.view(*inputs.shape[:2], self.weight.shape[1])
+        weight = self.weight.to(at_least_float32(self.weight.dtype))  # sums overflow in float16
+        means = nn.functional.embedding_bag(bags, weight, mode="mean", padding_idx=0)
+        return means.to(self.weight.dtype).view(*inputs.shape[:2], self.weight.shape[1])
 
 
 @register

@@ -11,14 +11,17 @@ from sma import register
 from sma.architectures.models.embeddings import TokenEmbedding
 from sma.architectures.specs.families import HeadSpec
 from sma.architectures.specs.fields import Activation, Dropout, Size
-from sma.modules.functional import activation_function, linear
+from sma.modules.functional import activation_function, at_least_float32, linear
 
 
 def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of each row's real elements, `(B, L, D) -> (B, D)`; 0 for a row without any."""
-    if mask is None:
-        return x.sum(1) / max(x.shape[1], 1)
-    return x.masked_fill(~mask.unsqueeze(-1), 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    """The mean of each row's real elements, `(B, L, D) -> (B, D)`; 0 for a row without any.
+
+    Summed in float32 at least: a sum of 65,520 or more is infinite in float16.
+    """
+    real = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+    total = real.sum(1, dtype=at_least_float32(x.dtype))
+    return (total / (max(x.shape[1], 1) if mask is None else mask.sum(1, keepdim=True).clamp(min=1))).to(x)
 
 
 def first(x: Tensor, mask: Tensor | None) -> Tensor:

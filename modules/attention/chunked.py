@@ -206,16 +206,22 @@ class ChunkAttention(nn.Module):
         return bias(torch.arange(1 - size, size, device=bias.values.device)).unfold(0, size, 1).flip(0)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, seen: Tensor) -> Tensor:
-        """Queries `(..., Q, d)`, keys `(..., K, d)`; `bias` and `seen` up to broadcasting `(..., Q, K)`."""
-        n_keys = seen.sum(-1, keepdim=True).clamp(min=1)
-        q = q * (q.shape[-1] ** -0.5) if self.function.normalized else q / n_keys.to(q)
-        scores = q @ k.transpose(-1, -2)
-        scores = scores.to(at_least_float32(scores.dtype))
-        if bias is not None:
-            scores = scores + bias.to(scores)
-        scores = scores.masked_fill(~seen, -1e30)  # finite, for queries that see nothing
-        weights = self.function.weights(scores)
-        return self.dropout(weights).to(v) @ v
+        """Queries `(..., Q, d)`, keys `(..., K, d)`; `bias` and `seen` up to broadcasting `(..., Q, K)`.
+
+        In float32 at least: weights that are divided by the number of keys are 0 in half precision.
+        """
+        result = v.dtype
+        dtype = at_least_float32(torch.promote_types(torch.promote_types(q.dtype, k.dtype), v.dtype))
+        with torch.autocast(q.device.type, enabled=False):
+            q, k, v = (z.to(dtype) for z in (q, k, v))
+            n_keys = seen.sum(-1, keepdim=True).clamp(min=1)
+            q = q * (q.shape[-1] ** -0.5) if self.function.normalized else q / n_keys
+            scores = q @ k.transpose(-1, -2)
+            if bias is not None:
+                scores = scores + bias.to(scores)
+            scores = scores.masked_fill(~seen, -1e30)  # finite, for queries that see nothing
+            weights = self.function.weights(scores)
+            return (self.dropout(weights) @ v).to(result)
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from sma.checks import check_sizes
 from sma.elements import Edges
 from sma.modules.attention.chunked import ChunkAttention, ChunkAttentionState
 from sma.modules.attention.positions import OffsetBias, RelativePosition
-from sma.modules.functional import at_least_float32
+from sma.modules.functional import angles, at_least_float32
 from sma.modules.norms import NoNorm, Norm
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State
@@ -48,12 +48,12 @@ class RotaryBias(RelativePosition):
 
     @override
     def bias(self) -> OffsetBias:
-        """Computed in float32 at least."""
+        """Computed in float32 at least, and angles in float64."""
         dtype = at_least_float32(self.alpha.dtype)
         (a, b), (c, d) = (z.to(dtype).chunk(2) for z in (self.alpha, self.beta))
-        turn = 10000.0 ** -(torch.arange(len(a), device=a.device, dtype=dtype) / len(a))
+        frequency = 10000.0 ** -(torch.arange(len(a), device=a.device, dtype=torch.float64) / len(a))
         reach = self.max_positions - 1
-        angle = torch.arange(-reach, reach + 1, device=a.device, dtype=dtype)[:, None] * turn
+        angle = angles(torch.arange(-reach, reach + 1, device=a.device), frequency).to(dtype)
         values = angle.cos() @ (a * c + b * d) - angle.sin() @ (a * d - b * c)
         return OffsetBias(values, -reach, by_rank=False)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_size, check_sizes
-from sma.modules.functional import at_least_float32, truncated_normal
+from sma.modules.functional import angles, at_least_float32, truncated_normal
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,13 @@ class Rotary(RelativePosition):
 
     @override
     def rotate(self, z: Tensor, position: Tensor) -> Tensor:
-        """Computed in float32 at least."""
+        """Computed in float32 at least, and angles in float64."""
         dtype = at_least_float32(z.dtype)
-        last = 2 / z.shape[-1] - 1
-        turns = torch.logspace(0, last, z.shape[-1] // 2, self.base, device=z.device, dtype=dtype)
-        angle = position.to(dtype)[:, None] * turns
+        n_pairs = z.shape[-1] // 2
+        frequency = torch.logspace(
+            0, 1 / n_pairs - 1, n_pairs, self.base, device=z.device, dtype=torch.float64
+        )
+        angle = angles(position, frequency).to(dtype)
         turn = torch.polar(torch.ones_like(angle), angle)
         pairs = torch.view_as_complex(z.to(dtype).reshape(*z.shape[:-1], z.shape[-1] // 2, 2))
         return (

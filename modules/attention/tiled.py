@@ -68,7 +68,7 @@ class Plan:
     Attributes:
         tiles: in order; every slot is a query in exactly one of them.
         row: `(T,)` of the dtype to compute in; -1 in padding slots, which see each other only.
-        position: `(T,)` int32.
+        position: `(T,)` integers.
         back: by how many ranks a key may come before its query.
         ahead: and after it.
         function: from scores to weights.
@@ -102,7 +102,7 @@ class Plan:
         return cls(
             tiles=tiles,
             row=row.to(dtype),
-            position=position.int(),
+            position=position if bias is None or bias.by_rank else _narrow(position),
             back=reach,
             ahead=reach if rule.bidirectional else 0,
             function=rule.function,
@@ -244,6 +244,14 @@ class _TiledAttention(torch.autograd.Function):
         with torch.autocast(q.device.type, enabled=False):
             *grads, grad_table = attend_backward(grad, q, k, v, replace(ctx.lists, table=table), ctx.rule)
         return *grads, None if table is None else grad_table.to(table.dtype), None, None
+
+
+def _narrow(position: Tensor) -> Tensor:
+    """As int32 where offsets fit, which is faster. A device is not asked: it would wait."""
+    if position.device.type != "cpu" or not len(position):
+        return position
+    low, high = position.aminmax()
+    return position.int() if int(high - low) < 2**30 else position
 
 
 def _advances_with_rank(row: Tensor, position: Tensor) -> bool:

@@ -1,12 +1,15 @@
 """A graph convolution over the sub-graph of the active nodes."""
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.elements import Edges, Elements
+from sma.modules.functional import at_least_float32
 from sma.sub_module import SubModule
 
 _MIXING_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
@@ -85,7 +88,7 @@ class GraphConvolution(SubModule):
         if len(x) == 0:  # some convolutions fail on a graph without nodes
             x = torch.cat((x, x.new_zeros(1, x.shape[1])))
         inputs = {name: _edge_input(edges, name, x) for name in self.edge_inputs}
-        result = self.convolution(x, edges.index, **inputs)
+        result = self._convolve(x, edges.index, inputs)
         if not isinstance(result, Tensor) or result.shape != x.shape:
             name = type(self.convolution).__name__
             given = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
@@ -93,6 +96,17 @@ class GraphConvolution(SubModule):
         if self.scale is not None:
             result = result * self.scale.to(result)
         return result[: len(elements.x)]
+
+    def _convolve(self, x: Tensor, index: Tensor, inputs: dict[str, Tensor]) -> Any:
+        """In float32 at least: degrees, and sums over many neighbours, overflow in half precision."""
+        dtype = at_least_float32(x.dtype)
+        if dtype == x.dtype:
+            return self.convolution(x, index, **inputs)
+        own = chain(self.convolution.named_parameters(), self.convolution.named_buffers())
+        exact = {name: _in_dtype(tensor, dtype) for name, tensor in own}
+        inputs = {name: _in_dtype(value, dtype) for name, value in inputs.items()}
+        result = torch.func.functional_call(self.convolution, exact, (x.to(dtype), index), inputs)
+        return result.to(x.dtype) if isinstance(result, Tensor) else result
 
     @override
     def flops(self, n: int) -> int:
@@ -104,5 +118,8 @@ def _edge_input(edges: Edges, name: str, x: Tensor) -> Tensor:
     if name not in edges.attributes:
         there = ", ".join(edges.attributes) or "none"
         raise ValueError(f"the convolution reads {name}, which the data lacks; it has of every edge: {there}")
-    values = edges.attributes[name]
-    return values.to(x.dtype) if values.is_floating_point() else values
+    return _in_dtype(edges.attributes[name], x.dtype)
+
+
+def _in_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.to(dtype) if values.is_floating_point() else values

@@ -1,14 +1,16 @@
 """The base of SSMs with a fixed diagonal recurrence: parallel form, streaming state and step."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from sma.checks import check_size
 from sma.elements import Edges
+from sma.modules.functional import held_in_float32
 from sma.modules.ssm.recurrence import Modes, convolve, final_state, full_precision
 from sma.modules.ssm.rows import extent, take
 from sma.sequence import SequenceModule, zero_padding
@@ -39,7 +41,8 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
        k_j = \mathrm{Re} \sum_{n=1}^{S} \text{gain}_n \exp(j \cdot \text{log\_decay}_n) $$
 
     A bidirectional one adds a second kernel over the future; both include lag 0. Padding counts as zero and
-    its outputs are zero. The recurrence is computed in float32 at least.
+    its outputs are zero. The recurrence is computed in float32 at least, and its parameters are held so:
+    what rounding does to a decay grows with the length of the row, so `to(torch.bfloat16)` leaves them alone.
 
     A subclass says how its parameters make the modes.
 
@@ -72,7 +75,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
 
     @abstractmethod
     def modes(self) -> tuple[Modes, ...]:
-        """The modes, in float32 at least.
+        """The modes, in float32 at least; a decay of 0 may have the logarithm -inf.
 
         Returns:
             Those of the causal kernel and, if bidirectional, those of the anti-causal one.
@@ -91,7 +94,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         """
         with torch.autocast(x.device.type, enabled=False):
             skip = full_precision(self.omega)
-            y = convolve(self._input(x, mask), *self.modes(), skip=skip, truncation=self.truncation)
+            y = convolve(self._input(x, mask), *self._modes(), skip=skip, truncation=self.truncation)
         return zero_padding(y.to(x.dtype), mask)
 
     @override
@@ -144,11 +147,18 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         per_element = sum((12 if gain.is_complex() else 4) * gain.numel() for gain in gains)
         return n * (per_element + 2 * self.d_model)
 
+    @override
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        return super()._apply(held_in_float32(fn), recurse)  # type: ignore[no-untyped-call]
+
+    def _modes(self) -> tuple[Modes, ...]:
+        return tuple(modes.finite() for modes in self.modes())
+
     def _input(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return zero_padding(x, mask, self.d_model).to(full_precision(self.omega).dtype)
 
     def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
-        modes = self.modes()[0]
+        modes = self._modes()[0]
         growth = torch.expm1(modes.log_decay)  # where the decay itself would round to 1
         hidden = state.hidden.to(modes.gain.dtype, copy=torch.is_grad_enabled())
         outputs = []
@@ -169,7 +179,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         return torch.addcmul(y, full_precision(self.omega), u)
 
     def _advance_chunk(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
-        modes, skip = self.modes()[0], full_precision(self.omega)
+        modes, skip = self._modes()[0], full_precision(self.omega)
         length = u.shape[1]
         start, count = extent(u, mask)
         new = take(u, start, length)

@@ -1,7 +1,8 @@
 """MEGA's multi-head exponential moving average."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
@@ -69,13 +70,21 @@ class MultiHeadEMA(DiagonalSSM):
     @override
     def modes(self) -> tuple[Modes, ...]:
         delta, alpha, beta, gamma = map(full_precision, (self.delta, self.alpha, self.beta, self.gamma))
-        p = torch.sigmoid(delta)
-        log_q = torch.log1p(-p * torch.sigmoid(alpha))
-        gain = p * beta * gamma * delta.shape[-1] ** -0.5
-        return tuple(Modes(*direction) for direction in zip(log_q, gain, strict=True))
+        gain = torch.sigmoid(delta) * beta * gamma * delta.shape[-1] ** -0.5
+        return tuple(Modes(*direction) for direction in zip(_log_decay(delta, alpha), gain, strict=True))
 
     @override
     def extra_repr(self) -> str:
         """The arguments it was built with."""
         d_state = self.delta.shape[-1]
         return f"{self.d_model}, {d_state=}, bidirectional={self.bidirectional}, truncation={self.truncation}"
+
+
+def _log_decay(delta: Tensor, alpha: Tensor) -> Tensor:
+    """log(1 - p a) of p = sigmoid(delta) and a = sigmoid(alpha), accurate and finite wherever it is.
+
+    Where p a is near 1, 1 - p a = (1 - p) + p (1 - a) is summed in logarithms.
+    """
+    product = torch.sigmoid(delta) * torch.sigmoid(alpha)
+    near_zero = torch.logaddexp(F.logsigmoid(-delta), F.logsigmoid(delta) + F.logsigmoid(-alpha))
+    return torch.where(product > 0.5, near_zero, torch.log1p(-product.clamp(max=0.5)))

@@ -1,16 +1,17 @@
 """A selective state space model: Mamba-2."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from sma.checks import check_sizes
 from sma.elements import Edges
-from sma.modules.functional import at_least_float32
+from sma.modules.functional import at_least_float32, held_in_float32
 from sma.modules.norms import RMSNorm
 from sma.modules.ssm.recurrence import full_precision
 from sma.modules.ssm.rows import extent, take
@@ -19,6 +20,7 @@ from sma.sequence import SequenceModule, zero_padding
 from sma.state import State, check_state
 
 CHUNK = 64  # elements
+_MAX_LOG = 80.0  # of a rate; its product with a step of 0 is 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
 
     per head, with B and C shared by the heads (https://arxiv.org/abs/2405.21060). The convolution is
     depthwise and causal. Padding does not advance the state and its outputs are zero. The recurrence is
-    computed in float32 at least.
+    computed in float32 at least, and all parameters but those of projections and norm are held so, whatever
+    dtype the module is moved to.
 
     Args:
         d_model: D.
@@ -148,6 +151,13 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
         expand, kernel_size = self.widths[0] // d_model, len(self.kernel)
         return f"{d_model}, {d_state=}, {d_head=}, {expand=}, {kernel_size=}"
 
+    @override
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        if recurse:
+            for part in self.children():
+                part._apply(fn)  # type: ignore[no-untyped-call]
+        return super()._apply(held_in_float32(fn), recurse=False)  # type: ignore[no-untyped-call]
+
     def _run(self, x: Tensor, mask: Tensor | None, state: SelectiveState) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs, the inputs of the convolution with those before them, and the last hidden state."""
         projected = self.project_in(zero_padding(x, mask, self.d_model))
@@ -158,7 +168,8 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
             widths = [self.widths[0], self.d_state, self.d_state]
             inner, write, read = torch.split(F.silu(self._convolve(joined)), widths, -1)
             inner = torch.unflatten(inner, -1, (self.widths[2], self.d_head))
-            log_decay = -full_precision(self.log_rate).exp() * step
+            log_decay = -full_precision(self.log_rate).clamp(max=_MAX_LOG).exp() * step
+            log_decay = log_decay.clamp(min=_log_of_zero(log_decay.dtype))
             added = inner * step.unsqueeze(-1)
             y, hidden = selective_scan(added, log_decay, write, read, state.hidden.to(channels))
             y = y + full_precision(self.omega).unsqueeze(-1) * inner
@@ -173,6 +184,11 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
         for k, tap in enumerate(kernel):
             y = torch.addcmul(y, joined[:, k : k + length], tap)
         return y
+
+
+def _log_of_zero(dtype: torch.dtype) -> float:
+    """A logarithm whose exponential is 0, as near to 0 as may be: sums of it cost digits."""
+    return -750.0 if dtype == torch.float64 else -110.0
 
 
 def selective_scan(

@@ -16,6 +16,7 @@ from sma.modules.functional import at_least_float32
 from sma.modules.ssm.scan import scan, shift
 
 CHUNK = 64  # elements; 32 to 128 are about equally fast for 16 to 64 states
+LOG_OF_ZERO = -1e4  # stands for the logarithm of a decay of 0: exp of it is 0, and 0 times it is 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class Modes:
 
     log_decay: Tensor
     gain: Tensor
+
+    def finite(self) -> "Modes":
+        """The same modes, where a decay of 0 has a finite logarithm."""
+        log_decay = self.log_decay
+        if not log_decay.is_complex():
+            return Modes(log_decay.clamp(min=LOG_OF_ZERO), self.gain)
+        return Modes(torch.complex(log_decay.real.clamp(min=LOG_OF_ZERO), log_decay.imag), self.gain)
 
     def powers(self, exponents: Tensor) -> Tensor:
         """`(D, n, S)`: every decay to each of the n `exponents`."""

@@ -8,7 +8,10 @@ from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.ssm.diagonal import DiagonalSSM
-from sma.modules.ssm.recurrence import Modes, full_precision
+from sma.modules.ssm.recurrence import LOG_OF_ZERO, Modes, full_precision
+
+_MAX_LOG, _MAX_ANGLE = 80.0, 1e30  # far beyond what decays to 0 in one step, and products stay finite
+_TAYLOR = 1e-5  # below it two terms are exact
 
 
 class S4D(DiagonalSSM):
@@ -84,9 +87,12 @@ class S4D(DiagonalSSM):
         log_step, log_decay, frequency, read_out = map(
             full_precision, (self.log_step, self.log_decay, self.frequency, self.read_out)
         )
-        rate = torch.complex(-log_decay.exp(), frequency)
-        discrete = rate * log_step.exp().unsqueeze(-1)
-        gain: Tensor = 2 * torch.view_as_complex(read_out) * torch.expm1(discrete) / rate
+        step = log_step.clamp(max=_MAX_LOG).exp().unsqueeze(-1)
+        rate = torch.complex(-log_decay.clamp(max=_MAX_LOG).exp(), frequency)
+        discrete = torch.complex(
+            (rate.real * step).clamp(min=LOG_OF_ZERO), (frequency * step).clamp(-_MAX_ANGLE, _MAX_ANGLE)
+        )
+        gain: Tensor = 2 * torch.view_as_complex(read_out) * _integral(discrete, rate, step)
         return tuple(Modes(discrete, direction) for direction in gain.unbind())
 
     @override
@@ -94,3 +100,11 @@ class S4D(DiagonalSSM):
         """The arguments it was built with."""
         d_state, (step_min, step_max) = 2 * self.frequency.shape[-1], self.step_range
         return f"{self.d_model}, {d_state=}, bidirectional={self.bidirectional}, {step_min=}, {step_max=}"
+
+
+def _integral(discrete: Tensor, rate: Tensor, step: Tensor) -> Tensor:
+    """`expm1(discrete) / rate`, the integral of `exp(rate t)` over one step; also at a rate of 0."""
+    small = discrete.abs() < _TAYLOR
+    z = torch.where(small, discrete, 0)
+    quotient = torch.expm1(discrete) / torch.where(small, 1, rate)
+    return torch.where(small, step * (1 + z / 2 * (1 + z / 3)), quotient)

@@ -190,3 +190,23 @@ def test_batch_norm_over_ranks_equals_one_rank_with_the_whole_batch(tmp_path):
     torch.testing.assert_close(torch.cat([r["grad"] for r in results]), leaf.grad)
     for result in results:
         torch.testing.assert_close(result["state"], norm.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_batch_statistics_in_half_precision(dtype):
+    """Averages that half precision cannot hold, over more elements than it can count."""
+    torch.manual_seed(0)
+    norm = BatchNorm(2).to(dtype)
+    x = (torch.tensor([300.0, 4.0]) + torch.tensor([2.0, 300.0]) * torch.randn(2, 40000, 2)).to(dtype)
+    mask = torch.arange(40000) < torch.tensor([[40000], [30000]])
+    exact = BatchNorm(2).double()
+    for _ in range(30):
+        got, want = norm(x, mask), exact(x.double(), mask)
+    assert got.dtype == dtype
+    close = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 1e-3}
+    torch.testing.assert_close(got[mask].double(), want[mask], **close)
+    torch.testing.assert_close(norm.running_mean.double(), exact.running_mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.running_var.double(), exact.running_var, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        norm.eval()(x, mask)[mask].double(), exact.eval()(x.double(), mask)[mask], **close
+    )

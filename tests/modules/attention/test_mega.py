@@ -282,6 +282,32 @@ def test_rotary_bias_depends_on_the_offset_alone():
             assert abs(bias(torch.tensor(s - t)) - expected) < 1e-12
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rotary_bias_is_right_far_away(dtype):
+    position = RotaryBias(D_QK, max_positions=10**6).to(dtype)
+    torch.nn.init.normal_(position.alpha)
+    torch.nn.init.normal_(position.beta)
+    alpha, beta = position.alpha.double(), position.beta.double()
+    bias = position.bias()
+    for offset in (0, 7, -99_999, 123_456, -999_999):
+        expected = (turned(alpha, 0) * turned(beta, offset)).sum()
+        assert abs(bias(torch.tensor(offset)) - expected) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("function", ["relu2", "laplace"])
+def test_weights_of_many_keys_survive_half_precision(dtype, function):
+    """Each of 2,000 keys gets a weight below the smallest number of float16."""
+    torch.manual_seed(0)
+    attention = ChunkAttention(4, bidirectional=True, attention=function)
+    q, k, v = torch.randn(3, 1, 2000, 4).to(dtype)
+    v = v.abs() + 1
+    want = ChunkAttention(4, bidirectional=True, attention=function)(q.double(), k.double(), v.double())
+    for got in (attention(q, k, v), attention(q.float(), k.float(), v.float())):
+        assert want.abs().min() > 0
+        assert ((got.double() - want).abs() <= torch.finfo(dtype).eps * want.abs() + 1e-7).all()
+
+
 def test_initialisation():
     attention = ChunkAttention(64, position=RotaryBias(64, max_positions=10))
     layer = MegaAttention(128, mixer=MultiHeadEMA(128), attention=attention, norm=LayerNorm(128))

@@ -1,9 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from sma import PackedCompaction
 from sma.modules.attention.positions import LearnedBias, NoPosition, RankBias, Rotary, T5Bias
+from sma.modules.attention.windowed import windowed_attention
 
 
 def turned(z, position, base):
@@ -113,3 +116,35 @@ def test_kinds_without_a_direction_fit_any():
     for position in (NoPosition(), LearnedBias(3), Rotary(4)):
         position.check(d_qk=4, bidirectional=True)
         position.check(d_qk=4, bidirectional=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("base", [10000.0, 50.0])
+def test_rotary_is_right_however_far(dtype, base):
+    z = torch.randn(6, 8, dtype=torch.float64).to(dtype)
+    position = torch.tensor([10**4, 10**6, 2**24 + 1, 10**8 + 7, 2**31 + 3, 10**10])
+    expected = torch.stack([turned(row, p.item(), base) for row, p in zip(z.double(), position, strict=True)])
+    unit = max(torch.finfo(dtype).eps, 1e-5)
+    got = Rotary(8, base=base).to(dtype).rotate(z, position)
+    torch.testing.assert_close(got.double(), expected, rtol=unit, atol=4 * unit)
+
+
+@pytest.mark.parametrize("gap", [10**4, 2**24, 2**31 + 5, 10**11])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_biases_of_far_offsets_are_those_at_the_ends(gap, bidirectional):
+    """Also in attention, which narrows offsets to 32 bits where they fit."""
+    torch.manual_seed(0)
+    at = torch.tensor([0, 1, gap, gap + 3, 2 * gap])
+    elements = PackedCompaction().compress(torch.zeros(1, 5, 4), torch.ones(1, 5, dtype=torch.bool))
+    elements = replace(elements, position=at)
+    q, k = torch.randn(2, 5, 4, dtype=torch.float64)
+    seen = torch.ones(5, 5, dtype=torch.bool)
+    seen = seen if bidirectional else seen.tril()
+    for position in (LearnedBias(5), T5Bias(max_distance=20, bidirectional=bidirectional)):
+        reach = len(position.bias().values) // 2
+        offset = (at - at[:, None]).clamp(-reach, reach)
+        bias = position.bias().values.double()[offset + reach]
+        weights = (q @ k.T / 2 + bias).masked_fill(~seen, -torch.inf).softmax(-1)
+        options = {"window": 4, "bidirectional": bidirectional, "bias": position.bias()}
+        got = windowed_attention(q, k, torch.eye(5, dtype=torch.float64), elements, **options)
+        torch.testing.assert_close(got, weights)

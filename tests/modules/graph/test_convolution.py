@@ -268,6 +268,25 @@ def test_precisions(dtype):
     torch.testing.assert_close(result.double(), exact, atol=0.1, rtol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("SAGEConv", {}), ("GCNConv", {}), ("GATv2Conv", {"heads": 2})]
+)
+def test_nodes_with_many_neighbours_in_half_precision(dtype, name, arguments):
+    """More than half precision can count, or hold the sum of."""
+    torch.manual_seed(0)
+    n = 70_000
+    layer = GraphConvolution(named_convolution(D, name, arguments)).to(dtype)
+    x = (4 + torch.randn(1, n + 1, D)).to(dtype)
+    star = Edges(torch.stack((torch.arange(1, n + 1), torch.zeros(n, dtype=torch.long))))
+    everything = torch.ones(1, n + 1, dtype=torch.bool)
+    elements = PackedCompaction().compress(x, everything).with_edges(star, n + 1)
+    got = layer(elements)
+    assert got.dtype == dtype
+    want = layer.double()(replace(elements, x=elements.x.double()))
+    torch.testing.assert_close(got.double(), want, rtol=2 * torch.finfo(dtype).eps, atol=1e-3)
+
+
 def test_autocast():
     layer, data = routed("GCNConv").float(), Batch.from_data_list(graphs())
     data.x = data.x.float()

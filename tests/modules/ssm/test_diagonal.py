@@ -125,3 +125,23 @@ def test_vmap_and_per_sample_gradients() -> None:
 def test_flops_count_the_recurrence() -> None:
     assert REAL.flops(10) == 10 * (3 * 4 + 3 * 2)
     assert COMPLEX.flops(10) == 10 * (3 * 12 + 3 * 2)
+
+
+@pytest.mark.parametrize("truncation", [None, 5, 30])
+@pytest.mark.parametrize("length", [3, 64, 200])
+def test_a_decay_of_exactly_0_or_1(truncation: int | None, length: int) -> None:
+    decay = torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64)
+    ssm = Fixed(decay.log(), truncation=truncation).double()
+    x = torch.randn(2, length, 3, dtype=torch.float64, requires_grad=True)
+    lags = torch.arange(length)[:, None] - torch.arange(length)
+    kernel = decay[:, None, None] ** lags.clamp(min=0)
+    seen = (lags >= 0) & (lags < (truncation or length))
+    want = torch.einsum("dts,bsd->btd", kernel.masked_fill(~seen, 0), x) + x
+    y = ssm(x)
+    torch.testing.assert_close(y, want, rtol=1e-11, atol=1e-11)
+    got, right = (torch.autograd.grad(z[:, ::2].sum(), x)[0] for z in (y, want))
+    torch.testing.assert_close(got, right, rtol=1e-11, atol=1e-11)
+    state = ssm.init_state(2)
+    with torch.no_grad():
+        stepped = torch.cat([ssm.step(piece, state) for piece in x.split([2, length - 2], 1)], 1)
+    torch.testing.assert_close(stepped, want.detach(), rtol=1e-11, atol=1e-11)

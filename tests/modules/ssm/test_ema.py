@@ -148,3 +148,64 @@ def test_repr() -> None:
     assert "MultiHeadEMA(8, d_state=4, bidirectional=False, truncation=5)" in repr(
         MultiHeadEMA(8, d_state=4, truncation=5)
     )
+
+
+SATURATED = pytest.mark.parametrize("value", [10.0, 17.0, 40.0, 200.0, 1e30])
+
+
+def exact_average(ema: MultiHeadEMA, x: Tensor) -> Tensor:
+    """The recurrence in float64, where 1 - p a is summed as (1 - p) + p (1 - a)."""
+    delta, alpha, beta, gamma = (p.double() for p in (ema.delta, ema.alpha, ema.beta, ema.gamma))
+    p = delta.sigmoid()
+    q = ((-delta).sigmoid() + p * (-alpha).sigmoid())[0]
+    h, outputs = torch.zeros(len(x), *q.shape, dtype=torch.float64), []
+    for u in x.double().unbind(1):
+        h = q * h + p[0] * beta[0] * u[..., None]
+        outputs.append((gamma[0] * h).sum(-1) / q.shape[-1] ** 0.5 + ema.omega.double() * u)
+    return torch.stack(outputs, 1)
+
+
+@SATURATED
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_decays_near_0_are_exact_and_have_gradients(value: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    ema, other = MultiHeadEMA(3, d_state=2).to(dtype), MultiHeadEMA(3, d_state=2).to(dtype)
+    with torch.no_grad():
+        ema.delta.fill_(value)
+        ema.alpha.fill_(value)
+    other.load_state_dict(ema.state_dict())
+    x = torch.randn(2, 150, 3, dtype=dtype)
+    y, want = ema(x), exact_average(other, x)
+    close = {"rtol": 1e-2 if dtype == torch.bfloat16 else 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(y.double(), want, **close)
+    for piece in (10, 150):
+        state = ema.init_state(2)
+        with torch.no_grad():
+            stepped = torch.cat([ema.step(part, state) for part in x.split(piece, 1)], 1)
+        torch.testing.assert_close(stepped.double(), want, **close)
+    y.sum().backward()
+    want.sum().backward()
+    scale = max(float(q.grad.abs().max()) for q in other.parameters())
+    for (name, p), (_, q) in zip(ema.named_parameters(), other.named_parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=2e-3, atol=1e-6 * scale, msg=name)
+
+
+def test_decays_of_1_forget_nothing() -> None:
+    ema = MultiHeadEMA(2, d_state=3).requires_grad_(False)
+    ema.delta.fill_(-80.0)  # p is 2e-35: a decay of 1 in every dtype
+    ema.beta.fill_(1e34)
+    x = torch.ones(1, 3000, 2)
+    torch.testing.assert_close(ema(x).double(), exact_average(ema, x), rtol=1e-4, atol=1e-5)
+
+
+def test_parameters_stay_in_float32() -> None:
+    """A model moved to half precision and back holds the same moving averages."""
+    ema = MultiHeadEMA(4)
+    before = {name: p.clone() for name, p in ema.named_parameters()}
+    model = torch.nn.Sequential(ema, torch.nn.Linear(4, 4)).to(torch.bfloat16).half()
+    assert model[1].weight.dtype == torch.float16
+    assert all(
+        torch.equal(p, before[name]) and p.dtype == torch.float32 for name, p in ema.named_parameters()
+    )
+    assert all(p.dtype == torch.float64 for p in model.double().parameters())
+    assert all(p.dtype == torch.float32 for p in model.bfloat16()[0].parameters())

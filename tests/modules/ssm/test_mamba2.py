@@ -133,3 +133,47 @@ def test_decays_that_underflow_give_finite_gradients() -> None:
     y, h = selective_scan(*inputs)
     (y.sum() + h.sum()).backward()
     assert all(torch.isfinite(tensor.grad).all() for tensor in inputs)
+
+
+@pytest.mark.parametrize(
+    ("log_rate", "step_bias"), [(100.0, 1.0), (0.0, 1e3), (1e4, 1e3), (-200.0, -200.0), (3.0, 1e15)]
+)
+def test_extreme_decays(log_rate: float, step_bias: float) -> None:
+    """Decays of 0 and 1 with gradients; also where padding follows, whose step is 0."""
+    ssm = SelectiveSSM(6, d_state=5, d_head=3)
+    with torch.no_grad():
+        ssm.log_rate.fill_(log_rate)
+        ssm.step_bias.fill_(step_bias)
+    u = torch.randn(2, 90, 6)
+    exact = SelectiveSSM(6, d_state=5, d_head=3).double().requires_grad_(False)
+    exact.load_state_dict(ssm.state_dict())
+    exact.log_rate.clamp_(max=600)
+    y = ssm(u, torch.arange(90) < torch.tensor([[90], [70]]))
+    torch.testing.assert_close(y[0].double(), recurrent(exact, u.double())[0], rtol=1e-4, atol=1e-4)
+    y.sum().backward()
+    assert all(p.grad.isfinite().all() for p in ssm.parameters())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_what_forgets_everything_costs_later_elements_no_digits(share: float) -> None:
+    x, log_decay, write, read, initial = random_inputs(300)
+    log_decay = 0.01 * log_decay
+    log_decay[torch.rand(log_decay.shape) < share] = mamba2._log_of_zero(torch.float32)
+    inputs = [x, log_decay, write, read]
+    y, _ = selective_scan(*(z.float() for z in inputs))
+    want, _ = slow(*inputs, torch.zeros_like(initial))
+    assert (y.double() - want).norm() < (1e-4 if share else 1e-6) * want.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_only_projections_are_moved_to_half_precision(dtype: torch.dtype) -> None:
+    ssm = SelectiveSSM(16, d_state=8, d_head=8).requires_grad_(False)
+    u = torch.randn(1, 2000, 16).to(dtype)
+    with torch.no_grad():  # what a half-precision projection does to its weights happens in both
+        for layer in (ssm.project_in, ssm.project_out):
+            layer.weight.copy_(layer.weight.to(dtype))
+    want = ssm.double()(u.double())
+    ssm.to(dtype)
+    assert ssm.project_in.weight.dtype == dtype
+    assert ssm.log_rate.dtype == ssm.step_bias.dtype == ssm.kernel.dtype == torch.float32
+    assert (ssm(u).double() - want).norm() < 4 * torch.finfo(dtype).eps * want.norm()

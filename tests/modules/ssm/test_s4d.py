@@ -1,3 +1,4 @@
+import cmath
 import math
 
 import pytest
@@ -91,3 +92,60 @@ def test_errors(bad: dict[str, float], message: str) -> None:
 
 def test_repr() -> None:
     assert "S4D(4, d_state=8, bidirectional=False, step_min=0.001, step_max=0.1)" in repr(S4D(4, d_state=8))
+
+
+def kernel(ssm: S4D, n: int) -> Tensor:
+    """`(D, n)`: the kernel lag by lag in Python's complex numbers, with the limits of extreme parameters."""
+    values = torch.zeros(ssm.d_model, n, dtype=torch.float64)
+    log_step, log_decay, frequency, read_out = (
+        p.double().tolist() for p in (ssm.log_step, ssm.log_decay, ssm.frequency, ssm.read_out[0])
+    )
+    for d in range(ssm.d_model):
+        for s in range(len(frequency[d])):
+            step, rate = math.exp(min(log_step[d], 700)), math.exp(min(log_decay[d][s], 700))
+            a, c = complex(-rate, frequency[d][s]), complex(*read_out[d][s])
+            z = complex(max(-rate * step, -1e5), frequency[d][s] * step)
+            entering = (cmath.exp(z) - 1) / a if abs(z) > 1e-9 else step
+            for j in range(n):
+                values[d, j] += (2 * c * entering * cmath.exp(j * z)).real
+    return values
+
+
+@pytest.mark.parametrize("log_step", [-200.0, -3.0, 5.0, 20.0, 100.0, 1e4])
+@pytest.mark.parametrize("log_decay", [-200.0, -3.0, 5.0, 100.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extreme_decays(log_step: float, log_decay: float, dtype: torch.dtype) -> None:
+    """Decays of 0 and of 1, with the frequency 0, which stays a real mode; a step of 1e4 or a rate of 0."""
+    ssm = S4D(2, d_state=4).to(dtype)
+    with torch.no_grad():
+        ssm.log_step.fill_(log_step)
+        ssm.log_decay.fill_(log_decay)
+        if log_step > 0:  # far around the circle no dtype knows the angle
+            ssm.frequency.zero_()
+    x = torch.randn(1, 100, 2, dtype=dtype)
+    if log_decay == -200 and log_step >= 20:
+        assert ssm(x).isfinite().all()  # the sum of unbounded steps
+        return
+    k = kernel(ssm, 100)
+    k[:, 0] += ssm.omega.detach().double()
+    lags = torch.arange(100)[:, None] - torch.arange(100)
+    matrix = k[:, lags.clamp(min=0)].masked_fill(lags < 0, 0)
+    want = torch.einsum("dts,bsd->btd", matrix, x.double())
+    y = ssm(x)
+    scale = float(want.abs().max())
+    torch.testing.assert_close(y.double(), want, rtol=1e-4, atol=1e-5 * scale)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ssm.step(x[:, :10], ssm.init_state(1)), y[:, :10], rtol=1e-4, atol=1e-5 * scale
+        )
+    y.sum().backward()
+    assert all(p.grad.isfinite().all() for p in ssm.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_long_rows_in_half_precision(dtype: torch.dtype) -> None:
+    ssm = S4D(4, d_state=16).requires_grad_(False)
+    x = torch.randn(1, 8192, 4).to(dtype)
+    want = ssm.double()(x.double())
+    error = ssm.float().to(dtype)(x).double() - want
+    assert error.norm() < 2**-8 * want.norm()

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from sma.architectures.models.heads import mean_pool
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("length", [1, 1000, 20000, 70000])
+@pytest.mark.parametrize("masked", [False, True])
+def test_means_of_long_rows(dtype, length, masked):
+    torch.manual_seed(0)
+    x = (4 + torch.randn(2, length, 2)).to(dtype)
+    mask = torch.arange(length) < torch.tensor([[length], [length // 2]]) if masked else None
+    want = (
+        torch.stack([row[: n.sum()].double().mean(0) for row, n in zip(x, mask, strict=True)])
+        if masked
+        else x.double().mean(1)
+    )
+    got = mean_pool(x, mask)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), want.nan_to_num(), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+def test_a_row_without_elements_has_the_mean_0():
+    x = torch.full((1, 3, 2), torch.nan)
+    assert mean_pool(x, torch.zeros(1, 3, dtype=torch.bool)).tolist() == [[0, 0]]
+    assert mean_pool(x[:, :0], None).tolist() == [[0, 0]]
