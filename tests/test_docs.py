@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -33,11 +34,8 @@ ARCHITECTURES = ROOT.parent / "docs" / "architectures.md"
 
 
 def module_names():
-    for path in sorted(ROOT.glob("*.py")):
-        yield "sma" if path.stem == "__init__" else f"sma.{path.stem}"
-    for folder in ("testing", "modules", "architectures", "training"):
-        for path in sorted((ROOT / folder).glob("*.py")):
-            yield f"sma.{folder}" if path.stem == "__init__" else f"sma.{folder}.{path.stem}"
+    yield "sma"
+    yield from (found.name for found in pkgutil.walk_packages(sma.__path__, "sma."))
 
 
 @pytest.mark.parametrize("name", list(module_names()))

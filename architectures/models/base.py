@@ -41,6 +41,13 @@ class Model(nn.Module):
 
     Attributes:
         spec: what the model was built from; saved with its weights.
+
+    Example:
+        >>> from sma.architectures import seqboat
+        >>> model = seqboat(vocab_size=256, d_model=16, n_layers=2).build()
+        >>> model.activation_checkpointing = True
+        >>> model.spec.kind
+        'sequence_model'
     """
 
     spec: ModelSpec

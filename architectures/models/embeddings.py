@@ -27,6 +27,10 @@ class ScaledSinusoid(nn.Module):
 
     Raises:
         ValueError: if `d_model` is odd.
+
+    Example:
+        >>> ScaledSinusoid(8)(torch.arange(5)[None]).shape
+        torch.Size([1, 5, 8])
     """
 
     def __init__(self, d_model: int) -> None:

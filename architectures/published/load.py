@@ -155,8 +155,7 @@ def parameters_published(spec: SequenceModelSpec) -> PublishedCount:
         spec: of parts that the published code has.
 
     Example:
-        >>> from sma.architectures import seqboat
-        >>> from sma.architectures.specs.feed_forward import RankBiasSpec
+        >>> from sma.architectures import RankBiasSpec, seqboat
         >>> options = {"window": 4, "position": RankBiasSpec()}
         >>> count = parameters_published(seqboat(vocab_size=9, d_model=8, n_layers=2, n_classes=2, **options))
         >>> count.parameters - count.here, count.reason
