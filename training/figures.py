@@ -99,8 +99,8 @@ def draw_activation(rows: Sequence[Row]) -> bytes:
     return to_png(figure)
 
 
-def draw_confusion(counts: Sequence[Sequence[int]]) -> bytes:
-    """A confusion matrix: rows are what was shown, columns what was said."""
+def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
+    """A confusion matrix: rows are the classes that were shown, columns those that were said."""
     figure = Figure(figsize=(5, 4.6))
     axes = figure.add_subplot()
     n = len(counts)
@@ -111,9 +111,9 @@ def draw_confusion(counts: Sequence[Sequence[int]]) -> bytes:
             color = INK if counts[y][x] else "#d3d9df"
             axes.text(x + 0.5, y + 0.52, str(counts[y][x]), ha="center", va="center", size=9, color=color)
     ticks = [i + 0.5 for i in range(n)]
-    axes.set(xlim=(0, n), ylim=(n, 0), aspect="equal", xlabel="model's answer", ylabel="digit shown")
-    axes.set_xticks(ticks, [str(i) for i in range(n)])
-    axes.set_yticks(ticks, [str(i) for i in range(n)])
+    axes.set(xlim=(0, n), ylim=(n, 0), aspect="equal", xlabel="model's answer", ylabel="class shown")
+    axes.set_xticks(ticks, classes, rotation=90 if max(map(len, classes)) > 3 else 0)
+    axes.set_yticks(ticks, classes)
     axes.tick_params(length=0, labelsize=9)
     axes.spines[:].set_color(FAINT)
     return to_png(figure)

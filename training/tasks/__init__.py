@@ -1,24 +1,42 @@
 """Tasks: data, its splits, metric, baselines and section of the report."""
 
-from sma.training.tasks.digits import DigitsSpec, DigitsTask
+from sma.training.tasks.digits import DigitsSpec
 from sma.training.tasks.graphs import KarateSpec, NodeTask, WordNetSpec
+from sma.training.tasks.listops import ListOpsSpec
 from sma.training.tasks.node_graph import NodeGraph
+from sma.training.tasks.pathfinder import PathfinderSpec
+from sma.training.tasks.recall import (
+    AssociativeRecallSpec,
+    InductionHeadsSpec,
+    RecallSpec,
+    RecallTask,
+    SelectiveCopyingSpec,
+)
+from sma.training.tasks.rows import Rows, RowsTask
 from sma.training.tasks.section import Image, Section
 from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task, TaskSpec
 from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec, TextSpec, TextTask
 
 __all__ = [
     "IGNORED",
+    "AssociativeRecallSpec",
     "Batch",
     "DigitsSpec",
-    "DigitsTask",
     "Evaluation",
     "Image",
+    "InductionHeadsSpec",
     "KarateSpec",
+    "ListOpsSpec",
     "NodeGraph",
     "NodeTask",
+    "PathfinderSpec",
     "PythonSourceSpec",
+    "RecallSpec",
+    "RecallTask",
+    "Rows",
+    "RowsTask",
     "Section",
+    "SelectiveCopyingSpec",
     "Split",
     "Task",
     "TaskSpec",

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -31,11 +31,15 @@ class Batch:
         targets: `(B, L)` long, one class per element, or `(B,)`, one per row; `(n_nodes,)` for a graph;
             `IGNORED` is not scored.
         mask: `(B, L)` bool, True = a real element. None: all are real.
+        roles: `(B, L)` long, what each element is: an index into the task's `role_names`. None: unknown.
+        needs: `(B, L)` bool, the elements that an answer depends on. None: unknown.
     """
 
     inputs: "Tensor | Data"
     targets: Tensor
     mask: Tensor | None = None
+    roles: Tensor | None = None
+    needs: Tensor | None = None
 
     @property
     def n_elements(self) -> int:
@@ -95,6 +99,7 @@ class Task(ABC):
         n_classes: how many classes a model scores: 256 for bytes.
         unit: what one target is called, as in "bits per byte".
         headline: the measure that the report leads with.
+        role_names: what elements may be, where batches say it; see `Batch.roles`.
     """
 
     title: str
@@ -102,6 +107,7 @@ class Task(ABC):
     n_classes: int
     unit: str
     headline: Literal["bits", "accuracy"]
+    role_names: Sequence[str] = ()
 
     @abstractmethod
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
