@@ -9,13 +9,18 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from sma import OneOf, Spec, register
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
-from sma.architectures.specs.fields import Count
+from sma.architectures.specs.fields import WHOLE, Count, Size
 from sma.training.optimizers import AdamWSpec, OptimizerSpec
 from sma.training.schedules import LinearSchedule, ScheduleSpec
 from sma.training.tasks.task import TaskSpec
 
 WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads", "activation_checkpointing"}
 """Fields that a resumed run may change: they do not alter what a step computes, up to rounding."""
+
+Steps = Annotated[int, Field(ge=1, le=2**53), WHOLE]
+
+MAX_THREADS = 1024
+"""More threads than cores are of no use, and torch crashes where the system does not start all of them."""
 
 
 @register
@@ -47,18 +52,18 @@ class TrainSpec(Spec):
     task: OneOf[TaskSpec]
     model: Annotated[OneOf[ModelSpec], BeforeValidator(expand_preset)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    steps: Count | None = 1000
+    steps: Steps | None = 1000
     time_limit: Annotated[float, Field(gt=0)] | None = None
-    batch_size: Count = 16
-    accumulation: Count = 1
+    batch_size: Size = 16
+    accumulation: Size = 1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     schedule: OneOf[ScheduleSpec] = LinearSchedule()
     optimizer: OneOf[OptimizerSpec] = AdamWSpec()
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
     activation_checkpointing: bool = False
-    validation_interval: Count = 100
-    log_interval: Count = 10
+    validation_interval: Steps = 100
+    log_interval: Steps = 10
     device: Annotated[str, Field(min_length=1)] = "auto"
     threads: Count | None = None
 
@@ -72,6 +77,16 @@ class TrainSpec(Spec):
                 torch.device(value)
             except RuntimeError as error:
                 raise ValueError("use auto, cpu, cuda or cuda:0") from error
+        return value
+
+    @field_validator("threads")
+    @classmethod
+    def _check_threads(cls, value: int | None) -> int | None:
+        if value is not None and value > MAX_THREADS:
+            raise ValueError(
+                f"at most {MAX_THREADS:,} are allowed, since torch crashes where the system does not start "
+                "them all; use as many as there are cores"
+            )
         return value
 
     @model_validator(mode="after")

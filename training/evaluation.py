@@ -3,9 +3,9 @@
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sma.training.tasks.running import cross_entropy, evaluating, run_batch
+from sma.training.tasks.running import ActivationCounts, cross_entropy, evaluating, run_batch
 from sma.training.tasks.task import IGNORED, Evaluation, Split, Task
 
 
@@ -24,8 +24,7 @@ def evaluate(model: nn.Module, task: Task, split: Split, *, batch_size: int) -> 
     """
     start = perf_counter()
     loss, correct, count = 0.0, 0, 0
-    active: dict[str, Tensor] = {}
-    real: dict[str, Tensor] = {}
+    activation = ActivationCounts()
     like = next(model.parameters())
     with evaluating(model):
         for batch in task.evaluation_batches(split, batch_size):
@@ -37,10 +36,7 @@ def evaluate(model: nn.Module, task: Task, split: Split, *, batch_size: int) -> 
             loss += float(cross_entropy(logits, targets)) * n
             correct += int(((logits.argmax(-1) == targets) & scored).sum())
             count += n
-            for layer in recording.layers:
-                active[layer.name] = active.get(layer.name, 0) + layer.routing.active.sum((0, 1))
-                real[layer.name] = real.get(layer.name, 0) + layer.mask.sum()
+            activation.add(recording)
     if count == 0:
         raise ValueError(f"the {split} split of {task.title} has nothing to score; give it more data")
-    rates = {name: (active[name] / real[name].clamp(min=1)).tolist() for name in active}
-    return Evaluation(loss / count, correct / count, count, perf_counter() - start, rates)
+    return Evaluation(loss / count, correct / count, count, perf_counter() - start, activation.rates)

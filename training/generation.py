@@ -83,10 +83,21 @@ def choose(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> int:
-    """One class, drawn by its score `(C,)`; arguments as in `generate`."""
+    """One class, drawn by its score `(C,)`; arguments as in `generate`.
+
+    Raises:
+        ValueError: if a score is not a finite number.
+    """
+    if not scores.isfinite().all():
+        wrong = scores[~scores.isfinite()][0].item()
+        raise ValueError(
+            f"the model scores a byte by {wrong}, so none can be chosen; its weights or activations are not "
+            "finite: use other weights, such as those of an earlier checkpoint"
+        )
     if temperature == 0:
         return int(scores.argmax())
-    ordered, index = (scores / temperature).sort(descending=True, stable=True)
+    relative = (scores - scores.max()) / max(temperature, torch.finfo(scores.dtype).tiny)
+    ordered, index = relative.sort(descending=True, stable=True)
     probability = ordered.softmax(0)
     kept = torch.ones_like(probability, dtype=torch.bool)
     if top_k is not None:

@@ -1,39 +1,72 @@
-"""Ctrl-C that lets a step finish."""
+"""Ctrl-C and SIGTERM: what they ask a run to do."""
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import Literal
+
+CTRL_C = (
+    "Ctrl-C: the run stops after this step; then its best weights are tested and its report is written. "
+    "Press Ctrl-C again to stop at once; what was saved is kept"
+)
+SIGTERM = "SIGTERM: the run stops after this step and leaves a checkpoint, without a test"
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived while nothing had to be finished."""
 
 
 @dataclass
 class Interrupt:
-    """Whether somebody asked to stop."""
+    """What somebody asked for: by Ctrl-C to be interrupted, by SIGTERM to be terminated."""
 
-    requested: bool = False
+    requested: Literal["interrupted", "terminated"] | None = None
 
 
 @contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """Inside the `with` block the first Ctrl-C (or SIGTERM) is only noted; the second stops at once.
+def interruptible(say: Callable[[str], None]) -> Iterator[Interrupt]:
+    """Inside the `with` block the first Ctrl-C or SIGTERM is only noted; the second stops at once.
 
     Outside the main thread, where signals cannot be caught, nothing is ever requested.
+
+    Args:
+        say: called at once with what happens next.
     """
     interrupt = Interrupt()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if interrupt.requested:
+        if interrupt.requested is not None:
             raise KeyboardInterrupt
-        interrupt.requested = True
+        interrupt.requested = "terminated" if number == signal.SIGTERM else "interrupted"
+        with suppress(RuntimeError):  # the signal came while the same stream was being written
+            say(SIGTERM if number == signal.SIGTERM else CTRL_C)
 
+    with _handled(note, signal.SIGINT, signal.SIGTERM):
+        yield interrupt
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside the `with` block SIGTERM raises `Terminated`, which may be caught outside it."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    with _handled(stop, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield interrupt
+        yield
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield interrupt
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, older in before.items():
+            signal.signal(number, older)

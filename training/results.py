@@ -11,52 +11,71 @@ from datetime import datetime, timezone
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 import sma
 from sma.architectures import load_model
 from sma.training.config import TrainSpec
+from sma.training.environment import find_device
 from sma.training.evaluation import evaluate
-from sma.training.run.checkpoints import Position, load_last_weights
-from sma.training.run.errors import RunError
+from sma.training.run.checkpoints import load_last_weights
+from sma.training.run.errors import RunError, cause, one_line
 from sma.training.run.folder import Run
+from sma.training.run.position import Position
+from sma.training.run.records import Ending, Facts, Results, Score
 from sma.training.tasks.task import Evaluation, Task
-from sma.training.trainer import Trainer, find_device
+from sma.training.trainer import Trainer
 
 
 def write_facts(run: Run, trainer: Trainer, command: Sequence[str]) -> None:
-    """Write facts.json: the data, versions, the machine and every command that worked on the run."""
-    before = run.read_json("facts.json") or {"started": _now(), "commands": []}
-    facts = {
-        "task": trainer.task.title,
-        "data": dict(trainer.task.facts),
-        "parameters": trainer.n_parameters,
-        "versions": versions(),
-        "machine": machine(trainer.device),
-        "started": before["started"],
-        "commands": [*before["commands"], shlex.join(command)],
-    }
-    run.write_json("facts.json", facts)
+    """Write facts.json: the data, versions, the machine and every command that worked on the run.
+
+    Raises:
+        RunError: if it cannot be written, or an older one is damaged.
+    """
+    before = run.facts()
+    facts = Facts(
+        task=trainer.task.title,
+        data={name: str(value) for name, value in trainer.task.facts.items()},
+        parameters=trainer.n_parameters,
+        versions=versions(),
+        machine=machine(trainer.device),
+        started=before.started if before is not None else _now(),
+        commands=[*(before.commands if before is not None else []), shlex.join(command)],
+    )
+    run.write_record("facts.json", facts)
 
 
-def check_data(run: Run, task: Task) -> None:
+def check_data(run: Run, task: Task) -> Facts:
     """See that the data are those that a run began with, as far as they have a hash.
+
+    Returns:
+        What facts.json says about the run.
 
     Raises:
         ValueError: if they have changed.
+        RunError: if that cannot be known, since facts.json is missing or damaged.
     """
-    recorded = (run.read_json("facts.json") or {"data": {}})["data"]
-    for name, value in task.facts.items():
-        if name.startswith("SHA-256") and recorded.get(name, value) != value:
+    facts = run.facts()
+    if facts is None:
+        raise RunError(
+            f"{run.path / 'facts.json'} is missing, so it is not known whether the data are still those that "
+            f"the run began with; restore it from a copy, or start a new run with: {run.again}"
+        )
+    now = {name: str(value) for name, value in task.facts.items()}
+    for name in sorted(facts.data.keys() | now.keys()):
+        then, here = facts.data.get(name, "not recorded"), now.get(name, "no longer given")
+        if name.startswith("SHA-256") and then != here:
             raise ValueError(
-                f"the data of {run.path} have changed since it began ({name}: {recorded[name][:12]}... then, "
-                f"{value[:12]}... now); restore them, or start a new run with: sma train --spec "
-                f"{run.path / 'spec.yaml'}"
+                f"the data of {run.path} have changed since it began ({name}: {then[:12]}... then, "
+                f"{here[:12]}... now); restore them, or start a new run with: {run.again}"
             )
+    return facts
 
 
 def write_results(
-    run: Run, spec: TrainSpec, task: Task, position: Position, ending: str
+    run: Run, spec: TrainSpec, task: Task, position: Position, ending: Ending
 ) -> tuple[nn.Module, Evaluation]:
     """Score the best model on the test split, beside the baselines; write results.json.
 
@@ -65,36 +84,48 @@ def write_results(
     """
     model = best_model(run, find_device(spec.device))
     test = evaluate(model, task, "test", batch_size=spec.batch_size)
-    results = {
-        "ending": ending,
-        "steps": position.step,
-        "best_step": position.best_step,
-        "training_seconds": position.elapsed,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "headline": task.headline,
-        "unit": task.unit,
-        "test": {**asdict(test), "bits": test.bits},
-        "baselines": task.baselines(),
-    }
-    run.write_json("results.json", results)
+    results = Results(
+        ending=ending,
+        steps=position.step,
+        best_step=position.best_step,
+        training_seconds=position.elapsed,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        headline=task.headline,
+        unit=task.unit,
+        test=Score(**asdict(test), bits=test.bits),
+        baselines={name: float(value) for name, value in task.baselines().items()},
+    )
+    run.write_record("results.json", results)
     return model, test
+
+
+def ending_at(spec: TrainSpec, position: Position) -> Ending:
+    """How a run ended that stands there and has not said it."""
+    return "finished" if spec.steps is not None and position.step >= spec.steps else "interrupted"
 
 
 def best_model(run: Run, device: torch.device | None = None) -> nn.Module:
     """The model of the best validation so far, in evaluation mode.
 
     Raises:
-        RunError: if there is none yet, or its file is damaged.
+        RunError: if there is none yet, or its files are damaged or belong to another model.
     """
     try:
         model = load_model(run.best)
     except FileNotFoundError as error:
         raise RunError(
-            f"{run.path} has no best model yet: it stopped before its first validation; go on with: "
-            f"sma train --resume {run.path}"
+            f"{run.path} has no best model: it stopped before its first validation, or {run.best} was "
+            f"removed; go on with: {run.resume}"
         ) from error
+    except ValidationError as error:
+        raise RunError(f"{run.best / 'spec.json'} is damaged ({one_line(error)}); {_remedy(run)}") from error
     except ValueError as error:
-        raise RunError(f"{error}; or use the newest weights: --weights last") from error
+        raise RunError(f"{cause(error)}; {_remedy(run)}") from error
+    if model.spec != run.spec().model:
+        raise RunError(
+            f"{run.best / 'spec.json'} and {run.path / 'spec.yaml'} are specs of different models, so one "
+            f"of them was changed; {_remedy(run)}"
+        )
     return model.to(device if device is not None else find_device("auto"))
 
 
@@ -103,6 +134,13 @@ def last_model(run: Run, spec_model: Any) -> nn.Module:
     model: nn.Module = spec_model.build()
     load_last_weights(run, model)
     return model.to(find_device("auto")).eval()
+
+
+def _remedy(run: Run) -> str:
+    return (
+        "restore it from a copy, or use the newest weights: --weights last; or remove the folder "
+        f"{run.best}, and the next validation writes it anew: {run.resume}"
+    )
 
 
 def versions() -> dict[str, str]:
@@ -115,7 +153,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def machine(device: torch.device) -> dict[str, Any]:
+def machine(device: torch.device) -> dict[str, str | int | None]:
     """What the run ran on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sma.training.config import TrainSpec
+from sma.training.interrupts import Terminated, terminable
 from sma.training.report.page import write_report
 from sma.training.results import check_data, write_facts, write_results
+from sma.training.run.checkpoints import check_spec
 from sma.training.run.folder import Run
-from sma.training.trainer import Ending, Observer, Trainer
+from sma.training.run.records import Ending
+from sma.training.trainer import Observer, Trainer
 
 
 def train(
@@ -36,13 +39,14 @@ def train(
     """
     trainer = Trainer(spec, spec.task.build(), observer=observer)
     run = Run.create(spec, root, name)
-    return run, _go(run, trainer, command)
+    with run.lock():
+        return run, _go(run, trainer, command)
 
 
 def resume(
     run: Run, spec: TrainSpec, *, observer: Observer | None = None, command: Sequence[str] = ("resume(...)",)
 ) -> Ending:
-    """Go on with a run exactly where its newest checkpoint stands.
+    """Go on with a run exactly where its newest checkpoint stands, or from the start before there is one.
 
     Args:
         run: its folder.
@@ -52,18 +56,29 @@ def resume(
 
     Raises:
         ValueError: if the spec is another one, or the data are others.
-        RunError: if the checkpoint is missing or damaged.
+        RunError: if another process trains the run, or its checkpoint is missing, damaged or incomplete.
     """
-    task = spec.task.build()
-    check_data(run, task)
-    trainer = Trainer(spec, task, observer=observer)
-    trainer.resume(run)
-    return _go(run, trainer, command)
+    with run.lock():
+        task = spec.task.build()
+        if run.has_started:
+            check_data(run, task)
+        else:
+            check_spec(run, spec, run.spec())
+        trainer = Trainer(spec, task, observer=observer)
+        if run.has_started:
+            trainer.resume(run)
+        return _go(run, trainer, command)
 
 
 def _go(run: Run, trainer: Trainer, command: Sequence[str]) -> Ending:
     write_facts(run, trainer, command)
     ending = trainer.fit(run)
-    model, test = write_results(run, trainer.spec, trainer.task, trainer.position, ending)
-    write_report(run, trainer.task.sections(model, test))
+    if ending == "terminated":
+        return ending
+    try:
+        with terminable():
+            model, test = write_results(run, trainer.spec, trainer.task, trainer.position, ending)
+            write_report(run, trainer.task.sections(model, test))
+    except Terminated:
+        return "terminated"
     return ending

@@ -1,32 +1,32 @@
 """The training loop."""
 
-import hashlib
+import logging
 import math
-import random
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import sma
 from sma.modules import set_progress
 from sma.training.config import TrainSpec
+from sma.training.environment import derive_seed, find_device, seed_everything
 from sma.training.evaluation import evaluate
-from sma.training.interrupts import Interrupt, interruptible
-from sma.training.run.checkpoints import Position, load_checkpoint, save_best, save_checkpoint
+from sma.training.interrupts import Interrupt, Terminated, interruptible, terminable
+from sma.training.micro_batches import MicroBatches
+from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
-from sma.training.tasks.running import check_fit, cross_entropy, first_line, run_batch
+from sma.training.run.position import Position
+from sma.training.run.records import Ending
+from sma.training.tasks.running import ActivationCounts, check_fit, cross_entropy, run_batch
 from sma.training.tasks.task import Task
-
-Ending = Literal["finished", "time limit", "interrupted"]
 
 
 class Observer:
-    """What is told about a run as it goes on. This one ignores everything; the command shows it."""
+    """What is told about a run as it goes on. This one only logs notices; the command shows everything."""
 
     def on_start(self, trainer: "Trainer") -> None:
         """Before the first step, or the first after resuming."""
@@ -36,6 +36,10 @@ class Observer:
 
     def on_row(self, trainer: "Trainer", row: dict[str, Any]) -> None:
         """After a line of metrics.jsonl."""
+
+    def on_notice(self, trainer: "Trainer", text: str) -> None:
+        """Something that the user should know; said when it is found, also from a signal handler."""
+        logging.getLogger("sma.training").warning("%s", text)
 
 
 class Trainer:
@@ -69,6 +73,7 @@ class Trainer:
         self.position = Position()
         self._clock = perf_counter()
         self._logged = (0, 0.0)  # elements and seconds since the last line
+        self._drawn = MicroBatches((), (), ())  # those of the step
 
     @property
     def n_parameters(self) -> int:
@@ -91,37 +96,88 @@ class Trainer:
             ValueError: if it belongs to another spec.
         """
         self.position = load_checkpoint(run, self.spec, self.model, self.optimizer)
-        run.rewind_metrics(self.position.step)
+        n_rows = run.rewind_metrics(self.position.step)
+        if n_rows < self.position.n_rows:
+            self._say(
+                f"{run.path / 'metrics.jsonl'} lacks {self.position.n_rows - n_rows} of "
+                f"{self.position.n_rows} lines up to step {self.position.step}, so that curves will have "
+                "gaps; restore it from a copy if there is one"
+            )
+        self.position = self.position.at(n_rows=n_rows)
+        if self.position.best_step is not None and not run.has_best:
+            self._say(
+                f"{run.best} is missing (the best weights were those of step {self.position.best_step}); the "
+                "next validation writes it anew"
+            )
+            self.position = self.position.at(best_step=None, best_loss=None)
 
     def fit(self, run: Run) -> Ending:
-        """Train until the steps or the time are used up, or Ctrl-C; leave a checkpoint in any case.
+        """Train until the steps or the time are used up, Ctrl-C or SIGTERM; leave a checkpoint in any case.
+
+        Only one process at a time may train a run: hold `run.lock()` where there may be several.
 
         Raises:
-            RunError: if the loss is no number, or something cannot be written; what was saved stays.
+            RunError: if the loss is not a number, or something cannot be written; what was saved stays.
         """
         self.model.train()
         self._clock = perf_counter() - self.position.elapsed
         if self.position.step == 0:
             self._save(run)  # what cannot be written fails now
         self.observer.on_start(self)
-        with interruptible() as interrupt:
-            while (ending := self._ending(interrupt)) is None:
-                self._step(run)
-                if self._validation_is_due():
-                    self._validate(run)
-                    self._save(run)
+        self._announce(run)
+        with interruptible(self._say) as interrupt:
+            ending = self._train(run, interrupt)
         self._save(run)
-        if self.position.best_step is None or ending == "time limit":
-            self._validate(run)
+        if ending == "terminated":
+            return ending
+        ended_between = ending == "time limit" and self.position.validated != self.position.step
+        if self.position.best_step is None or ended_between:
+            try:
+                self._validate(run)
+            except Terminated:
+                return "terminated"
             self._save(run)
         return ending
+
+    def _train(self, run: Run, interrupt: Interrupt) -> Ending:
+        try:
+            while True:
+                if interrupt.requested != "terminated" and self._validation_is_due():
+                    self._validate(run)
+                    self._save(run)
+                if (ending := self._ending(interrupt)) is not None:
+                    return ending
+                self._step(run)
+        except Terminated:
+            return "terminated"
+
+    def _announce(self, run: Run) -> None:
+        """Say what may be unexpected about the run that begins."""
+        steps, warmup = self.spec.steps, self.spec.schedule.warmup
+        ending = self._ending(Interrupt())
+        if ending is not None:
+            longer = "with more steps" if ending == "finished" else "with a higher time_limit"
+            remedy = run.again if ending == "finished" else run.resume
+            self._say(
+                f"the run ended at step {self.position.step}, so nothing is left to train: its best weights "
+                f"are tested and its report is written anew; to train {longer}: {remedy} --set "
+                f"{'steps' if ending == 'finished' else 'time_limit'}=..."
+            )
+        elif steps is not None and warmup > steps:
+            self._say(
+                f"the warm-up is longer than the run (schedule.warmup={warmup}, steps={steps}), so that the "
+                f"learning rate never reaches {self.spec.learning_rate:g}; set a lower schedule.warmup"
+            )
+
+    def _say(self, text: str) -> None:
+        self.observer.on_notice(self, text)
 
     def _ending(self, interrupt: Interrupt) -> Ending | None:
         if self.spec.steps is not None and self.position.step >= self.spec.steps:
             return "finished"
         if self.spec.time_limit is not None and self.position.elapsed >= self.spec.time_limit:
             return "time limit"
-        return "interrupted" if interrupt.requested else None
+        return interrupt.requested
 
     def _step(self, run: Run) -> None:
         planned = self._planned_progress()
@@ -131,12 +187,19 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad()
         total = entropy = 0.0
+        counts = ActivationCounts()
+        auxiliary: dict[str, float] = {}
         for micro in range(self.spec.accumulation):
-            loss, cross, recording, n = self._loss(micro)
+            loss, cross, recording = self._loss(micro)
             (loss / self.spec.accumulation).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) / self.spec.accumulation
             entropy += float(cross) / self.spec.accumulation
-            self._logged = (self._logged[0] + n, self._logged[1])
+            self._logged = (self._logged[0] + self._drawn.batches[micro].n_elements, self._logged[1])
+            if (self.position.step + 1) % self.spec.log_interval == 0:
+                counts.add(recording)
+                for name, value in recording.losses.items():
+                    part = float(value.detach()) * self._drawn.element_weight(micro)
+                    auxiliary[name] = auxiliary.get(name, 0.0) + part / self.spec.accumulation
         limit = self.spec.clip if self.spec.clip is not None else math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         self._check_finite(run, total, norm, rate)
@@ -146,19 +209,24 @@ class Trainer:
         self.position = self.position.at(step=done, pending=pending, elapsed=perf_counter() - self._clock)
         self.observer.on_step(self, total)
         if done % self.spec.log_interval == 0:
-            self._log_training(run, norm, rate, recording)
+            self._log_training(run, norm, rate, counts.rates, auxiliary)
 
-    def _loss(self, micro: int) -> tuple[Tensor, Tensor, sma.Recording, int]:
-        """The loss with the routers' losses, the cross-entropy in it, and the number of elements."""
-        seed = derive_seed(self.spec.seed, self.position.step, micro)
-        generator = torch.Generator().manual_seed(seed)
-        batch = self.task.training_batch(self.spec.batch_size, generator).to(next(self.model.parameters()))
-        seed_everything(seed)
+    def _loss(self, micro: int) -> tuple[Tensor, Tensor, sma.Recording]:
+        """The loss of a micro-batch with the routers' losses, and the cross-entropy in it.
+
+        Their means over the micro-batches of a step are those of one batch of all its rows: cross-entropy
+        counts by the number of scored targets, the routers' losses by the number of real elements.
+        """
+        seeds = [derive_seed(self.spec.seed, self.position.step, i) for i in range(self.spec.accumulation)]
+        if micro == 0:
+            self._drawn = MicroBatches.draw(self.task, self.spec.batch_size, seeds)
+        batch = self._drawn.batches[micro].to(next(self.model.parameters()))
+        seed_everything(seeds[micro])
         with self._autocast():
             logits, recording = run_batch(self.model, batch)
-        cross = cross_entropy(logits, batch.targets)
-        total = cross + sum(recording.losses.values(), torch.zeros_like(cross))
-        return total, cross.detach(), recording, batch.n_elements
+        cross = cross_entropy(logits, batch.targets) * self._drawn.target_weight(micro)
+        routers = sum(recording.losses.values(), torch.zeros_like(cross))
+        return cross + routers * self._drawn.element_weight(micro), cross.detach(), recording
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.spec.precision == "bfloat16":
@@ -176,15 +244,19 @@ class Trainer:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        raise self._failure(run, f"{what} in step {self.position.step + 1} (learning rate {rate:.3g})")
+
+    def _failure(self, run: Run, what: str) -> RunError:
         best = self.position.best_step
         kept = "" if best is None else f", the best ones (step {best}) in {run.best}"
-        raise RunError(
-            f"{what} in step {self.position.step + 1} (learning rate {rate:.3g}); the last good weights are "
-            f"kept in {run.last}{kept}; start again with a lower learning_rate or clip: sma train --spec "
-            f"{run.path / 'spec.yaml'} --set learning_rate={self.spec.learning_rate / 3:.2g}"
+        return RunError(
+            f"{what}; the last good weights are kept in {run.last}{kept}; start again with a lower "
+            f"learning_rate or clip: {run.again} --set learning_rate={self.spec.learning_rate / 3:.2g}"
         )
 
-    def _log_training(self, run: Run, norm: float, rate: float, recording: sma.Recording) -> None:
+    def _log_training(
+        self, run: Run, norm: float, rate: float, rates: dict[str, list[float]], auxiliary: dict[str, float]
+    ) -> None:
         n_elements, since = self._logged
         losses = torch.tensor(self.position.pending, dtype=torch.float64).mean(0)
         row = {
@@ -192,30 +264,33 @@ class Trainer:
             "split": "training",
             "loss": float(losses[0]),
             "bits": float(losses[1]) / math.log(2),
-            "auxiliary": {name: float(loss.detach()) for name, loss in recording.losses.items()},
+            "auxiliary": auxiliary,
             "gradient_norm": norm,
             "learning_rate": rate,
-            "activation": recording.activation_rates,
+            "activation": rates,
             "elements_per_second": n_elements / max(self.position.elapsed - since, 1e-9),
             "seconds": self.position.elapsed,
         }
         self._logged = (0, self.position.elapsed)
         self.position = self.position.at(pending=())
-        run.log(row)
-        self.observer.on_row(self, row)
+        self._log(run, row)
 
     def _validation_is_due(self) -> bool:
         step = self.position.step
-        return step % self.spec.validation_interval == 0 or step == self.spec.steps
+        is_reached = step % self.spec.validation_interval == 0 or step == self.spec.steps
+        return is_reached and step not in (0, self.position.validated)
 
     def _validate(self, run: Run) -> None:
-        result = evaluate(self.model, self.task, "validation", batch_size=self.spec.batch_size)
+        with terminable():
+            result = evaluate(self.model, self.task, "validation", batch_size=self.spec.batch_size)
         step, best = self.position.step, self.position.best_loss
+        if not math.isfinite(result.loss):
+            raise self._failure(run, f"the validation loss is {result.loss} after step {step}")
         if best is None or result.loss < best:
             save_best(run, self.model)
             self.position = self.position.at(best_step=step, best_loss=result.loss)
         before = self.position.elapsed
-        self.position = self.position.at(elapsed=perf_counter() - self._clock)
+        self.position = self.position.at(elapsed=perf_counter() - self._clock, validated=step)
         self._logged = (self._logged[0], self._logged[1] + self.position.elapsed - before)
         row = {
             "step": step,
@@ -226,39 +301,12 @@ class Trainer:
             "activation": result.activation_rates,
             "seconds": self.position.elapsed,
         }
+        self._log(run, row)
+
+    def _log(self, run: Run, row: dict[str, Any]) -> None:
         run.log(row)
+        self.position = self.position.at(n_rows=self.position.n_rows + 1)
         self.observer.on_row(self, row)
 
     def _save(self, run: Run) -> None:
         save_checkpoint(run, self.spec, self.position, self.model, self.optimizer)
-
-
-def derive_seed(*numbers: int) -> int:
-    """A seed in [0, 2**63) that depends on all of some numbers, and is unrelated for different ones."""
-    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global random number generators of torch, numpy and Python."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  (what a plug-in may use)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` is a GPU if there is one.
-
-    Raises:
-        ValueError: if there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device={name!r} does not work here ({first_line(error)}); use device=cpu"
-        ) from error
-    return device

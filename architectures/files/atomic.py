@@ -45,7 +45,7 @@ def write_together(contents: Mapping[Path, Content]) -> None:
             written = {}
             for path, content in contents.items():
                 remove_leftovers(path.parent, path.name)
-                written[path] = parts.enter_context(_part(path))
+                written[path] = parts.enter_context(temporary_beside(path))
                 _write(written[path], content)
             if len(written) > 1:
                 first.unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 
 @contextmanager
-def _part(path: Path) -> Iterator[Path]:
+def temporary_beside(path: Path) -> Iterator[Path]:
     """A file's path in a new folder beside `path`, which is removed afterwards."""
     folder = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
     _writing.add(folder.name)

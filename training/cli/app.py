@@ -40,7 +40,8 @@ app = typer.Typer(
     name="sma",
     cls=_Commands,
     help="Train and inspect sequence models with Sparse Modular Activation.",
-    epilog="Exit codes: 0 done, 1 failed (or `diff` found a difference), 2 wrong input, 130 Ctrl-C.",
+    epilog="Exit codes: 0 done, 1 failed (or `diff` found a difference), 2 wrong input, 130 Ctrl-C, "
+    "143 SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

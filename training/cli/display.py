@@ -10,6 +10,7 @@ from rich.table import Table
 from typing_extensions import override
 
 from sma.training.report.page import measure
+from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.tasks.task import Evaluation
 from sma.training.trainer import Observer, Trainer
@@ -77,6 +78,10 @@ class Display(Observer):
         if row["split"] == "validation":
             self.console.print(validation_line(row, trainer), highlight=False)
 
+    @override
+    def on_notice(self, trainer: Trainer, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
 
 def training_line(row: dict[str, Any], trainer: Trainer) -> str:
     """One line about the newest steps."""
@@ -106,17 +111,19 @@ def rates(activation: dict[str, list[float]]) -> str:
 
 def show_results(console: Console, run: Run) -> None:
     """Print the test of a run beside its baselines, and where its report is."""
-    found = run.read_json("results.json")
-    headline, unit = found["headline"], found["unit"]
-    ours = {"this model": found["test"][headline]}
-    table = Table(title=f"Test: {found['test']['n_targets']:,} held-out {unit}s", title_justify="left")
+    found = run.results()
+    if found is None:
+        raise RunError(f"{run.path} lacks results.json; write it with: {run.resume}")
+    ours = {"this model": found.value}
+    table = Table(title=f"Test: {found.test.n_targets:,} held-out {found.unit}s", title_justify="left")
     table.add_column("method")
     table.add_column("result", justify="right")
-    values = {**found["baselines"], **ours}
-    for name in sorted(values, key=lambda name: values[name], reverse=headline == "accuracy"):
-        table.add_row(name, measure(values[name], headline, unit), style="bold" if name in ours else "")
+    values = {**found.baselines, **ours}
+    for name in sorted(values, key=lambda name: values[name], reverse=found.headline == "accuracy"):
+        shown = measure(values[name], found.headline, found.unit)
+        table.add_row(name, shown, style="bold" if name in ours else "")
     console.print(table)
-    console.print(f"active per layer: {rates(found['test']['activation_rates'])}", highlight=False)
+    console.print(f"active per layer: {rates(found.test.activation_rates)}", highlight=False)
     console.print(f"report: {run.path / 'report.html'}", highlight=False, soft_wrap=True)
 
 

@@ -8,7 +8,8 @@ import typer
 
 from sma.training.cli.options import RunArgument, SetOption, check_choice
 
-INTERRUPTED = 130
+STOPPED = {"interrupted": (130, "stopped"), "terminated": (143, "stopped by SIGTERM, without a test")}
+"""Exit codes, as shells give them for SIGINT and SIGTERM, and what is said, by the ending of a run."""
 
 
 def train(
@@ -39,7 +40,8 @@ def train(
     """Train a model, test it beside baselines, and write a report.
 
     Without options: a SeqBoat on the source of Python's standard library; six minutes on two idle cores.
-    Ctrl-C stops after the current step, keeps the best weights and still writes the report.
+    Ctrl-C stops after the current step, keeps the best weights and still writes the report; SIGTERM only
+    leaves a checkpoint. --resume goes on from either, or from the newest checkpoint of a run that was killed.
     """
     from sma.training import results
     from sma.training.cli.display import Display, output, show_results
@@ -72,10 +74,12 @@ def train(
             run = Run.open(resumed)
             same = TrainSpec.model_validate(apply_overrides(run.values(), assignments))
             ending = resume(run, same, observer=display, command=command)
-    show_results(console, run)
-    if ending == "interrupted":
-        console.print(f"stopped; go on with: sma train --resume {run.path}", highlight=False, soft_wrap=True)
-        raise typer.Exit(INTERRUPTED)
+    if ending != "terminated":
+        show_results(console, run)
+    if ending in STOPPED:
+        code, what = STOPPED[ending]
+        console.print(f"{what}; go on with: {run.resume}", highlight=False, soft_wrap=True)
+        raise typer.Exit(code)
 
 
 def evaluate(
@@ -88,7 +92,6 @@ def evaluate(
     from sma.checks import check_size
     from sma.training import evaluation, results
     from sma.training.cli.display import output, score_table
-    from sma.training.config import TrainSpec
     from sma.training.run.folder import Run
     from sma.training.tasks.task import Split
 
@@ -96,7 +99,7 @@ def evaluate(
     check_choice("--weights", weights, ("best", "last"))
     check_size("batch_size", batch_size, none="as in training")
     opened = Run.open(run)
-    spec = TrainSpec.model_validate(opened.values())
+    spec = opened.spec()
     model = results.best_model(opened) if weights == "best" else results.last_model(opened, spec.model)
     task = spec.task.build()
     results.check_data(opened, task)
@@ -107,18 +110,18 @@ def evaluate(
 def report(run: RunArgument) -> None:
     """Test a run's best weights and write its report anew."""
     from sma.training import results
-    from sma.training.config import TrainSpec
     from sma.training.report.page import write_report
     from sma.training.run.checkpoints import read_position
     from sma.training.run.folder import Run
 
     opened = Run.open(run)
-    spec = TrainSpec.model_validate(opened.values())
+    spec = opened.spec()
     task = spec.task.build()
     results.check_data(opened, task)
     position = read_position(opened)
-    before = opened.read_json("results.json") or {"ending": "interrupted"}
-    model, test = results.write_results(opened, spec, task, position, before["ending"])
+    before = opened.results()
+    ending = before.ending if before is not None else results.ending_at(spec, position)
+    model, test = results.write_results(opened, spec, task, position, ending)
     typer.echo(write_report(opened, task.sections(model, test)))
 
 

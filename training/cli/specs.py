@@ -1,6 +1,5 @@
 """The specs that arguments of the command name: files, runs, folders of models, presets."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from sma.spec.schema import json_schema
 from sma.training.cli.overrides import Assignment, apply_overrides, parse_assignment
 from sma.training.config import TrainSpec
 from sma.training.presets import run_names, run_values
+from sma.training.run.folder import Run
 
 
 def run_spec(path: Path | None, task: str | None, assignments: list[Assignment]) -> TrainSpec:
@@ -83,9 +83,8 @@ def spec_schema(of: str) -> dict[str, Any]:
 
 def measured_rates(path: Path) -> dict[str, list[float]]:
     """The activation rates that a run's test found; none if `path` is not a run that was tested."""
-    if not (path / "results.json").is_file():
-        return {}
-    return json.loads((path / "results.json").read_text())["test"]["activation_rates"]
+    found = Run(path).results() if path.is_dir() else None
+    return found.test.activation_rates if found is not None else {}
 
 
 def _model_preset(preset: str, changes: list[str]) -> ModelSpec:

@@ -2,11 +2,12 @@
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sma.training.figures import draw_accuracy, draw_activation, draw_curves, draw_loss
+from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
+from sma.training.run.records import Facts, Results
 from sma.training.tasks.section import Image, Section
 
 
@@ -17,9 +18,11 @@ def write_report(run: Run, sections: Sequence[Section]) -> str:
         The path of the page.
 
     Raises:
-        RunError: if a file cannot be written.
+        RunError: if a file cannot be written, or facts.json or results.json is missing or damaged.
     """
-    facts, results = run.read_json("facts.json"), run.read_json("results.json")
+    facts, results = run.facts(), run.results()
+    if facts is None or results is None:
+        raise RunError(f"{run.path} lacks facts.json or results.json; write them by: {run.resume}")
     everything = [*_curves(run, results), *sections, _facts(run, facts, results)]
     for section in everything:
         for image in section.images:
@@ -34,9 +37,9 @@ def measure(value: float, headline: str, unit: str) -> str:
     return f"{value:.3f} bits per {unit}" if headline == "bits" else f"{100 * value:.1f} % correct"
 
 
-def mean_rate(results: Mapping[str, Any]) -> float | None:
+def mean_rate(results: Results) -> float | None:
     """The share of sub-module activations over all SMA layers; None without such layers."""
-    rates = [rate for layer in results["test"]["activation_rates"].values() for rate in layer]
+    rates = [rate for layer in results.test.activation_rates.values() for rate in layer]
     return sum(rates) / len(rates) if rates else None
 
 
@@ -55,39 +58,39 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _head(run: Run, facts: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    value = results["test"][results["headline"]]
+def _head(run: Run, facts: Facts, results: Results) -> str:
+    value = results.value
     rate = mean_rate(results)
     number, unit = (
-        (f"{value:.3f}", f"bits per {results['unit']}, test")
-        if results["headline"] == "bits"
+        (f"{value:.3f}", f"bits per {results.unit}, test")
+        if results.headline == "bits"
         else (f"{100 * value:.1f} %", "test accuracy")
     )
     cards = [
         (number, unit),
         ("none" if rate is None else f"{100 * rate:.0f} %", "activation rate, all layers"),
-        (f"{results['parameters']:,}", "parameters"),
-        (duration(results["training_seconds"]), f"training, {results['steps']:,} steps"),
+        (f"{results.parameters:,}", "parameters"),
+        (duration(results.training_seconds), f"training, {results.steps:,} steps"),
     ]
     shown = "".join(
         f"<div class=card><b>{html.escape(a)}</b><span>{html.escape(b)}</span></div>" for a, b in cards
     )
     stopped = ""
-    if results["ending"] != "finished":
-        why = "by its time limit" if results["ending"] == "time limit" else "by Ctrl-C"
-        stopped = f"<p class=note>This run was stopped {why} after {results['steps']:,} steps.</p>"
-    title, task = html.escape(run.path.name), html.escape(facts["task"])
+    if results.ending != "finished":
+        why = "by its time limit" if results.ending == "time limit" else "before its end"
+        stopped = f"<p class=note>This run was stopped {why}, after {results.steps:,} steps.</p>"
+    title, task = html.escape(run.path.name), html.escape(facts.task)
     return f"<h1>{title}</h1><p class=lead>{task}</p>{stopped}<div class=cards>{shown}</div>"
 
 
-def _curves(run: Run, results: Mapping[str, Any]) -> list[Section]:
+def _curves(run: Run, results: Results) -> list[Section]:
     rows = run.metrics()
-    headline, unit = results["headline"], results["unit"]
+    headline, unit = results.headline, results.unit
     if headline == "bits":
-        png = draw_curves(rows, label=f"bits per {unit}", baselines=results["baselines"])
+        png = draw_curves(rows, label=f"bits per {unit}", baselines=results.baselines)
         progress = Image("bits.png", f"Bits per {unit}: lower is better", png)
     else:
-        png = draw_accuracy(rows, baselines=results["baselines"])
+        png = draw_accuracy(rows, baselines=results.baselines)
         progress = Image("accuracy.png", "Validation accuracy: higher is better", png)
     return [
         Section("Result", _comparison(results)),
@@ -107,41 +110,41 @@ def _curves(run: Run, results: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def _comparison(results: Mapping[str, Any]) -> str:
-    headline, unit = results["headline"], results["unit"]
-    ours = f"this model, best validation (step {results['best_step']})"
-    values = {**results["baselines"], ours: results["test"][headline]}
+def _comparison(results: Results) -> str:
+    headline, unit = results.headline, results.unit
+    ours = f"this model, best validation (step {results.best_step})"
+    values = {**results.baselines, ours: results.value}
     better = sorted(values, key=lambda name: values[name], reverse=headline == "accuracy")
-    longest = max(values.values())
+    longest = max(values.values()) or 1.0
     rows = "".join(
         f"<tr{' class=ours' if name == ours else ''}><td>{html.escape(name)}</td>"
         f"<td class=bar><i style='width:{100 * values[name] / longest:.1f}%'></i></td>"
         f"<td class=number>{html.escape(measure(values[name], headline, unit))}</td></tr>"
         for name in better
     )
-    note = f"All on the same {results['test']['n_targets']:,} held-out {unit}s, best first."
+    note = f"All on the same {results.test.n_targets:,} held-out {unit}s, best first."
     return f"<p>{note}</p><table class=bars>{rows}</table>"
 
 
-def _facts(run: Run, facts: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
+def _facts(run: Run, facts: Facts, results: Results) -> Section:
     values = run.values()
     groups = {
-        "data": facts["data"],
+        "data": facts.data,
         "run": {
-            **{f"command {i}": command for i, command in enumerate(facts["commands"], 1)},
-            "started": facts["started"],
+            **{f"command {i}": command for i, command in enumerate(facts.commands, 1)},
+            "started": facts.started,
             "seed": values["seed"],
-            "ended": f"{results['ending']}, after {results['steps']:,} steps",
-            "training time": duration(results["training_seconds"]),
-            "best step": results["best_step"],
-            "parameters": f"{results['parameters']:,}",
+            "ended": f"{results.ending}, after {results.steps:,} steps",
+            "training time": duration(results.training_seconds),
+            "best step": results.best_step,
+            "parameters": f"{results.parameters:,}",
         },
         "activation, of all that was read in the test": {
             name: ", ".join(f"{100 * rate:.1f} %" for rate in rates)
-            for name, rates in results["test"]["activation_rates"].items()
+            for name, rates in results.test.activation_rates.items()
         },
-        "versions": facts["versions"],
-        "machine": facts["machine"],
+        "versions": facts.versions,
+        "machine": facts.machine,
     }
     rows = "".join(
         f"<tr><th colspan=2>{html.escape(title)}</th></tr>"

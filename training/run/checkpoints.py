@@ -1,55 +1,32 @@
 """Checkpoints: safetensors for tensors, JSON for the rest, no pickle."""
 
 import json
-import os
-import tempfile
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 import sma
 from sma.architectures import save_model
-from sma.architectures.files.atomic import sync_folder
+from sma.architectures.files.tensors import load_tensors, save_tensors
 from sma.architectures.versions import UPGRADE
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
-from sma.training.run.errors import RunError
+from sma.training.differences import differences
+from sma.training.run.errors import RunError, cause, one_line
 from sma.training.run.folder import Run, guard
+from sma.training.run.position import Position
+from sma.training.run.records import Metadata
+from sma.training.tasks.running import first_line
 
 FORMAT = "1"
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands.
-
-    Attributes:
-        step: steps done.
-        elapsed: seconds spent.
-        best_step: the step of the best validation; None before the first.
-        best_loss: its loss.
-        pending: of each step since the last logged line, the loss and the cross-entropy in it.
-    """
-
-    step: int = 0
-    elapsed: float = 0.0
-    best_step: int | None = None
-    best_loss: float | None = None
-    pending: tuple[tuple[float, float], ...] = ()
-
-    def at(self, **changes: Any) -> "Position":
-        """A copy with some fields changed."""
-        return replace(self, **changes)
 
 
 def save_checkpoint(
     run: Run, spec: TrainSpec, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write `last.safetensors`: weights, optimizer state and position.
+    """Write `last.safetensors`: weights, optimizer state and position, with a checksum of each.
 
     Random number generators need no saving: every step seeds them, see `Trainer`.
 
@@ -70,9 +47,11 @@ def save_checkpoint(
         "spec": json.dumps(spec.influential()),
         "position": json.dumps(asdict(position)),
         "optimizer": json.dumps(scalars),
+        "state": json.dumps([name for name in tensors if name.startswith("optimizer/")]),
     }
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    run.write(run.last.name, save(contiguous, metadata))
+    with guard(run.last, run.advice):
+        run.sync_metrics()
+        save_tensors(run.last, tensors, metadata)
 
 
 def save_best(run: Run, model: nn.Module) -> None:
@@ -81,14 +60,8 @@ def save_best(run: Run, model: nn.Module) -> None:
     Raises:
         RunError: if it cannot be written; older weights are untouched then.
     """
-    with guard(run.best, run.advice), tempfile.TemporaryDirectory(dir=run.path, prefix=".best.") as folder:
-        save_model(model, folder)  # type: ignore[arg-type]
-        run.best.mkdir(exist_ok=True)
-        for file in Path(folder).iterdir():
-            with file.open("rb+") as written:
-                os.fsync(written.fileno())
-            os.replace(file, run.best / file.name)
-        sync_folder(run.best)
+    with guard(run.best, run.advice):
+        save_model(model, run.best)  # type: ignore[arg-type]
 
 
 def load_checkpoint(
@@ -97,14 +70,27 @@ def load_checkpoint(
     """Put weights and optimizer state back as they were, and say where that was.
 
     Raises:
-        RunError: if the file is missing or damaged.
+        RunError: if the file is missing, damaged or incomplete.
         ValueError: if it belongs to another spec; the message names the fields.
     """
     tensors, metadata = read_checkpoint(run)
-    _check_spec(run, spec, json.loads(metadata["spec"]))
-    model.load_state_dict(_below(tensors, "model/"))
-    _load_optimizer(optimizer, model, _below(tensors, "optimizer/"), json.loads(metadata["optimizer"]))
-    return _position(metadata)
+    _check_spec(run, spec, metadata.spec)
+    _load_weights(run, model, tensors)
+    missing = [name for name in metadata.state if name not in tensors]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise RunError(
+            f"{run.last} lacks state of the optimizer ({', '.join(missing[:3])}{more}), without which steps "
+            f"would be others; {_remedy(run)}"
+        )
+    try:
+        _load_optimizer(optimizer, model, _below(tensors, "optimizer/"), metadata.optimizer)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"{run.last} does not hold the optimizer's state ({type(error).__name__}: {first_line(error)}); "
+            f"{_remedy(run)}"
+        ) from error
+    return metadata.position
 
 
 def read_position(run: Run) -> Position:
@@ -113,86 +99,86 @@ def read_position(run: Run) -> Position:
     Raises:
         RunError: if the file is missing or damaged.
     """
-    return _position(read_checkpoint(run)[1])
+    return read_checkpoint(run)[1].position
 
 
 def load_last_weights(run: Run, model: nn.Module) -> None:
     """Fill a model with the weights of the newest checkpoint.
 
     Raises:
-        RunError: if the file is missing or damaged.
+        RunError: if the file is missing or damaged, or holds the weights of another model.
     """
-    model.load_state_dict(_below(read_checkpoint(run)[0], "model/"))
+    _load_weights(run, model, read_checkpoint(run)[0])
 
 
-def read_checkpoint(run: Run) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_checkpoint(run: Run) -> tuple[dict[str, Tensor], Metadata]:
     """The tensors and the metadata of `last.safetensors`.
 
     Raises:
-        RunError: if the file is missing, cut off, or of a newer format.
+        RunError: if the file is missing, damaged, or of a newer format.
     """
-    path = run.last
-    if not path.is_file():
-        raise RunError(f"{path} is missing, so the run cannot go on; start a new one with: {_again(run)}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except (SafetensorError, OSError) as error:
-        best = f" (the best weights are in {run.best})" if (run.best / "model.safetensors").exists() else ""
+        tensors, fields = load_tensors(run.last)
+    except FileNotFoundError as error:
         raise RunError(
-            f"{path} is damaged or cut off ({error}); restore it from a copy{best}, or start a new run with: "
-            f"{_again(run)}"
+            f"{run.last} is missing, so the run cannot go on; restore it from a copy, or start a new one "
+            f"with: {run.again}"
         ) from error
-    found = metadata.get("format", "of another program")
+    except ValueError as error:
+        reason = cause(error).removeprefix(f"{run.last} is ")
+        raise RunError(f"{run.last} is damaged or cut off ({reason}); {_remedy(run)}") from error
+    found = fields.get("format", "of another program")
     if found != FORMAT:
-        remedy = UPGRADE if found.isdecimal() else f"start a new run with: {_again(run)}"
-        raise RunError(f"{path} has format {found}, and sma {sma.__version__} reads {FORMAT}; {remedy}")
-    return tensors, metadata
+        remedy = UPGRADE if found.isdecimal() else f"start a new run with: {run.again}"
+        raise RunError(f"{run.last} has format {found}, and sma {sma.__version__} reads {FORMAT}; {remedy}")
+    try:
+        return tensors, Metadata.model_validate(fields)
+    except ValidationError as error:
+        raise RunError(
+            f"the metadata of {run.last} are damaged ({one_line(error)}); {_remedy(run)}"
+        ) from error
 
 
-def _position(metadata: dict[str, str]) -> Position:
-    values = json.loads(metadata["position"])
-    return Position(**{**values, "pending": tuple((total, entropy) for total, entropy in values["pending"])})
+def _remedy(run: Run) -> str:
+    best = f" (the best weights are in {run.best})" if (run.best / "model.safetensors").exists() else ""
+    return f"restore it from a copy{best}, or start a new run with: {run.again}"
 
 
-def _again(run: Run) -> str:
-    return f"sma train --spec {run.path / 'spec.yaml'}"
+def check_spec(run: Run, now: TrainSpec, then: TrainSpec) -> None:
+    """See that two specs of a run differ only in fields without influence on a step's result.
 
-
-def _check_spec(run: Run, spec: TrainSpec, saved: dict[str, Any]) -> None:
-    now = spec.influential()
-    others = spec.model_dump(mode="json", include=WITHOUT_INFLUENCE)
-    saved = TrainSpec.model_validate({**saved, **others}).influential()  # in today's format
-    differences = [
-        f"{path} ({_at(saved, path)!r} there, {_at(now, path)!r} here)"
-        for path in sorted(_differences(saved, now))
-    ]
-    if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+    Raises:
+        ValueError: if they do not; the message names the fields.
+    """
+    found = sorted(differences(then.influential(), now.influential()), key=lambda found: found[0])
+    if found:
+        shown = ", ".join(f"{path} ({there!r} there, {here!r} here)" for path, there, here in found[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise ValueError(
-            f"{run.last} is the checkpoint of another spec: {', '.join(differences[:3])}{more}; resume "
+            f"{run.path} is a run of another spec: {shown}{more}; resume "
             "without changing these, or start a new run"
         )
 
 
-def _differences(a: Any, b: Any, path: str = "") -> set[str]:
-    """The dotted paths at which two nests of mappings and lists differ."""
-    if isinstance(a, list) and isinstance(b, list):
-        a, b = dict(enumerate(a)), dict(enumerate(b))
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return set() if a == b else {path}
-    prefix = f"{path}." if path else ""
-    return set().union(*(_differences(a.get(k), b.get(k), f"{prefix}{k}") for k in {**a, **b}), set())
+def _check_spec(run: Run, spec: TrainSpec, saved: dict[str, Any]) -> None:
+    others = spec.model_dump(mode="json", include=WITHOUT_INFLUENCE)
+    try:
+        then = TrainSpec.model_validate({**saved, **others})  # in today's format
+    except ValidationError as error:
+        raise RunError(
+            f"the metadata of {run.last} are damaged (spec.{one_line(error)}); {_remedy(run)}"
+        ) from error
+    check_spec(run, spec, then)
 
 
-def _at(values: Any, path: str) -> Any:
-    for name in path.split("."):
-        if isinstance(values, list):
-            values = values[int(name)] if int(name) < len(values) else None
-        else:
-            values = values.get(name) if isinstance(values, dict) else None
-    return values
+def _load_weights(run: Run, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    try:
+        model.load_state_dict(_below(tensors, "model/"))
+    except RuntimeError as error:
+        raise RunError(
+            f"{run.last} does not hold the weights of this model ({' '.join(str(error).split())[:300]}); "
+            f"{_remedy(run)}"
+        ) from error
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

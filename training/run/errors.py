@@ -33,6 +33,16 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
+def cause(error: BaseException) -> str:
+    """What an error says, without its remedy, which is another one for a file of a run.
+
+    Example:
+        >>> cause(ValueError("a.txt is a pipe, not a file; name a file"))
+        'a.txt is a pipe, not a file'
+    """
+    return " ".join(str(error).rpartition("; ")[0].split()) or " ".join(str(error).split())
+
+
 def one_line(error: "ValidationError") -> str:
     """The error of a spec in one line: every wrong field, its value, and what is allowed."""
     parts = []

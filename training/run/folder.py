@@ -1,19 +1,30 @@
 """A run's folder: created once, never overwritten, every file written whole or not at all."""
 
+import errno
 import json
+import os
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from sma.architectures.files.atomic import write_whole
+from sma.architectures.files.atomic import remove_leftovers, sync_folder, temporary_beside, write_whole
+from sma.architectures.files.reading import check_regular
 from sma.architectures.files.yaml import read_yaml
 from sma.training.config import TrainSpec
-from sma.training.run.errors import RunError
+from sma.training.run.errors import RunError, cause, one_line
+from sma.training.run.lock import locked
+from sma.training.run.records import MAX_LINE, Facts, Results, Row, parse_row, read_record
+
+METRICS = "metrics.jsonl"
+TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
+"""What the system answers when a folder is moved to a name that is in use."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class Run:
     | best/ | spec.json and model.safetensors of the best validation, for `sma.architectures.load_model` |
     | last.safetensors | all that resuming needs |
     | results.json, report.html, *.png | written at the end |
+    | lock | held by the process that trains the run |
     """
 
     path: Path
@@ -36,18 +48,25 @@ class Run:
     def create(cls, spec: TrainSpec, root: str | Path, name: str | None = None) -> "Run":
         """A new folder below `root`: `name`, or else the task's kind and the first free number.
 
+        The folder appears together with its spec.yaml, so that a killed process leaves no half of one.
+
         Raises:
-            ValueError: if `name` is taken, or is no name of a folder.
+            ValueError: if `name` is taken, or is not the name of a folder.
             RunError: if the folder cannot be made.
         """
         root = Path(root)
-        if name is not None and (not name or Path(name).name != name):
+        if name is not None and (name in {"", ".", ".."} or Path(name).name != name):
             raise ValueError(f"name={name!r} is not the name of a folder; give one without slashes")
+        content = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
         with guard(root, "give another folder by --out"):
             root.mkdir(parents=True, exist_ok=True)
-            run = cls(_make(root, name if name is not None else spec.task.kind, numbered=name is None))
-            run.write("spec.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
-        return run
+            remove_leftovers(root, "run")
+            with temporary_beside(root / "run") as folder:
+                folder.mkdir()
+                write_whole(folder / "spec.yaml", content)
+                path = _number(folder, root, spec.task.kind) if name is None else _name(folder, root / name)
+                sync_folder(root)
+        return cls(path)
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -57,7 +76,7 @@ class Run:
             ValueError: if there is none at `path`.
         """
         run = cls(Path(path))
-        if not (run.path / "spec.yaml").is_file():
+        if not (run.path / "spec.yaml").exists():
             raise ValueError(f"{path} is not the folder of a run (it has no spec.yaml){_runs_near(run.path)}")
         return run
 
@@ -72,13 +91,76 @@ class Run:
         return self.path / "last.safetensors"
 
     @property
+    def again(self) -> str:
+        """The command that starts a new run of the same spec."""
+        return f"sma train --spec {shlex.quote(str(self.path / 'spec.yaml'))}"
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with this run."""
+        return f"sma train --resume {shlex.quote(str(self.path))}"
+
+    @property
     def advice(self) -> str:
         """How to go on after an error that has nothing to do with this run's fields."""
-        return f"free some space or mend the folder, then go on with: sma train --resume {self.path}"
+        return f"free some space or mend the folder, then go on with: {self.resume}"
+
+    @property
+    def has_started(self) -> bool:
+        """Whether training has left anything; a run without it starts at step 0 when it is resumed."""
+        return any(os.path.lexists(p) for p in (self.last, self.best, self.path / METRICS))
+
+    @property
+    def has_best(self) -> bool:
+        """Whether there is a best model."""
+        return all((self.best / name).exists() for name in ("spec.json", "model.safetensors"))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training this run inside the `with` block; clean up after killed ones.
+
+        Raises:
+            RunError: if another process trains it; the message says which.
+        """
+        with locked(self.path):
+            with guard(self.path, self.advice):
+                for folder in (self.path, self.best):
+                    if folder.is_dir():
+                        remove_leftovers(folder)
+            yield
 
     def values(self) -> dict[str, Any]:
         """The fields in spec.yaml."""
         return read_yaml(self.path / "spec.yaml")
+
+    def spec(self) -> TrainSpec:
+        """The spec in spec.yaml.
+
+        Raises:
+            ValueError: if it is damaged, or names what is not installed.
+        """
+        try:
+            return TrainSpec.model_validate(self.values())
+        except ValidationError as error:
+            raise ValueError(f"{self.path / 'spec.yaml'}: {one_line(error)}") from error
+
+    def facts(self) -> Facts | None:
+        """What facts.json holds; None if there is no such file.
+
+        Raises:
+            RunError: if it is damaged.
+        """
+        remedy = f"restore it from a copy, or start a new run with: {self.again}"
+        return read_record(self.path / "facts.json", Facts, remedy=remedy)
+
+    def results(self) -> Results | None:
+        """What results.json holds; None if there is no such file.
+
+        Raises:
+            RunError: if it is damaged.
+        """
+        remedy = f"remove it, and write it anew with: sma report {shlex.quote(str(self.path))}"
+        return read_record(self.path / "results.json", Results, remedy=remedy)
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file whole: a temporary file, synced to disk, takes the place of an older one.
@@ -91,44 +173,51 @@ class Run:
             write_whole(path, content)
         return path
 
-    def write_json(self, name: str, value: Any) -> Path:
+    def write_record(self, name: str, record: Facts | Results) -> Path:
         """Write JSON, see `write`."""
-        return self.write(name, json.dumps(value, indent=2) + "\n")
+        return self.write(name, record.model_dump_json(indent=2) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """Read JSON; None if there is no such file."""
-        path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl.
 
         Raises:
             RunError: if the disk is full.
         """
-        path = self.path / "metrics.jsonl"
+        path = self.path / METRICS
         with guard(path, self.advice), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def metrics(self, until: int | None = None) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, in order; those after step `until` and a half-written one left out."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        rows = (row for row in map(_parse, lines) if row is not None)
-        return [row for row in rows if until is None or row["step"] <= until]
+    def sync_metrics(self) -> None:
+        """Make the lines of metrics.jsonl survive a power cut, as a checkpoint does that counts them.
 
-    def rewind_metrics(self, step: int) -> None:
-        """Drop the lines after `step`, which a resumed run writes again."""
-        self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.metrics(until=step)))
+        Raises:
+            RunError: if the disk is full.
+        """
+        path = self.path / METRICS
+        if path.exists():
+            with guard(path, self.advice), path.open("rb+") as file:
+                os.fsync(file.fileno())
 
+    def metrics(self, until: int | None = None) -> list[Row]:
+        """The lines of metrics.jsonl, in order, without damaged ones, and those after step `until` left out.
 
-def _parse(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl; None for one that a full disk or a power cut left half-written."""
-    try:
-        row: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return row
+        Of several lines about the same step and split, the last one counts.
+
+        Raises:
+            RunError: if metrics.jsonl is not a regular file, or cannot be read.
+        """
+        rows: dict[tuple[int, str], Row] = {}
+        for line in _lines(self.path / METRICS):
+            row = parse_row(line)
+            if row is not None and (until is None or row["step"] <= until):
+                rows[row["step"], row["split"]] = row
+        return list(rows.values())
+
+    def rewind_metrics(self, step: int) -> int:
+        """Drop the lines after `step`, which a resumed run writes again; the number of lines left."""
+        rows = self.metrics(until=step)
+        self.write(METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+        return len(rows)
 
 
 @contextmanager
@@ -140,25 +229,52 @@ def guard(path: Path, advice: str) -> Iterator[None]:
         raise RunError(f"cannot write {path} ({error.strerror or error}); {advice}") from error
 
 
-def _make(root: Path, name: str, *, numbered: bool) -> Path:
-    if not numbered:
-        path = root / name
-        try:
-            path.mkdir()
-        except FileExistsError as error:
-            raise ValueError(
-                f"{path} exists and is never overwritten; choose another --name, or go on with it: "
-                f"sma train --resume {path}"
-            ) from error
-        return path
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, if it exists, up to one that is too long to be a row."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            while line := file.readline(MAX_LINE):
+                if len(line) == MAX_LINE:
+                    return
+                yield line
+    except FileNotFoundError:
+        return
+    except (ValueError, OSError) as error:
+        raise RunError(f"{cause(error)}; remove it: only curves are drawn from it") from error
+
+
+def _name(folder: Path, path: Path) -> Path:
+    """Move a new run's folder to `path`."""
+    try:
+        os.rename(folder, path)
+    except OSError as error:
+        if error.errno not in TAKEN:
+            raise
+        run = Run(path)
+        remedy = (
+            f"or go on with it: {run.resume}"
+            if (path / "spec.yaml").exists()
+            else "or remove it: it does not hold a run"
+        )
+        raise ValueError(
+            f"{path} exists and is never overwritten; choose another --name, {remedy}"
+        ) from error
+    return path
+
+
+def _number(folder: Path, root: Path, name: str) -> Path:
+    """Move a new run's folder below `root`, to a name with the first number above all that are taken."""
     taken = [re.fullmatch(rf"{re.escape(name)}-(\d+)", path.name) for path in root.iterdir()]
     number = max((int(match[1]) for match in taken if match), default=0) + 1
     while True:
         path = root / f"{name}-{number:03d}"
         try:
-            path.mkdir()
-        except FileExistsError:  # another run was quicker
-            number += 1
+            os.rename(folder, path)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+            number += 1  # another run was quicker
         else:
             return path
 

@@ -11,9 +11,12 @@ from sma.training.tasks.task import IGNORED, Batch, Task
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy, computed in float32 at least, of `(..., C)` against `(...)`."""
+    """Mean cross-entropy per scored target of `(..., C)` against `(...)`, in float32 at least; 0 of none."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return nn.functional.cross_entropy(exact.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
+    total = nn.functional.cross_entropy(
+        exact.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (targets != IGNORED).sum().clamp(min=1)
 
 
 def run_batch(model: nn.Module, batch: Batch) -> tuple[Tensor, sma.Recording]:
@@ -21,6 +24,27 @@ def run_batch(model: nn.Module, batch: Batch) -> tuple[Tensor, sma.Recording]:
     with sma.record() as recording:
         logits = batch.scores(model)
     return logits, recording
+
+
+class ActivationCounts:
+    """Counts, over the batches of several recordings, how many elements activated each sub-module."""
+
+    def __init__(self) -> None:
+        self._active: dict[str, Tensor] = {}
+        self._real: dict[str, Tensor] = {}
+
+    def add(self, recording: sma.Recording) -> None:
+        """Add the elements of a recording."""
+        for layer in recording.layers:
+            self._active[layer.name] = self._active.get(layer.name, 0) + layer.routing.active.sum((0, 1))
+            self._real[layer.name] = self._real.get(layer.name, 0) + layer.mask.sum()
+
+    @property
+    def rates(self) -> dict[str, list[float]]:
+        """Per SMA layer, the share of real elements that activated each sub-module."""
+        return {
+            name: (active / self._real[name].clamp(min=1)).tolist() for name, active in self._active.items()
+        }
 
 
 @contextmanager

@@ -48,6 +48,16 @@ class Batch:
             return self.inputs.shape[:2].numel()
         return int(self.inputs.num_nodes)
 
+    @property
+    def n_real(self) -> int:
+        """How many elements a model reads, without padding."""
+        return self.n_elements if self.mask is None else int(self.mask.sum())
+
+    @property
+    def n_targets(self) -> int:
+        """How many targets are scored."""
+        return int((self.targets != IGNORED).sum())
+
     def to(self, like: Tensor) -> "Batch":
         """The same batch on the device of `like`; features in its precision as well."""
 

@@ -21,14 +21,16 @@ def test_a_text_run_reports_everything(values: dict[str, Any], tmp_path: Any) ->
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
     for image in ("bits.png", "activation.png", "loss.png", "tinted_text_1.png", "layers_1.png"):
         assert (run.path / image).read_bytes().startswith(PNG)
-    facts, results = run.read_json("facts.json"), run.read_json("results.json")
+    facts, results = run.facts(), run.results()
+    assert facts is not None
+    assert results is not None
     for text in (
-        facts["data"]["SHA-256 of all files"],
+        facts.data["SHA-256 of all files"],
         "sma train --seed 0",
         torch.__version__,
         sma.__version__,
-        f"{results['parameters']:,}",
-        f"{results['test']['bits']:.3f} bits per byte",
+        f"{results.parameters:,}",
+        f"{results.test.bits:.3f} bits per byte",
         "xz -9e of the test bytes alone",
         "sub-modules activated",
         "kind: text_files",

@@ -1,0 +1,36 @@
+"""Where a run stands."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from pydantic import Field
+
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        step: steps done.
+        elapsed: seconds spent.
+        best_step: the step of the best validation; None before the first.
+        best_loss: its loss.
+        validated: the step of the newest validation; None before the first.
+        n_rows: lines of metrics.jsonl so far.
+        pending: of each step since the last logged line, the loss and the cross-entropy in it.
+    """
+
+    step: Natural = 0
+    elapsed: Finite = 0.0
+    best_step: Natural | None = None
+    best_loss: Finite | None = None
+    validated: Natural | None = None
+    n_rows: Natural = 0
+    pending: tuple[tuple[Finite, Finite], ...] = ()
+
+    def at(self, **changes: Any) -> "Position":
+        """A copy with some fields changed."""
+        return replace(self, **changes)
