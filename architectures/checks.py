@@ -17,6 +17,7 @@ from sma.architectures.specs.families import (
     NormSpec,
     SubModuleSpec,
 )
+from sma.causality import check_causal
 from sma.spec.base import children
 
 MAX_PARAMETERS = 10**12
@@ -35,10 +36,12 @@ def check_builds(spec: Spec, *, d_model: int, embedding: EmbeddingSpec, head: He
     n_blocks = _expanded(spec)
     if n_blocks > MAX_BLOCKS:
         raise ValueError(f"the model has {n_blocks} blocks, more than {MAX_BLOCKS}; make a `repeat` smaller")
-    parts = _Parts()
+    parts = _Parts(causal=head.needs_causal)
     with torch.device("meta"):
-        first = _tried("embedding", embedding, lambda: embedding.build(d_model))
-        last = None if first is None else _tried("head", head, lambda: head.build(d_model, first))
+        first = _tried("embedding", embedding, lambda: parts.checked(embedding.build(d_model)))
+        last = None
+        if first is not None:
+            last = _tried("head", head, lambda: parts.checked(head.build(d_model, first)))
         for path, part in children(spec).items():
             if isinstance(part, BUILT):
                 _tried(path, part, lambda path=path, part=part: parts.give(path, part, d_model))  # type: ignore[misc]
@@ -55,11 +58,13 @@ class _Parts:
     """The parts of a model that were built; equal ones, and those inside others, are built once.
 
     Attributes:
+        causal: whether none of them may look ahead.
         given: the modules that the part which is being built has asked for, each with how many parameters it
             stands for: those of all its repeats.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, causal: bool) -> None:
+        self.causal = causal
         self.given: list[tuple[nn.Module, int]] = []
         self._built: dict[Any, tuple[nn.Module, int]] = {}
 
@@ -74,10 +79,16 @@ class _Parts:
         self.given.append((module, repeat * n_parameters))
         return module
 
+    def checked(self, module: nn.Module) -> nn.Module:
+        """The module, if it may look ahead or does not."""
+        if self.causal and isinstance(module, nn.Module):
+            check_causal(module)
+        return module
+
     def _build(self, path: str, spec: Any, d_model: int) -> tuple[nn.Module, int]:
         outside, self.given = self.given, []
         try:
-            module = self._with_parts(path, spec).build(d_model)
+            module = self.checked(self._with_parts(path, spec).build(d_model))
             inside = self.given
         finally:
             self.given = outside

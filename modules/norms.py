@@ -16,8 +16,11 @@ from sma.sequence import zero_padding
 class Norm(nn.Module, ABC):
     """A map `(B, L, D) -> (B, L, D)` that normalises, in float32 at least, and returns the given dtype.
 
-    What padding holds influences neither real elements nor any gradient.
+    What padding holds influences neither real elements nor any gradient. One whose result in evaluation
+    depends on later elements says `causal = False`.
     """
+
+    causal: bool = True
 
     @abstractmethod
     @override

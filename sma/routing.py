@@ -76,6 +76,14 @@ class Router(Part[StateT]):
 
     max_rate: float = 1.0
 
+    @property
+    def predicts(self) -> bool:
+        """Whether `step` decides by a causal prediction of what `forward` decides by looking ahead.
+
+        A language model may then contain the router, though it is not causal.
+        """
+        return False
+
     def __init__(self, n_modules: int) -> None:
         super().__init__()
         check_sizes(n_modules=n_modules)

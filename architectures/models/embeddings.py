@@ -51,12 +51,16 @@ class ScaledSinusoid(nn.Module):
 class Embedding(nn.Module, ABC):
     """Base of embeddings: subclasses embed elements one by one, this adds positions, a norm and dropout.
 
+    One in which elements see later ones says `causal = False`, and a language model refuses it.
+
     Args:
         d_model: D.
         sinusoid: add `ScaledSinusoid` positions.
         norm: applied then, or None.
         dropout: probability.
     """
+
+    causal: bool = True
 
     def __init__(self, d_model: int, *, sinusoid: bool, norm: Norm | None, dropout: float) -> None:
         super().__init__()

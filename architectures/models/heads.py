@@ -126,6 +126,8 @@ class LanguageModelHead(nn.Module):
         torch.Size([2, 5, 100])
     """
 
+    needs_causal = True
+
     def __init__(self, d_model: int, *, embedding: nn.Module, tie_embedding: bool = True) -> None:
         super().__init__()
         if not isinstance(embedding, TokenEmbedding):

@@ -14,9 +14,9 @@ from sma.architectures.checks import check_builds
 from sma.architectures.models.base import Model, ModelSpec
 from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec
 from sma.architectures.specs.fields import Size
+from sma.causality import check_causal
 from sma.checks import describe
 from sma.modules.norms import Norm
-from sma.spec.base import walk
 from sma.state import check_state
 
 Inputs = Tensor | tuple[Tensor, Tensor]
@@ -46,6 +46,10 @@ class SequenceModel(Model):
         norm: after the last block, or None.
         head: `(B, L, D)` to the result.
 
+    Raises:
+        ValueError: if the head predicts each element from those before it (`needs_causal` of the head, or
+            else of its spec), and a module inside looks ahead.
+
     Example:
         >>> from sma.architectures import seqboat
         >>> model = seqboat(vocab_size=256, d_model=32, n_layers=2).build()
@@ -70,6 +74,8 @@ class SequenceModel(Model):
         self.blocks = Blocks(blocks)
         self.norm = norm
         self.head = head
+        if getattr(head, "needs_causal", spec.head.needs_causal):
+            check_causal(self)
 
     @override
     def forward(self, inputs: Inputs, mask: Mask = None) -> Tensor:
@@ -177,17 +183,6 @@ class SequenceModelSpec(ModelSpec):
     blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
     norm: OneOf[NormSpec] | None = None
     head: OneOf[HeadSpec]
-
-    @model_validator(mode="after")
-    def _check_causality(self) -> "SequenceModelSpec":
-        if self.head.needs_causal:
-            ahead = [path for path, part in walk(self) if not part.causal]
-            if ahead:
-                raise ValueError(
-                    f"head {self.head.kind} predicts each element from those before it, but these parts look "
-                    f"ahead: {', '.join(ahead)}; set bidirectional to false there, or use a causal kind"
-                )
-        return self
 
     @model_validator(mode="after")
     def _check_builds(self) -> "SequenceModelSpec":

@@ -76,11 +76,6 @@ class GraphConvolutionSpec(SubModuleSpec):
         check_convolution(self.name, self.arguments, self.edge_inputs)
         return self
 
-    @property
-    @override
-    def causal(self) -> bool:
-        return False
-
     @override
     def build(self, d_model: int) -> GraphConvolution:
         convolution = named_convolution(d_model, self.name, self.arguments, self.edge_inputs)

@@ -144,19 +144,14 @@ class ExpertChoiceSpec(RouterSpec):
     Attributes:
         capacity: share of a row's elements that each sub-module takes.
         softmax: confidences over modules instead of independent sigmoids.
-        d_predictor: hidden width of the causal predictor that decides in decoding; None for none.
+        d_predictor: hidden width of the causal predictor that decides in decoding, without which a language
+            model refuses the router (https://arxiv.org/abs/2404.02258); None: no predictor.
     """
 
     kind: Literal["expert_choice"] = "expert_choice"
     capacity: Share
     softmax: bool = False
     d_predictor: Size | None = None
-
-    @property
-    @override
-    def causal(self) -> bool:
-        """With a predictor it may stand in a language model, as in https://arxiv.org/abs/2404.02258."""
-        return self.d_predictor is not None
 
     @override
     def build(self, d_model: int, n_modules: int) -> ExpertChoiceRouter:

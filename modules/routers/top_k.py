@@ -157,6 +157,11 @@ class ExpertChoiceRouter(Router):
         self.projection = linear(d_model, n_modules)
         self.predictor = None if d_predictor is None else _Predictor(d_model, d_predictor, n_modules)
 
+    @property
+    @override
+    def predicts(self) -> bool:
+        return self.predictor is not None
+
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         confidence = self._confidence(x, mask)

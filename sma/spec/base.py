@@ -53,11 +53,6 @@ class Spec(BaseModel):
         vars(copied).pop("build", None)  # that of a part which is being checked, see `check_builds`
         return copied
 
-    @property
-    def causal(self) -> bool:
-        """Whether nothing that this spec builds looks at later elements; what it contains not counted."""
-        return not getattr(self, "bidirectional", False)
-
     @classmethod
     @override
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

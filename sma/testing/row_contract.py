@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from sma.causality import looking_ahead
+from sma.routing import Router
 from sma.state import State
 from sma.testing.contract import (
     CLOSE,
@@ -134,6 +136,17 @@ class RowContract(Contract[Made]):
         past = layout.real & (torch.arange(layout.shape[1]) < t)
         assert_close(changed[past], y[past], f"what follows {t} changed what precedes it", tolerance=EXACT)
         assert_close(cut[past[:, :t]], y[past], f"without what follows {t}, what precedes it differs")
+
+    def test_a_language_model_refuses_what_looks_ahead(self) -> None:
+        """Property 7: nothing in a causal module looks ahead; of others a language model finds what does."""
+        module = self.build(0)
+        predicts = any(isinstance(part, Router) and part.predicts for part in module.modules())
+        for training in (True, False):
+            found = looking_ahead(nn.ModuleList([module.train(training)]))
+            if module.causal:
+                assert not found, f"causal is true, but something inside looks ahead: {', '.join(found)}"
+            else:
+                assert found or predicts, "causal is false, but a language model would not refuse it"
 
     @property_test
     def test_steps(self, draw: Draw) -> None:

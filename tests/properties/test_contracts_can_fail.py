@@ -213,6 +213,16 @@ class ConvolvesBothWays(OfSequences):
         return y + nn.functional.pad(y, (0, 0, 0, 1))[:, 1:]
 
 
+@breaks(SequenceModuleContract, "test_a_language_model_refuses_what_looks_ahead")
+class SaysThatItsPartsAreCausal(OfSequences):
+    causal = True
+
+    def __init__(self):
+        super().__init__()
+        self.part = ConvolvesBothWays()
+        self.part.causal = False
+
+
 @dataclass(frozen=True)
 class LastState(State):
     last: torch.Tensor

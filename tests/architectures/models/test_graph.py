@@ -258,7 +258,7 @@ class TestSpec:
             GraphModelSpec.model_validate({**network().model_dump(), "head": head})
 
     def test_convolutions_look_ahead(self):
-        assert not GraphConvolutionSpec(name="GCNConv").causal
+        assert not GraphConvolutionSpec(name="GCNConv").build(8).causal
 
     @pytest.mark.parametrize("given", [{}, {"d_input": 2, "embedding": {"kind": "bag", "vocab_size": 9}}])
     def test_preset_wants_one_embedding(self, given):

@@ -1,9 +1,16 @@
+from typing import Literal
+
 import pytest
 import torch
 from pydantic import ValidationError
 
 import sma
-from sma.architectures import SequenceModelSpec, seqboat
+from sma.architectures import SequenceModelSpec, parse_spec, seqboat
+from sma.architectures.models.embeddings import TokenEmbedding
+from sma.architectures.models.sequence import SequenceModel
+from sma.architectures.specs.families import EmbeddingSpec, LayerSpec, NormSpec, SubModuleSpec
+from sma.modules import MultiHeadEMA
+from sma.modules.norms import Norm
 
 SMALL = {"d_model": 8, "n_layers": 2, "d_qk": 4, "d_state": 2, "window": 3}
 
@@ -154,3 +161,148 @@ def test_a_token_out_of_the_vocabulary_is_named_unless_it_is_padding():
     with pytest.raises(ValueError, match="token -100 is not in the vocabulary, 0 to 10"):
         model(padded)
     assert torch.equal(model(tokens.to(torch.uint8)), model(tokens))
+
+
+class Reverse(sma.SequenceModule):
+    causal = False
+
+    def forward(self, x, mask=None):
+        return x.flip(1)
+
+
+class Around(sma.SequenceModule):
+    """A container whose author did not think of causality."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x, mask=None):
+        return self.part(x, mask)
+
+
+class EmbedsBothWays(TokenEmbedding):
+    def __init__(self, d_model, **options):
+        super().__init__(d_model, **options)
+        self.rnn = torch.nn.LSTM(d_model, d_model // 2, bidirectional=True, batch_first=True)
+
+    def embed(self, inputs):
+        return self.rnn(super().embed(inputs))[0]
+
+
+class AcrossTime(Norm):
+    causal = False
+
+    def forward(self, x, mask=None):
+        return x - x.mean(1, keepdim=True)
+
+
+class ReverseElements(sma.SubModule):
+    causal = False
+
+    def forward(self, elements):
+        return elements.x.flip(0)
+
+
+@pytest.fixture
+def look_ahead_kinds(monkeypatch):
+    monkeypatch.setattr(sma.spec.registry, "_registered", dict(sma.spec.registry._registered))
+
+    @sma.register
+    class ReverseSpec(LayerSpec):
+        kind: Literal["reverse"] = "reverse"
+
+        def build(self, d_model):
+            return Reverse()
+
+    @sma.register
+    class AroundSpec(LayerSpec):
+        kind: Literal["around"] = "around"
+        part: sma.OneOf[LayerSpec]
+
+        def build(self, d_model):
+            return Around(self.part.build(d_model))
+
+    @sma.register
+    class ReverseElementsSpec(SubModuleSpec):
+        kind: Literal["reverse_elements"] = "reverse_elements"
+
+        def build(self, d_model):
+            return ReverseElements()
+
+    @sma.register
+    class AcrossTimeSpec(NormSpec):
+        kind: Literal["across_time"] = "across_time"
+
+        def build(self, d_model):
+            return AcrossTime()
+
+    @sma.register
+    class BothWaysSpec(EmbeddingSpec):
+        kind: Literal["both_ways"] = "both_ways"
+
+        def build(self, d_model):
+            return EmbedsBothWays(d_model, vocab_size=11)
+
+
+def residual(*branches, **options):
+    return {"kind": "residual", "branches": branches, **options}
+
+
+def values(*blocks, **options):
+    embedding = {"kind": "tokens", "vocab_size": 11}
+    return {"d_model": 8, "embedding": embedding, "blocks": blocks, "head": "language_model", **options}
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        (values(residual("linear", "reverse")), r"blocks\.0\.branches\.1: .* Reverse looks"),
+        (values(residual("linear", mixer="reverse")), r"blocks\.0\.mixer: .* Reverse looks"),
+        (
+            values({"kind": "stack", "blocks": [residual({"kind": "around", "part": "reverse"})]}),
+            r"blocks\.0\.blocks\.0\.branches\.0\.part: .* Reverse looks",
+        ),
+        (
+            values(residual({"kind": "dense", "module": "reverse_elements"})),
+            r"blocks\.0\.branches\.0\.module: .* ReverseElements looks",
+        ),
+        (
+            values(residual({"kind": "sma", "router": "always", "modules": ["reverse_elements"]})),
+            r"blocks\.0\.branches\.0\.modules\.0: .* ReverseElements looks",
+        ),
+        (
+            values(
+                residual(
+                    {
+                        "kind": "sma",
+                        "router": {"kind": "expert_choice", "capacity": 0.5},
+                        "modules": [{"kind": "feed_forward", "d_hidden": 4}],
+                    }
+                )
+            ),
+            r"blocks\.0\.branches\.0: .* ExpertChoiceRouter at router looks",
+        ),
+        (values(residual("linear", norm="across_time")), r"blocks\.0\.norm: .* AcrossTime looks"),
+        (values(residual("linear"), norm="across_time"), r"norm: .* AcrossTime looks"),
+        (values(residual("linear"), embedding="both_ways"), r"embedding: .* LSTM at rnn looks"),
+    ],
+)
+def test_a_language_model_refuses_what_looks_ahead_wherever_it_stands(look_ahead_kinds, given, path):
+    with pytest.raises(ValidationError, match=path):
+        parse_spec(given)
+    parse_spec({**given, "head": {"kind": "classifier", "n_classes": 2}}).build()
+
+
+def test_a_language_model_made_in_python_asks_its_modules():
+    model = language_model()
+    parts = {"embedding": model.embedding, "norm": None, "head": model.head}
+    SequenceModel(model.spec, blocks=[Around(MultiHeadEMA(8))], **parts)
+    with pytest.raises(ValueError, match=r"but Reverse at blocks\.1\.part looks ahead"):
+        SequenceModel(model.spec, blocks=[MultiHeadEMA(8), Around(Reverse())], **parts)
+    with pytest.raises(ValueError, match=r"but MultiHeadEMA at blocks\.0 looks ahead"):
+        SequenceModel(model.spec, blocks=[MultiHeadEMA(8, bidirectional=True)], **parts)
+    scorer = classifier()
+    SequenceModel(scorer.spec, blocks=[Reverse()], **{**parts, "head": scorer.head})
+    with pytest.raises(ValueError, match=r"but Reverse at blocks\.0 looks ahead"):
+        SequenceModel(scorer.spec, blocks=[Reverse()], **parts)
