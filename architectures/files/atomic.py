@@ -30,7 +30,7 @@ def write_together(contents: Mapping[Path, Content]) -> None:
 
     New files are written into temporary folders beside the old ones and synced to disk; then they take their
     places by one rename each. The first of several is missing meanwhile, so that no mixture of old and new
-    is ever taken for a whole. What killed writers of the same files left behind is removed.
+    is ever taken for a whole. A file that holds its content already stays. What killed writers of the same files left behind is removed.
 
     Args:
         contents: by path, the content of each file: bytes, text for UTF-8, or a function that writes it to
@@ -39,6 +39,9 @@ def write_together(contents: Mapping[Path, Content]) -> None:
     Raises:
         OSError: if one cannot be written; its `filename` is that of the file.
     """
+    contents = {path: content for path, content in contents.items() if not _holds(path, content)}
+    if not contents:
+        return
     first = path = next(iter(contents))
     try:
         with ExitStack() as parts:
@@ -54,6 +57,13 @@ def write_together(contents: Mapping[Path, Content]) -> None:
         sync_folder(first.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _holds(path: Path, content: Content) -> bool:
+    if callable(content) or not path.is_file():
+        return False
+    expected = content.encode() if isinstance(content, str) else content
+    return path.stat().st_size == len(expected) and path.read_bytes() == expected
 
 
 def sync_folder(path: Path) -> None:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sma.architectures.files.atomic import remove_leftovers, write_whole
+from sma.architectures.files.atomic import remove_leftovers, write_together, write_whole
 
 KILLED = """
 import os
@@ -96,3 +96,18 @@ def test_the_leftovers_of_another_machine_stay_for_a_day(tmp_path):
         os.utime(path, (0, time.time() - 100_000))
     remove_leftovers(tmp_path)
     assert not elsewhere.exists()
+
+
+def test_a_file_that_holds_its_content_already_stays_while_another_is_replaced(tmp_path, monkeypatch):
+    first, second = tmp_path / "a", tmp_path / "b"
+    write_together({first: "a", second: "b"})
+
+    def fail(source, target):
+        assert first.exists()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_together({first: "a", second: "c"})
+    assert (first.read_text(), second.read_text()) == ("a", "b")
+    write_together({first: "a", second: "b"})  # nothing to do
