@@ -30,7 +30,8 @@ def write_together(contents: Mapping[Path, Content]) -> None:
 
     New files are written into temporary folders beside the old ones and synced to disk; then they take their
     places by one rename each. The first of several is missing meanwhile, so that no mixture of old and new
-    is ever taken for a whole. A file that holds its content already stays. What killed writers of the same files left behind is removed.
+    is ever taken for a whole. A file that holds its content already stays. What killed writers of the same
+    files left behind is removed.
 
     Args:
         contents: by path, the content of each file: bytes, text for UTF-8, or a function that writes it to
