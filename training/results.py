@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 import sma
@@ -20,7 +19,7 @@ from sma.training.config import TrainSpec
 from sma.training.environment import find_device
 from sma.training.evaluation import evaluate
 from sma.training.run.checkpoints import load_last_weights
-from sma.training.run.errors import RunError, cause, one_line
+from sma.training.run.errors import RunError, cause
 from sma.training.run.folder import Run
 from sma.training.run.position import Position
 from sma.training.run.records import Ending, Facts, Results, Score
@@ -117,8 +116,6 @@ def best_model(run: Run, device: torch.device | None = None) -> nn.Module:
             f"{run.path} has no best model: it stopped before its first validation, or {run.best} was "
             f"removed; go on with: {run.resume}"
         ) from error
-    except ValidationError as error:
-        raise RunError(f"{run.best / 'spec.json'} is damaged ({one_line(error)}); {_remedy(run)}") from error
     except ValueError as error:
         raise RunError(f"{cause(error)}; {_remedy(run)}") from error
     if model.spec != run.spec().model:

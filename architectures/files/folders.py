@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from sma.architectures.files.atomic import write_together
@@ -16,13 +17,14 @@ from sma.architectures.files.weights import (
     check_as_built,
     check_dtype,
     check_names,
-    check_values,
+    check_value,
     fill,
     own_tensors,
 )
 from sma.architectures.files.yaml import load_spec
 from sma.architectures.models.base import Model, ModelSpec
 from sma.architectures.models.sequence import SequenceModel, SequenceModelState
+from sma.spec.errors import one_line
 from sma.state import State
 
 SPEC_FILE = "spec.json"
@@ -65,7 +67,13 @@ def load_model(folder: str | Path) -> Model:
         FileNotFoundError: if a file is missing.
     """
     folder = Path(folder)
-    spec = load_spec(folder / SPEC_FILE)
+    try:
+        spec = load_spec(folder / SPEC_FILE)
+    except ValidationError as error:
+        path = folder / SPEC_FILE
+        raise ValueError(
+            f"{path} is not a model's spec ({one_line(error)}); mend it or copy it again"
+        ) from None
     tensors = _read(folder / WEIGHTS_FILE, own_tensors(_built_for_shapes(spec)))
     model = spec.build()
     fill(model, tensors)
@@ -127,7 +135,8 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
 def _read(path: str | Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors = load_tensors(path)[0]
     check_names(tensors, own, f"{path} holds the weights of another spec")
-    check_values(tensors, own, f"{path}: ")
+    for name, tensor in tensors.items():
+        check_value(name, tensor, own[name], f"{path}: ")
     return tensors
 
 

@@ -57,20 +57,19 @@ def check_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], compla
         raise ValueError(f"{complaint}: {', '.join(wrong[:3])}{more}")
 
 
-def check_values(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str = "") -> None:
-    """Raise ValueError unless tensors may take the places of a model's own, in dtype and value.
+def check_value(name: str, tensor: Tensor, own: Tensor, where: str = "") -> None:
+    """Raise ValueError unless a tensor may take the place of a model's own, in dtype and value.
 
-    A tensor must be floating point where the model's is, in a dtype that torch computes in, else of the same
-    dtype; and finite.
+    It must be floating point where the model's is, in a dtype that torch computes in, else of the same dtype;
+    and finite.
     """
-    for name, tensor in tensors.items():
-        check_dtype(name, tensor, own[name], where)
-        finite = tensor.isfinite()
-        if not finite.all():
-            raise ValueError(
-                f"{where}{name} is not finite at {int((~finite).sum())} of {tensor.numel()} places; take "
-                "weights from before they became infinite or NaN"
-            )
+    check_dtype(name, tensor, own, where)
+    finite = tensor.isfinite()
+    if not finite.all():
+        raise ValueError(
+            f"{where}{name} is not finite at {int((~finite).sum())} of {tensor.numel()} places; take weights "
+            "from before they became infinite or NaN"
+        )
 
 
 def check_dtype(name: str, tensor: Tensor, own: Tensor, where: str = "") -> None:
@@ -115,7 +114,7 @@ def check_as_built(model: nn.Module, built: nn.Module) -> None:
                 f"{name} is {_shape(tensor)}, but the model's spec builds {_shape(theirs[name])}; give the "
                 "model a spec with its sizes"
             )
-    check_values({name: tensor.detach() for name, tensor in mine.items()}, theirs)
+        check_value(name, tensor.detach(), theirs[name])
 
 
 def _check_plain(name: str, tensor: Any) -> None:

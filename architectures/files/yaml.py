@@ -8,12 +8,15 @@ import yaml
 from typing_extensions import override
 
 from sma import Spec
+from sma.architectures.files.reading import read_whole
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
 from sma.spec.errors import whole
 from sma.spec.registry import find
 
 MAX_FIELDS = 1000
+MAX_YAML_BYTES = 2**20
+MAX_JSON_BYTES = 2**24
 
 
 def load_spec(path: str | Path) -> ModelSpec:
@@ -61,17 +64,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file.
 
     Raises:
-        ValueError: if it cannot be read, or holds something else.
+        ValueError: if it cannot be read, is too large, or holds something else.
         FileNotFoundError: if there is no such file.
     """
+    is_json = Path(path).suffix == ".json"  # read faster than as YAML
+    content = read_whole(path, limit=MAX_JSON_BYTES if is_json else MAX_YAML_BYTES)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        is_json = Path(path).suffix == ".json"  # read faster than as YAML
+        text = content.decode()
         values = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; name a YAML or JSON file") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {path} ({error.strerror}); name a YAML or JSON file") from error
     except RecursionError:
         raise ValueError(f"{path} is nested too deep to read; write a flatter one") from None
     except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError) as error:

@@ -231,6 +231,16 @@ _ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+_UNFLAGGED = dict.fromkeys(("classifier_layers", "classifier_in_dim", "classifier_out_dim"), int)
+_MAY_BE_NONE = ("truncation_length", "adaptive_softmax_cutoff", "max_target_positions")
+_LARGEST = {
+    "encoder_embed_dim": 2**24,
+    "decoder_embed_dim": 2**24,
+    "encoder_layers": 4096,
+    "decoder_layers": 4096,
+}
+
+
 def kind_of(architecture: str) -> str:
     """The kind of model (`fairseq_lra`, `fairseq_sc` or `fairseq_lm`) that an architecture's name stands for.
 
@@ -282,10 +292,14 @@ def complete(kind: str, given: Mapping[str, Any]) -> Arguments:
     Args:
         kind: `fairseq_lra`, `fairseq_sc` or `fairseq_lm`.
         given: arguments by name, `arch` among them, such as a checkpoint's namespace holds.
+
+    Raises:
+        ValueError: if the architecture is not one of that kind, or an argument has the wrong type.
     """
     architecture = str(given.get("arch", ""))
     if kind_of(architecture) != kind:
         raise ValueError(f"architecture {architecture!r} is of kind {kind_of(architecture)!r}, not {kind!r}")
+    _check_types(kind, given)
     values = Arguments({**_BASE[kind], **_ARCHITECTURES[architecture][1], **given})
     if kind == "fairseq_lm":
         values["max_target_positions"] = values["max_target_positions"] or 1024
@@ -298,3 +312,18 @@ def complete(kind: str, given: Mapping[str, Any]) -> Arguments:
     n_features = (4 if values["use_nli"] else 2) if architecture == "slag_lra_aan" else 1
     values.setdefault("classifier_in_dim", n_features * d_model)
     return values
+
+
+def _check_types(kind: str, given: Mapping[str, Any]) -> None:
+    """Raise ValueError unless arguments are of the types that the published parsers give them."""
+    for name, wanted in {**_FLAGS[kind], **_UNFLAGGED}.items():
+        value = given.get(name)
+        if name not in given or (value is None and name in _MAY_BE_NONE):
+            continue
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ValueError(
+                f"the published argument {name} is {value!r:.80}, but must be of type {wanted.__name__}"
+            )
+        largest = _LARGEST.get(name)
+        if largest is not None and not 1 <= given[name] <= largest:
+            raise ValueError(f"the published argument {name} is {value}, but must be from 1 to {largest}")

@@ -3,16 +3,20 @@
 import argparse
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
+from sma.architectures.files.reading import check_regular
 from sma.architectures.models.sequence import SequenceModel
 from sma.architectures.published.arguments import kind_of
 from sma.architectures.published.load import model_from_reference
+from sma.spec.errors import one_line
 
 
 def model_from_checkpoint(path: str | Path) -> SequenceModel:
@@ -26,7 +30,7 @@ def model_from_checkpoint(path: str | Path) -> SequenceModel:
             state dict (`model`).
 
     Returns:
-        The model in evaluation mode, in the dtype of its weights.
+        The model in evaluation mode, in the dtypes of its weights.
 
     Raises:
         ValueError: if the file is damaged, asks for code to be run, holds no SeqBoat, or holds one with a
@@ -34,17 +38,32 @@ def model_from_checkpoint(path: str | Path) -> SequenceModel:
         FileNotFoundError: if there is no such file.
     """
     checkpoint = _read(Path(path))
-    state = checkpoint.get("model")
-    if not isinstance(state, Mapping) or not all(isinstance(x, torch.Tensor) for x in state.values()):
-        raise ValueError(f"{path} holds no state dict under 'model'; it is not a checkpoint of fairseq")
+    state = _state(path, checkpoint)
     args = _arguments(checkpoint)
     if "arch" not in args:
         raise ValueError(f"{path} does not say its architecture, in 'args' or in 'cfg' under 'model'")
     config = {"kind": kind_of(str(args["arch"])), "ctor": {"args": args}}
     try:
         return model_from_reference(config, state)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+    state = checkpoint.get("model")
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(x, torch.Tensor) for name, x in state.items()
+    ):
+        raise ValueError(f"{path} holds no state dict under 'model'; it is not a checkpoint of fairseq")
+    for name, x in state.items():
+        plain = x.layout == torch.strided and x.device.type == "cpu" and not x.is_quantized
+        if not plain or x.numel() * x.element_size() > x.untyped_storage().nbytes():
+            raise ValueError(
+                f"{path}: {name!r} is not a plain tensor that holds all its values; save it densely"
+            )
+    return state
 
 
 def _arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,17 +75,15 @@ def _arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    check_regular(path)
     try:
+        _check_stored(path)
         with torch.serialization.safe_globals([argparse.Namespace, *_numpy_numbers()]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         problem = f"asks for {asked[1]}, which could run code" if asked else "is damaged"
         raise ValueError(f"{path} {problem}; save its 'args' and 'model' alone where it was made") from error
-    except PermissionError:
-        raise
     except Exception as error:  # a damaged file makes torch raise almost anything
         raise ValueError(
             f"{path} is damaged or no checkpoint ({type(error).__name__}); copy it again"
@@ -74,6 +91,14 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint of fairseq")
     return checkpoint
+
+
+def _check_stored(path: Path) -> None:
+    """Raise ValueError if a part of the file would take more memory than the file."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("it is compressed")
 
 
 def _numpy_numbers() -> list[Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, SequenceModule, State
+from sma.architectures.files.weights import check_value, fill, own_tensors
 from sma.architectures.models.sequence import SequenceModel, SequenceModelSpec
 from sma.architectures.published import configs
 from sma.architectures.published.parts import Rule
@@ -69,11 +70,13 @@ def layer_from_reference(config: Mapping[str, Any], state: Tensors) -> Reference
         state: the published layer's state dict.
 
     Returns:
-        The layer in the state's dtype, in evaluation mode; called as `layer(x, mask=None)`, batch first.
+        The layer in the dtypes of the state, in evaluation mode; called as `layer(x, mask=None)`, batch
+        first.
 
     Raises:
         ValueError: if an argument is unknown or its value has no counterpart here, or if the state misses an
-            entry, has one too many, or one of another shape; the message names it.
+            entry, has one too many, or one of another shape, not finite or not of real numbers; the message
+            names it.
 
     Example:
         >>> state = {name: torch.zeros(8, 2, 1) for name in ("alpha", "beta", "delta")}
@@ -99,7 +102,7 @@ def model_from_reference(config: Mapping[str, Any], state: Tensors) -> SequenceM
         state: the published model's state dict.
 
     Returns:
-        The model in the state's dtype, in evaluation mode; its `spec` describes it. Called as
+        The model in the dtypes of the state, in evaluation mode; its `spec` describes it. Called as
         `model(inputs, mask=None)`, document pairs as `model((first, second), (mask, other_mask))`.
 
     Raises:
@@ -175,24 +178,28 @@ def parameters_published(spec: SequenceModelSpec) -> PublishedCount:
 
 
 def _fill(build: Callable[[], M], rules: tuple[Rule, ...], state: Tensors) -> M:
-    """Build a module and fill it by the rules; every tensor on either side must be accounted for."""
+    """Build a module and fill it by the rules; every tensor on either side must be accounted for.
+
+    What the state holds is compared with the module before the module takes memory.
+    """
     sources = {rule.source for rule in rules}
     _refuse(state.keys() - sources, "has entries that the configuration does not explain")
     _refuse(sources - state.keys(), "lacks")
     with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):
+            own = own_tensors(build())
+        tensors: dict[str, Tensor] = {}
+        first: dict[str, Rule] = {}
+        for rule in rules:
+            tensor = _pick(rule, state[rule.source])
+            if rule.target in first:
+                _check_tied(first[rule.target], rule, state)
+            elif rule.target:
+                _check_fits(tensor, own[rule.target], rule)
+                tensors[rule.target], first[rule.target] = tensor, rule
+        _refuse(own.keys() - tensors.keys(), "has nothing for")
         module = build()
-    module.to(_dtype(state[rule.source] for rule in rules if rule.target))
-    saved = module.state_dict().keys()
-    own = dict(module.named_parameters()) | {n: x for n, x in module.named_buffers() if n in saved}
-    filled: dict[str, Rule] = {}
-    for rule in rules:
-        tensor = _pick(rule, state[rule.source])
-        if rule.target in filled:
-            _check_tied(filled[rule.target], rule, state)
-        elif rule.target:
-            _copy(tensor, own[rule.target], rule)
-            filled[rule.target] = rule
-    _refuse(own.keys() - filled.keys(), "has nothing for")
+    fill(module, tensors)
     return module
 
 
@@ -203,14 +210,13 @@ def _pick(rule: Rule, tensor: Tensor) -> Tensor:
         raise ValueError(f"published entry {rule.source!r} {error}") from error
 
 
-@torch.no_grad()
-def _copy(tensor: Tensor, own: Tensor, rule: Rule) -> None:
+def _check_fits(tensor: Tensor, own: Tensor, rule: Rule) -> None:
     if own.shape != tensor.shape:
         raise ValueError(
             f"published entry {rule.source!r} gives {rule.target!r} the shape {tuple(tensor.shape)}, but the "
             f"configuration asks for {tuple(own.shape)}"
         )
-    own.copy_(tensor)
+    check_value(repr(rule.source), tensor, own, "published entry ")
 
 
 def _check_tied(first: Rule, second: Rule, state: Tensors) -> None:
@@ -227,12 +233,3 @@ def _refuse(names: Iterable[str], problem: str) -> None:
     if ordered:
         more = " and more" if len(ordered) > 8 else ""
         raise ValueError(f"the published state {problem}: {', '.join(ordered[:8])}{more}")
-
-
-def _dtype(tensors: Iterable[Tensor]) -> torch.dtype:
-    dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
-    if len(dtypes) != 1:
-        raise ValueError(
-            f"the published state mixes {', '.join(sorted(map(str, dtypes)))}; convert it to one dtype"
-        )
-    return dtypes.pop()

@@ -73,6 +73,17 @@ def whole(spec: type[BaseModel], message: str, place: Place = (), value: object 
     return ValidationError.from_exception_data(spec.__name__, [mistake])
 
 
+def one_line(error: ValidationError) -> str:
+    """The error of a spec in one line: every wrong field, its value, and what is allowed."""
+    parts = []
+    for detail in error.errors(include_url=False):
+        path, value = ".".join(map(str, detail["loc"])), detail["input"]
+        is_shown = detail["type"] != "missing" and (value is None or isinstance(value, str | int | float))
+        shown = f"={_short(value)}" if is_shown else ""
+        parts.append(f"{path}{shown}: {detail['msg']}" if path else detail["msg"])
+    return " | ".join(parts)
+
+
 def _may_be_none(spec: type[BaseModel], place: Place) -> bool:
     """Whether a place is a field of this very spec that takes None."""
     field = spec.model_fields.get(str(place[0])) if len(place) == 1 else None
@@ -86,3 +97,8 @@ def _is_inside(place: Place, other: Place) -> bool:
 def _is_branch(part: int | str) -> bool:
     """Whether a part of a location names a branch of a union, and not a field."""
     return isinstance(part, str) and any(mark in part for mark in "[(-")
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."

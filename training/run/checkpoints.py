@@ -12,9 +12,10 @@ import sma
 from sma.architectures import save_model
 from sma.architectures.files.tensors import load_tensors, save_tensors
 from sma.architectures.versions import UPGRADE
+from sma.spec.errors import one_line
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
 from sma.training.differences import differences
-from sma.training.run.errors import RunError, cause, one_line
+from sma.training.run.errors import RunError, cause
 from sma.training.run.folder import Run, guard
 from sma.training.run.position import Position
 from sma.training.run.records import Metadata

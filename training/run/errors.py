@@ -1,10 +1,5 @@
 """Errors that a user can do something about, and how the command says them in one line."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
 
 class RunError(RuntimeError):
     """A run cannot go on: a full disk, a damaged checkpoint, a loss that is not a number.
@@ -21,6 +16,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         ('the disk is full; free some space', 1)
     """
     from pydantic import ValidationError
+
+    from sma.spec.errors import one_line
 
     if isinstance(error, ValidationError):
         return one_line(error), 2
@@ -41,22 +38,6 @@ def cause(error: BaseException) -> str:
         'a.txt is a pipe, not a file'
     """
     return " ".join(str(error).rpartition("; ")[0].split()) or " ".join(str(error).split())
-
-
-def one_line(error: "ValidationError") -> str:
-    """The error of a spec in one line: every wrong field, its value, and what is allowed."""
-    parts = []
-    for detail in error.errors(include_url=False):
-        path, value = ".".join(map(str, detail["loc"])), detail["input"]
-        is_shown = detail["type"] != "missing" and (value is None or isinstance(value, str | int | float))
-        shown = f"={_short(value)}" if is_shown else ""
-        parts.append(f"{path}{shown}: {detail['msg']}" if path else detail["msg"])
-    return " | ".join(parts)
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from sma.architectures.files.atomic import remove_leftovers, sync_folder, temporary_beside, write_whole
 from sma.architectures.files.reading import check_regular
 from sma.architectures.files.yaml import read_yaml
+from sma.spec.errors import one_line
 from sma.training.config import TrainSpec
-from sma.training.run.errors import RunError, cause, one_line
+from sma.training.run.errors import RunError, cause
 from sma.training.run.lock import locked
 from sma.training.run.records import MAX_LINE, Facts, Results, Row, parse_row, read_record
 

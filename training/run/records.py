@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, Json, TypeAdapter, Validation
 from typing_extensions import NotRequired, TypedDict
 
 from sma.architectures.files.reading import read_whole
-from sma.training.run.errors import RunError, cause, one_line
+from sma.spec.errors import one_line
+from sma.training.run.errors import RunError, cause
 from sma.training.run.position import Finite, Natural, Position
 
 MAX_BYTES = 2**26

@@ -1,28 +1,23 @@
 import os
-import subprocess
-import sys
+import signal
 import time
 
 import pytest
 
 from sma.architectures.files.atomic import remove_leftovers, write_together, write_whole
 
-KILLED = """
-import os
-from pathlib import Path
-from sma.architectures.files.atomic import write_whole
-
-def write(path):
-    path.write_text("half")
-    os.kill(os.getpid(), 9)
-
-write_whole(Path({path!r}), write)
-"""
-
 
 def killed_writer(path):
-    """Start a process that is killed while it writes; return the temporary folder that it leaves."""
-    subprocess.run([sys.executable, "-c", KILLED.format(path=str(path))], check=False)
+    """Fork a process that is killed while it writes; return the temporary folder that it leaves."""
+
+    def write(temporary):
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        write_whole(path, write)
+    os.waitpid(child, 0)
     (left,) = path.parent.glob(f".{path.name}.*.part")
     return left
 

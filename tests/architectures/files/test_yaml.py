@@ -73,10 +73,18 @@ def test_json_is_read_alike(tmp_path, content, message):
 
 
 def test_a_folder_and_nothing_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot read .* \(Is a directory\)"):
+    with pytest.raises(ValueError, match=r" is a folder, not a file; name a file"):
         read_yaml(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.yaml; name a YAML or JSON file"):
+    with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.yaml; name one that exists"):
         read_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_what_is_too_large_is_not_read(tmp_path):
+    for name, limit in (("spec.yaml", "1,048,576"), ("spec.json", "16,777,216")):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**40)
+        with pytest.raises(ValueError, match=rf"{name} is larger than {limit} bytes"):
+            read_yaml(tmp_path / name)
 
 
 def test_a_merged_field_may_be_overridden(tmp_path):

@@ -192,7 +192,12 @@ def test_a_layer_says_what_it_is():
         ({"gamma": None}, {}, "lacks: gamma"),
         ({"gamma": torch.zeros(3, 8).double()}, {}, r"'gamma' gives '.*gamma' the shape \(3, 8\).*\(2, 8\)"),
         ({"ssm.alpha": torch.zeros(5).double()}, {}, "'ssm.alpha' shape"),
-        ({"gamma": torch.zeros(2, 8)}, {}, "mixes torch.float32, torch.float64"),
+        (
+            {"gamma": torch.zeros(2, 8).long()},
+            {},
+            "published entry 'gamma' is int64, which its model does not",
+        ),
+        ({"gamma": torch.zeros(2, 8) / 0}, {}, "published entry 'gamma' is not finite at 16 of 16 places"),
         ({}, {"window_size": 4}, r"rel_pos_bias' has shape \(47,\), but a window of 4 makes \(23,\)"),
         ({}, {"window": 8}, "unknown published arguments: window"),
         ({}, {"attention_activation": "laplace"}, "'laplace': the standalone file has softmax and relu2"),

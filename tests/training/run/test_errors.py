@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from sma.architectures import SequenceModelSpec, seqboat
-from sma.training.run.errors import one_line
+from sma.spec.errors import one_line
 
 
 def test_a_wrong_item_is_not_also_called_a_missing_one():
