@@ -18,7 +18,7 @@ from sma.modules.attention.functions import AttentionFunction
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.tiles import Tile, row_tiles, window_tiles
 
-_FAR = -1e30  # times a squared difference of rows: every attention function gives it weight 0, as -inf
+_FAR = -1e30  # times a squared difference of runs: every attention function gives it weight 0, as -inf
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Lists:
     """What attention needs to know of every slot, and the bias table.
 
     Attributes:
-        row: `(T,)` long; -1 in padding slots, which see each other only.
+        row: `(T,)` long; -1 in padding slots, which neighbours among them alone see.
         position: `(T,)` long.
         ptr: `(B + 1,)` long; row b owns the slots `ptr[b]:ptr[b + 1]`.
         table: `(n,)`, added to scores; None: nothing.
@@ -67,8 +67,9 @@ class Plan:
 
     Attributes:
         tiles: in order; every slot is a query in exactly one of them.
-        row: `(T,)` of the dtype to compute in; -1 in padding slots, which see each other only.
+        run: `(T,)` long; counts the changes of row before each slot. Slots of one run see each other.
         position: `(T,)` integers.
+        dtype: what everything is computed in.
         back: by how many ranks a key may come before its query.
         ahead: and after it.
         function: from scores to weights.
@@ -78,8 +79,9 @@ class Plan:
     """
 
     tiles: list[Tile]
-    row: Tensor
+    run: Tensor
     position: Tensor
+    dtype: torch.dtype
     back: int
     ahead: int
     function: AttentionFunction
@@ -101,8 +103,9 @@ class Plan:
             bias = OffsetBias(lists.table, rule.first, by_rank=by_rank)
         return cls(
             tiles=tiles,
-            row=row.to(dtype),
+            run=row.diff(prepend=row[:1]).ne(0).cumsum(0),
             position=position if bias is None or bias.by_rank else _narrow(position),
+            dtype=dtype,
             back=reach,
             ahead=reach if rule.bidirectional else 0,
             function=rule.function,
@@ -110,11 +113,6 @@ class Plan:
             dropout=rule.dropout,
             seed=0 if lists.seed is None else int(lists.seed),
         )
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What everything is computed in."""
-        return self.row.dtype
 
     @property
     def before(self) -> int:
@@ -125,18 +123,18 @@ class Plan:
         """A row of `width` for every slot that tiles reach; 0 or undefined."""
         n_slots = self.before + (self.tiles[-1].last_key if self.tiles else 0)
         make = torch.zeros if filled else torch.empty
-        return make(n_slots, width, dtype=self.dtype, device=self.row.device)
+        return make(n_slots, width, dtype=self.dtype, device=self.run.device)
 
     def bias_index(self, tile: Tile) -> Tensor | None:
         """The entries of the bias table: (block, n_keys) by rank, (n_blocks, block, n_keys) by position."""
         if self.bias is None:
             return None
-        offset = tile.rank_offsets(self.row.device) if self.bias.by_rank else tile.offsets(self.position)
+        offset = tile.rank_offsets(self.run.device) if self.bias.by_rank else tile.offsets(self.position)
         return self.bias.index(offset)
 
     def scores(self, tile: Tile, queries: Tensor, keys: Tensor, index: Tensor | None) -> Tensor:
         """Scores (n_blocks, block, n_keys), so low that weights are exactly 0 where there is no key."""
-        rank = tile.rank_offsets(self.row.device)
+        rank = tile.rank_offsets(self.run.device)
         base = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
         base.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
         bias = None
@@ -147,7 +145,7 @@ class Plan:
         if tile.one_row:
             scores = torch.baddbmm(base, queries, keys.mT)
         else:
-            between = tile.offsets(self.row)  # 0 within a row: one multiply-add masks all other rows
+            between = tile.run_offsets(self.run, self.dtype)  # 0 within a row: masks others in one operation
             scores = torch.addcmul(base, between, between, value=_FAR, out=between)
             scores.baddbmm_(queries, keys.mT)
         return scores if bias is None else scores.add_(bias)

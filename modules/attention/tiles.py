@@ -48,14 +48,28 @@ class Tile:
 
     def offsets(self, x: Tensor) -> Tensor:
         """x of the key minus x of the query: (T,) -> (n_blocks, block, n_keys)."""
-        query = _slots(x, self.start, self.stop, -1).view(self.n_blocks, -1, 1)
-        key = _slots(x, self.first_key, self.last_key, -1)
-        return key.as_strided((self.n_blocks, 1, self.n_keys), (self.block, 0, 1)) - query
+        return self._differences(
+            _slots(x, self.first_key, self.last_key, -1), _slots(x, self.start, self.stop, -1)
+        )
+
+    def run_offsets(self, run: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same for `run (T,)`, as floats: exact, since runs are counted from the tile's first slot."""
+        first = run[max(self.first_key, 0)]
+        keys, queries = (
+            (_slots(run, start, stop, -1) - first).to(dtype)
+            for start, stop in ((self.first_key, self.last_key), (self.start, self.stop))
+        )
+        return self._differences(keys, queries)
+
+    def _differences(self, keys: Tensor, queries: Tensor) -> Tensor:
+        of_blocks = keys.as_strided((self.n_blocks, 1, self.n_keys), (self.block, 0, 1))
+        return of_blocks - queries.view(self.n_blocks, -1, 1)
 
     def rank_offsets(self, device: torch.device) -> Tensor:
         """The same for ranks, equal in all blocks: (block, n_keys)."""
-        query = torch.arange(self.start, self.start + self.block, dtype=torch.int32, device=device)
-        key = torch.arange(self.first_key, self.first_key + self.n_keys, dtype=torch.int32, device=device)
+        query = torch.arange(self.block, dtype=torch.int32, device=device)
+        first = self.first_key - self.start
+        key = torch.arange(first, first + self.n_keys, dtype=torch.int32, device=device)
         return key - query.unsqueeze(1)
 
 

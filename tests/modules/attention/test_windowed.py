@@ -275,6 +275,20 @@ def test_time_is_spent_on_neighbours_only():
     assert all(a.start + a.n_blocks * a.block == b.start for a, b in pairwise(tiles))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_beyond_what_float32_counts_exactly_do_not_see_each_other(dtype):
+    counts, first = [2, 3, 1, 40], 2**24
+    elements = slots(counts)
+    far = replace(elements, row=elements.row + first)  # `ptr` is not read with a window
+    inputs = draws(elements, dtype=dtype)
+    y = windowed_attention(*inputs, far, window=5, bidirectional=True)
+    torch.testing.assert_close(y, windowed_attention(*inputs, elements, window=5, bidirectional=True))
+    for z, row in zip(y.split(counts), range(len(counts)), strict=True):
+        part = [x.split(counts)[row] for x in inputs]
+        alone = windowed_attention(*part, slots(counts[row : row + 1]), window=5, bidirectional=True)
+        torch.testing.assert_close(z, alone)
+
+
 def test_masked_scores_have_no_weight_where_zero_has():
     elements = slots([1, 1])
     zero, v = torch.zeros(2, 1, dtype=torch.float64), torch.tensor([[1.0], [10.0]], dtype=torch.float64)
