@@ -1,5 +1,6 @@
 """Mixture of experts: many feed-forwards of one shape behind a router, computed as one bank."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from sma.capacity import Share, within
 from sma.checks import check_sizes
 from sma.elements import Edges
 from sma.modules.functional import activation_function, truncated_normal
@@ -112,8 +114,8 @@ class FairShareState(State):
     """What a capacity limit remembers.
 
     Attributes:
-        assigned: `(B, E)` long; elements that each row has assigned to each expert.
-        taken: `(B, E)` long; those of them that the expert took.
+        assigned: `(B,)` long; the assignments to experts that each row has made.
+        taken: `(B, E)` long; those that each expert took.
     """
 
     assigned: Tensor
@@ -170,11 +172,12 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
                 f"the router decides for n_modules={router.n_modules}, but the bank has "
                 f"n_experts={bank.n_experts}; make them equal"
             )
-        if capacity_factor is not None and capacity_factor <= 0:
+        if capacity_factor is not None and not 0 < capacity_factor < math.inf:
             raise ValueError(f"capacity_factor must be positive, or None for no limit, got {capacity_factor}")
         self.router = router
         self.bank = bank
         self.capacity_factor = capacity_factor
+        self._share = None if capacity_factor is None else Share.of(capacity_factor, parts=bank.n_experts)
 
     @property
     def sub_modules(self) -> list[ExpertBank]:
@@ -224,26 +227,20 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
     def _capacity_state(self, batch_size: int, device: torch.device | None) -> State:
         if self.capacity_factor is None:
             return NoState()
-        nothing = torch.zeros(batch_size, self.bank.n_experts, dtype=torch.long, device=device)
-        return FairShareState(nothing, nothing.clone())
+        shapes = (batch_size,), (batch_size, self.bank.n_experts)
+        assigned, taken = (torch.zeros(shape, dtype=torch.long, device=device) for shape in shapes)
+        return FairShareState(assigned, taken)
 
     def _within_capacity(self, active: Tensor, state: State) -> Tensor:
-        """`(B, L, E)` bool: what of `active` the experts take, advancing `state` in place.
-
-        taken(t) = min(taken(t - 1) + active(t), share(t)) unrolls, because the share never falls, to
-        assigned(t) + min over s up to t of (share(s) - assigned(s)).
-        """
-        if self.capacity_factor is None or active.shape[1] == 0:
+        """`(B, L, E)` bool: what of `active` the experts take, advancing `state` in place."""
+        if self._share is None:
             return active
         assert isinstance(state, FairShareState)
-        assigned = state.assigned[:, None] + active.cumsum(1)
-        share = assigned.sum(-1, keepdim=True).double() * (self.capacity_factor / self.bank.n_experts)
-        room = (share - 1e-9).ceil().long() - assigned
-        dropped = (state.taken - state.assigned)[:, None]
-        taken = assigned + torch.minimum(room.cummin(1).values, dropped)
-        kept = taken.diff(dim=1, prepend=state.taken[:, None]) > 0
-        state.assigned.copy_(assigned[:, -1])
-        state.taken.copy_(taken[:, -1])
+        per_element = active.sum(-1)
+        assigned = state.assigned[:, None] + per_element.cumsum(1)
+        kept = within(active, self._share.round_up(assigned).unsqueeze(-1), state.taken)
+        state.assigned.add_(per_element.sum(1))
+        state.taken.add_(kept.sum(1))
         return kept
 
 

@@ -26,11 +26,13 @@ class SMAState(State):
     Attributes:
         position: `(B,)` long; the number of elements each row has seen.
         router: the router's state.
+        compaction: what the compaction's limit remembers, if it has one.
         sub_modules: one state per sub-module.
     """
 
     position: Tensor
     router: State
+    compaction: State
     sub_modules: tuple[State, ...]
 
 
@@ -89,7 +91,11 @@ class SparseModularActivation(SequenceModule[SMAState]):
         x = zero_padding(x, mask)
         routing = self.router(x, mask)
         routing = replace(routing, active=replayed(routing.active))
-        batches = self._compress(x, routing, mask, None if mask is None else mask.cumsum(1) - 1)
+        kept = self.compaction.limit(routing.active, mask)
+        batches = [self.compaction.compress(x, active) for active in kept.unbind(-1)]
+        record_layer(self, routing, batches, mask)
+        if mask is not None:
+            batches = _at(mask.cumsum(1) - 1, batches)
         batches = [elements.with_edges(edges, x.shape[0] * x.shape[1]) for elements in batches]
         results = [module(elements) for module, elements in zip(self._parts(), batches, strict=True)]
         return self._combine(x, routing, batches, results)
@@ -101,7 +107,9 @@ class SparseModularActivation(SequenceModule[SMAState]):
         """Decoding state before the first element of `batch_size` rows."""
         router = self.router.init_state(batch_size, device=device, dtype=dtype)
         states = (m.init_state(batch_size, device=device, dtype=dtype) for m in self._parts())
-        return SMAState(torch.zeros(batch_size, dtype=torch.long, device=device), router, tuple(states))
+        position = torch.zeros(batch_size, dtype=torch.long, device=device)
+        compaction = self.compaction.init_state(batch_size, self.router.n_modules, device=device)
+        return SMAState(position, router, compaction, tuple(states))
 
     @override
     def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:
@@ -121,7 +129,10 @@ class SparseModularActivation(SequenceModule[SMAState]):
         check_state(state, SMAState, len(x))
         routing = self.router.step(x, state.router, mask)
         rank = torch.arange(x.shape[1], device=x.device) if mask is None else mask.cumsum(1) - 1
-        batches = self._compress(x, routing, mask, state.position[:, None] + rank)
+        kept = self.compaction.limit(routing.active, mask, state.compaction)
+        batches = [self.compaction.piece.compress(x, active) for active in kept.unbind(-1)]
+        record_layer(self, routing, batches, mask)
+        batches = _at(state.position[:, None] + rank, batches)
         results = [
             module.step(elements, part)
             for module, elements, part in zip(self._parts(), batches, state.sub_modules, strict=True)
@@ -137,17 +148,6 @@ class SparseModularActivation(SequenceModule[SMAState]):
     def _parts(self) -> list[SubModule]:
         return list(self.sub_modules)  # type: ignore[arg-type]
 
-    def _compress(
-        self, x: Tensor, routing: Routing, mask: Tensor | None, position: Tensor | None
-    ) -> list[Elements]:
-        """The elements per sub-module, at `position (B, L)`; None: at their place in `x`."""
-        batches = [self.compaction.compress(x, active) for active in routing.active.unbind(-1)]
-        record_layer(self, routing, batches, mask)
-        if position is None:
-            return batches
-        flat = position.flatten()
-        return [replace(e, position=flat.index_select(0, e.index).masked_fill(~e.valid, 0)) for e in batches]
-
     def _combine(self, x: Tensor, routing: Routing, batches: list[Elements], results: list[Tensor]) -> Tensor:
         outputs = []
         for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
@@ -156,6 +156,12 @@ class SparseModularActivation(SequenceModule[SMAState]):
             weighted = weight.unsqueeze(-1).to(result) * result
             outputs.append(self.compaction.extract(weighted, elements, x.shape).to(x))
         return reduce(torch.add, outputs)
+
+
+def _at(position: Tensor, batches: list[Elements]) -> list[Elements]:
+    """The same elements at other positions, `(B, L)`."""
+    flat = position.flatten()
+    return [replace(e, position=flat.index_select(0, e.index).masked_fill(~e.valid, 0)) for e in batches]
 
 
 SMA = SparseModularActivation

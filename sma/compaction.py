@@ -5,18 +5,23 @@ Three layouts of one list: packed (no padding), padded (every row as long as the
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from sma.capacity import Share, within
 from sma.elements import Elements
+from sma.state import NoState, State, check_state
 
 
 class Compaction(ABC):
     """How active elements become `Elements`, and how results return to their places.
 
-    A new layout implements `compress`; `extract` serves all layouts.
+    A new layout implements `compress`; `extract` serves all layouts. One that has not room for every element
+    also implements `limit`, and with it `init_state` and `piece`.
     """
 
     @abstractmethod
@@ -30,6 +35,30 @@ class Compaction(ABC):
         Returns:
             The elements, with gradients to `x` at the active elements only.
         """
+
+    def limit(self, active: Tensor, mask: Tensor | None = None, state: State | None = None) -> Tensor:
+        """What of `active` there is room for: all of it, unless overridden.
+
+        What is kept must depend on nothing that comes later, and on no padding and no other row.
+
+        Args:
+            active: `(B, L, M)` bool, the decisions for M sub-modules, which do not share room.
+            mask: `(B, L)` bool, True = a real element. None: all are real.
+            state: in decoding, as `init_state` returned it; advanced in place. None: these are whole rows.
+
+        Returns:
+            `(B, L, M)` bool.
+        """
+        return active
+
+    def init_state(self, batch_size: int, n_modules: int, *, device: torch.device | None = None) -> State:
+        """What `limit` remembers between the pieces of rows, before the first."""
+        return NoState()
+
+    @property
+    def piece(self) -> "Compaction":
+        """The layout of a piece of every row in decoding, with room for all that `limit` lets through."""
+        return self
 
     def extract(self, y: Tensor, elements: Elements, shape: torch.Size | tuple[int, int, int]) -> Tensor:
         """Put one result per slot back into place; zero where there is none.
@@ -112,19 +141,40 @@ class PaddedCompaction(Compaction):
         )
 
 
-class CapacityCompaction(Compaction):
-    """A fixed number of slots per row, whatever the data: static shapes for torch.compile and CUDA graphs.
+@dataclass(frozen=True)
+class CapacityState(State):
+    """What a capacity remembers between the pieces of rows.
 
-    Where a row has more active elements than slots, the last ones are dropped: they contribute zero, as if
-    they had not activated. Dropping the last keeps causal models causal and rows independent. The number
-    dropped is in the recording (`sma.record`), and `strict` makes it an error.
+    Attributes:
+        seen: `(B,)` long; the real elements that each row has had.
+        kept: `(B, M)` long; the elements that each sub-module was given.
+    """
+
+    seen: Tensor
+    kept: Tensor
+
+
+class CapacityCompaction(Compaction):
+    r"""A fixed number of slots per row, whatever the data: static shapes for torch.compile and CUDA graphs.
+
+    An active element for which there is no room is dropped: it contributes zero, as if it had not activated.
+    With a number, a row keeps its first so many. With a share, at most that share of the real elements so far
+    is kept:
+
+    $$ K_t = \min(K_{t-1} + a_t,\; \lceil \text{share} \cdot n_t \rceil) $$
+
+    where K counts what is kept up to t, and n the row's real elements up to and including t. Neither padding
+    nor what comes later counts. So rows stay independent, causal models causal, and decoding gives what a
+    pass over whole rows gives. The number dropped is in the recording (`sma.record`); `strict` makes it an
+    error.
 
     Args:
-        capacity: slots per row: an int, or a float in (0, 1] as a fraction of the row's length.
+        capacity: per row: a number of elements, as an int, or a share of them, as a float in (0, 1].
         strict: raise ValueError when a row overflows (waits for the device).
 
     Raises:
-        ValueError: if `capacity` is not positive, or a fraction above 1.
+        ValueError: if `capacity` is not positive, or a share above 1.
+        TypeError: if `capacity` is not a number.
 
     Example:
         >>> x = torch.arange(6.).view(2, 3, 1)
@@ -132,37 +182,71 @@ class CapacityCompaction(Compaction):
         >>> elements = CapacityCompaction(2).compress(x, active)  # drops one
         >>> elements.x.squeeze(-1).tolist(), elements.row.tolist()
         ([0.0, 1.0, 5.0, 0.0], [0, 0, 1, -1])
+        >>> CapacityCompaction(0.5).limit(active.unsqueeze(-1)).squeeze(-1).tolist()
+        [[True, False, True], [False, False, True]]
     """
 
     def __init__(self, capacity: int | float, *, strict: bool = False) -> None:
-        if capacity <= 0 or (isinstance(capacity, float) and capacity > 1):
+        if isinstance(capacity, bool) or not isinstance(capacity, Real):
+            raise TypeError(f"capacity={capacity!r} must be an int (elements per row) or a float (a share)")
+        if not capacity > 0 or (not isinstance(capacity, Integral) and capacity > 1):
             raise ValueError(
-                "capacity must be a positive int (slots per row) or a float in (0, 1] (fraction of the row), "
+                "capacity must be a positive int (elements per row) or a float in (0, 1] (share of a row), "
                 f"got {capacity!r}"
             )
-        self.capacity = capacity
-        self.strict = strict
+        self.capacity: int | float = capacity
+        self.strict: bool = strict
+        self._share: Share | None = None if isinstance(capacity, Integral) else Share.of(capacity)
+        self._piece: CapacityCompaction = (
+            self if self._share is None or capacity == 1 else CapacityCompaction(1.0)
+        )
+
+    @property
+    @override
+    def piece(self) -> "CapacityCompaction":
+        """One slot per element of a piece: earlier elements may have left all of their share to these."""
+        return self._piece
 
     def slots_per_row(self, length: int) -> int:
         """The number of slots that a row of `length` elements gets."""
-        if isinstance(self.capacity, float):
-            return -int(-self.capacity * length // 1)
-        return min(self.capacity, length)
+        return min(int(self.capacity), length) if self._share is None else self._share.round_up(length)
+
+    @override
+    def init_state(
+        self, batch_size: int, n_modules: int, *, device: torch.device | None = None
+    ) -> CapacityState:
+        seen, kept = (torch.zeros(size, dtype=torch.long, device=device) for size in (1, n_modules))
+        return CapacityState(seen.repeat(batch_size), kept.repeat(batch_size, 1))
+
+    @override
+    def limit(self, active: Tensor, mask: Tensor | None = None, state: State | None = None) -> Tensor:
+        n_rows, _, n_modules = active.shape
+        before = check_state(
+            self.init_state(n_rows, n_modules, device=active.device) if state is None else state,
+            CapacityState,
+            n_rows,
+        )
+        real = torch.ones_like(active[..., 0]) if mask is None else mask
+        allowed: Tensor | int = int(self.capacity)
+        if self._share is not None:
+            seen = before.seen[:, None] + real.cumsum(1)
+            allowed = self._share.round_up(seen).unsqueeze(-1)
+        kept = within(active, allowed, before.kept)
+        if self.strict and bool((kept != active).any()):
+            raise ValueError(self._overflow(active, kept))
+        before.seen.add_(real.sum(1))
+        before.kept.add_(kept.sum(1))
+        return kept
 
     @override
     def compress(self, x: Tensor, active: Tensor) -> Elements:
         _check(x, active)
         n_rows, length, _ = x.shape
         width = self.slots_per_row(length)
-        rank = active.cumsum(1) - 1
-        kept = active & (rank < width)
-        if self.strict and bool((kept != active).any()):
-            raise ValueError(
-                f"a row activates {int(active.sum(1).max())} elements, more than the {width} slots that "
-                f"capacity {self.capacity!r} gives a row of {length}; raise the capacity"
-            )
+        kept = self.limit(active.unsqueeze(-1)).squeeze(-1)
         rows = torch.arange(n_rows, device=x.device)
-        slot = torch.where(kept, rows[:, None] * width + rank, n_rows * width).flatten()
+        slot = rows[:, None] * width + kept.cumsum(1) - 1
+        slot = torch.where(kept, slot, n_rows * width).flatten()
         places = torch.arange(n_rows * length, device=x.device)
         spare = torch.full((n_rows * width + 1,), -1, dtype=torch.long, device=x.device)
         index = spare.scatter(0, slot, places)[: n_rows * width]
@@ -176,6 +260,14 @@ class CapacityCompaction(Compaction):
             index,
             torch.arange(n_rows + 1, device=x.device) * width,
             longest=width,
+        )
+
+    def _overflow(self, active: Tensor, kept: Tensor) -> str:
+        row, _, module = (kept != active).nonzero()[0].tolist()
+        n_active, n_kept = (int(t[row, :, module].sum()) for t in (active, kept))
+        return (
+            f"row {row} activates {n_active} elements of sub-module {module}, and capacity "
+            f"{self.capacity!r} has room for {n_kept} of them; raise the capacity"
         )
 
 

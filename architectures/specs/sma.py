@@ -42,7 +42,12 @@ class PaddedSpec(CompactionSpec):
 
 @register
 class CapacitySpec(CompactionSpec):
-    """Builds `CapacityCompaction`."""
+    """Builds `CapacityCompaction`.
+
+    Attributes:
+        capacity: elements per row, or a share of the elements so far.
+        strict: make an overflow an error.
+    """
 
     kind: Literal["capacity"] = "capacity"
     capacity: Size | Share

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from sma.capacity import Share
 from sma.checks import check_sizes
 from sma.modules.functional import at_least_float32, in_float32, linear
 from sma.modules.routers.budget import mean_over_real
@@ -152,6 +153,7 @@ class ExpertChoiceRouter(Router):
         if softmax and n_modules == 1:
             raise ValueError("a softmax over n_modules=1 is always 1; leave softmax False")
         self.capacity = self.max_rate = capacity
+        self._share = Share.of(capacity)
         self.score: Callable[[Tensor], Tensor] = _softmax if softmax else torch.sigmoid
         self.d_model = d_model
         self.projection = linear(d_model, n_modules)
@@ -209,7 +211,7 @@ class ExpertChoiceRouter(Router):
         else:
             n_real = mask.sum(1)
             scores = scores.masked_fill(~mask.unsqueeze(-1), -1)
-        k = (self.capacity * n_real.double() - 1e-9).ceil()  # 0.1 * 30 is a little more than 3
+        k = self._share.round_up(n_real)
         order = scores.argsort(dim=1, descending=True, stable=True)
         places = torch.arange(scores.shape[1], device=scores.device)[None, :, None].expand_as(order)
         rank = torch.empty_like(order).scatter(1, order, places)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.activation import SparseModularActivation
+from sma.capacity import Share
 from sma.routing import Router, Routing
 from sma.state import State
 from sma.sub_module import Pointwise
@@ -63,7 +64,7 @@ class RouterContract(RowContract[Router]):
         assert_same(routing.active.shape, (*layout.shape, router.n_modules), "shape")
         assert not routing.active[~layout.real].any(), "a router must not activate padding"
         n_active, n_real = routing.active.sum((1, 2)), layout.real.sum(1)
-        at_most = router.n_modules * (router.max_rate * n_real.double() - 1e-9).ceil()
+        at_most = router.n_modules * Share.of(router.max_rate).round_up(n_real)
         assert bool((n_active <= at_most).all()), f"max_rate={router.max_rate}, but it activates more"
         confidence = routing.confidence[layout.real]
         assert bool(((confidence >= 0) & (confidence <= 1)).all()), "confidences must lie in [0, 1]"

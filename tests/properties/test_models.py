@@ -1,6 +1,6 @@
 """The contract over whole language models: what holds for every part holds for what is made of them."""
 
-from sma import SequenceModule
+from sma import SMA, CapacityCompaction, SequenceModule
 from sma.architectures import mixtral_like, mixture_of_depths, seqboat, sma_all, switch
 from sma.testing import SequenceModuleContract
 
@@ -36,6 +36,20 @@ class TestSeqBoat(SequenceModuleContract):
             vocab_size=10, d_model=8, n_layers=2, d_qk=4, window=3, d_state=2, truncation=5, dropout=0.1
         )
         return OfTokens(spec.build())
+
+
+class TestSeqBoatWithAnOverflowingCapacity(SequenceModuleContract):
+    d_model = 1
+    jumps = True
+    smooth = False
+
+    def make(self):
+        spec = seqboat(vocab_size=10, d_model=8, n_layers=2, d_qk=4, window=3, d_state=2)
+        model = spec.build()
+        for part in model.modules():
+            if isinstance(part, SMA):
+                part.compaction = CapacityCompaction(0.3)
+        return OfTokens(model)
 
 
 class TestMixtralLike(SequenceModuleContract):

@@ -1,10 +1,15 @@
 """What is special to one layout; what holds for all is in tests/properties/test_mechanism.py."""
 
+import math
+from itertools import product
+
 import pytest
 import torch
+from torch import nn
 
-from sma import SMA, CapacityCompaction, PackedCompaction, PaddedCompaction, Routing, record
-from sma.testing import CausalMean, FixedRouter, oracle
+from sma import SMA, CapacityCompaction, PackedCompaction, PaddedCompaction, Pointwise, Routing, record
+from sma.modules import GAU, ExpertChoiceRouter
+from sma.testing import CausalMean, FixedRouter, InputRouter, Layout, SequenceModuleContract, oracle
 
 T, F = True, False
 X = torch.arange(8.0).view(2, 4, 1)
@@ -38,33 +43,108 @@ def test_capacity_has_static_shapes():
         assert CapacityCompaction(2).compress(X, active).x.shape == (4, 1)
 
 
-@pytest.mark.parametrize(("capacity", "length", "slots"), [(3, 10, 3), (3, 2, 2), (0.5, 5, 3), (1.0, 7, 7)])
+@pytest.mark.parametrize(
+    ("capacity", "length", "slots"), [(3, 10, 3), (3, 2, 2), (0.5, 5, 3), (1.0, 7, 7), (0.07, 100, 7)]
+)
 def test_slots_per_row(capacity, length, slots):
     assert CapacityCompaction(capacity).slots_per_row(length) == slots
 
 
-def test_capacity_drops_the_last_and_records_it():
-    active = torch.rand(3, 10, 1, generator=torch.Generator().manual_seed(0)) < 0.7
-    routing = Routing(active, torch.rand(active.shape))
-    x, module = torch.randn(3, 10, 4), CausalMean(4)
-    layer = SMA(FixedRouter(routing), [module], compaction=CapacityCompaction(4))
+class Overflowing(SequenceModuleContract):
+    """A layer whose rows activate more elements than there is room for."""
+
+    capacity = 2
+
+    def make(self):
+        parts = [CausalMean(self.d_model), Pointwise(nn.Linear(self.d_model, self.d_model))]
+        return SMA(InputRouter(2), parts, compaction=CapacityCompaction(self.capacity))
+
+
+class TestOverflowingNumber(Overflowing):
+    pass
+
+
+class TestOverflowingShare(Overflowing):
+    capacity = 0.3
+
+
+class TestOverflowingHalf(Overflowing):
+    capacity = 0.5
+
+
+class TestOverflowingBidirectionalLayer(SequenceModuleContract):
+    """A router that looks at the whole row, and elements that see later ones: the rule is the same."""
+
+    jumps = True
+
+    def make(self):
+        router = ExpertChoiceRouter(self.d_model, n_modules=1, capacity=0.8)
+        gau = GAU(self.d_model, d_qk=4, window=2, bidirectional=True)
+        return SMA(router, [gau], compaction=CapacityCompaction(0.4))
+
+
+def kept_by_a_loop(active, mask, capacity):
+    """What the definition keeps of `active (B, L, M)`, element by element."""
+    kept = torch.zeros_like(active)
+    for b, m in product(range(active.shape[0]), range(active.shape[2])):
+        n_real = n_kept = 0
+        for t in range(active.shape[1]):
+            n_real += int(mask[b, t])
+            room = capacity if isinstance(capacity, int) else math.ceil(round(capacity * n_real, 9))
+            kept[b, t, m] = active[b, t, m] and n_kept < room
+            n_kept += int(kept[b, t, m])
+    return kept
+
+
+CAPACITIES = [1, 4, 12, 0.07, 0.25, 0.5, 0.75, 1 / 3, 1.0]
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["right padding", "left padding"])
+@pytest.mark.parametrize("capacity", CAPACITIES)
+def test_overflow_is_dropped_and_recorded(capacity, left):
+    layout = Layout((12, 7, 0, 1), padding=3, left=left)
+    mask = layout.real
+    active = (torch.rand(*layout.shape, 2) < 0.8) & mask[..., None]
+    routing = Routing(active, torch.rand(active.shape, dtype=torch.float64))
+    modules = [CausalMean(4).double() for _ in range(2)]
+    layer = SMA(FixedRouter(routing), modules, compaction=CapacityCompaction(capacity))
+    x = layout.x(4)
     with record() as recording:
-        y = layer(x)
-    kept = active & (active.cumsum(1) <= 4)
-    torch.testing.assert_close(y, oracle(x, Routing(kept, routing.confidence), [module]))
-    assert recording.layers[0].overflow.item() == (active.sum() - kept.sum()).item() > 0
+        y = layer(x, mask)
+    kept = kept_by_a_loop(active, mask, capacity)
+    assert torch.equal(layer.compaction.limit(active, mask), kept)
+    expected = oracle(torch.where(mask[..., None], x, 0), Routing(kept, routing.confidence), modules, mask)
+    torch.testing.assert_close(y, expected)
+    assert torch.equal(recording.layers[0].overflow, (active & ~kept).sum((0, 1)))
+
+
+@pytest.mark.parametrize("capacity", CAPACITIES)
+def test_a_limit_in_pieces_is_that_of_whole_rows(capacity):
+    compaction = CapacityCompaction(capacity)
+    active = torch.rand(3, 20, 2) < 0.7
+    whole, state = compaction.limit(active), compaction.init_state(3, 2)
+    pieces = active.split([7, 1, 0, 1, 11], 1)
+    assert torch.equal(torch.cat([compaction.limit(piece, None, state) for piece in pieces], 1), whole)
+    x = torch.randn(3, 11, 4)
+    assert compaction.piece.compress(x, whole[:, 9:, 0]).valid.sum() == whole[:, 9:, 0].sum()
 
 
 def test_capacity_can_be_strict():
     compaction = CapacityCompaction(2, strict=True)
     assert compaction.compress(X, ACTIVE & torch.tensor([T, T, T, F])).valid.sum() == 2
-    with pytest.raises(ValueError, match=r"activates 3 elements, more than the 2 slots .* raise"):
+    with pytest.raises(ValueError, match=r"row 0 activates 3 elements .* capacity 2 has room for 2 .* raise"):
         compaction.compress(X, ACTIVE)
 
 
-@pytest.mark.parametrize("capacity", [0, -1, 0.0, 1.5])
+@pytest.mark.parametrize("capacity", [0, -1, 0.0, 1.5, float("nan"), float("inf")])
 def test_capacity_is_checked(capacity):
     with pytest.raises(ValueError, match=f"got {capacity}"):
+        CapacityCompaction(capacity)
+
+
+@pytest.mark.parametrize("capacity", [True, "0.5", None])
+def test_capacity_is_a_number(capacity):
+    with pytest.raises(TypeError, match=f"capacity={capacity!r} must be"):
         CapacityCompaction(capacity)
 
 
@@ -81,8 +161,9 @@ def test_extract_takes_another_width():
     assert torch.equal(y, ACTIVE[..., None].expand(2, 4, 3).float())
 
 
-def test_capacity_compiles_without_a_graph_break():
-    compaction = CapacityCompaction(3)
+@pytest.mark.parametrize("capacity", [3, 0.4])
+def test_capacity_compiles_without_a_graph_break(capacity):
+    compaction = CapacityCompaction(capacity)
 
     def run(x, active):
         elements = compaction.compress(x, active)
