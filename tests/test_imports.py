@@ -1,31 +1,57 @@
-"""Imports go down only, what is heavy waits until it is used, and bare names lead to the right ones."""
+"""The shape of the packages: imports go down only, in no circle; folders stay small; heavy imports wait."""
 
 import ast
 import importlib.util
 import subprocess
 import sys
+from collections import Counter
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parents[1]
-STOREYS = ("sma", "sma.modules", "sma.architectures", "sma.training")
 FOLDERS = {
     "sma": "sma",
     "sma.modules": "modules",
     "sma.architectures": "architectures",
     "sma.training": "training",
 }
+"""The packages, lowest level first, and where they stand."""
+PACKAGES = tuple(FOLDERS)
 ABOVE = ("examples", "benchmarks", "tests")
+MOST_FILES = 15
+"""Of one kind of thing, in one folder."""
+SAME_NAME = {"sma.modules": {"convolution"}, "sma.architectures": {"graph"}}
+"""Convolutions are of sequences and of graphs; graphs have specs, a model and presets."""
 
 
 def sources(folder):
-    """The folder's Python files; the links inside sma/ lead to other storeys."""
+    """The folder's Python files; the links inside sma/ lead to other packages."""
     for path in sorted((ROOT / folder).rglob("*.py")):
         if not any(
             parent.is_symlink() for parent in path.parents if parent != ROOT and ROOT in parent.parents
         ):
             yield path
+
+
+def module_name(path):
+    """`sma.modules.routers.top_k` of modules/routers/top_k.py; a package's name of its `__init__.py`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "sma" else ("sma", *parts))
+
+
+@cache
+def modules():
+    """The path of every module, by its dotted name."""
+    return {module_name(path): path for folder in FOLDERS.values() for path in sources(folder)}
 
 
 def imports(path, *, module_level=False):
@@ -54,17 +80,45 @@ def _outside_functions(tree):
         todo += ast.iter_child_nodes(node)
 
 
-def storey(name):
-    """The storey that a dotted name belongs to: an index into STOREYS, or None if it is not ours."""
+def imported_modules(path, known):
+    """The modules among `known` whose names a file takes, wherever in it the import stands.
+
+    `from a import b` takes the module `a.b` if there is one, else a name of `a`.
+    """
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            full = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name for name in (n if n in known else node.module for n in full) if name in known)
+
+
+@cache
+def graph():
+    """Of every module, the other modules of this project that it imports."""
+    return {name: set(imported_modules(path, modules())) - {name} for name, path in modules().items()}
+
+
+def circle(edges):
+    """Some circle in a mapping from each node to those that it needs, as text; None if there is none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return " needs ".join(reversed(error.args[1]))
+    return None
+
+
+def level(name):
+    """The index into PACKAGES of the package that a dotted name belongs to; None if it is not ours."""
     if name.split(".")[0] != "sma":
         return None
-    return max(i for i, package in enumerate(STOREYS) if f"{name}.".startswith(f"{package}."))
+    return max(i for i, package in enumerate(PACKAGES) if f"{name}.".startswith(f"{package}."))
 
 
 def files():
     return [
         pytest.param(package, path, id=str(path.relative_to(ROOT)))
-        for package in STOREYS
+        for package in PACKAGES
         for path in sources(FOLDERS[package])
     ]
 
@@ -75,15 +129,67 @@ def starts_with(name, *packages):
 
 @pytest.mark.parametrize(("package", "path"), files())
 def test_imports_go_down_only(package, path):
-    here = STOREYS.index(package)
-    up = {name for name in imports(path) if (storey(name) or 0) > here}
+    here = PACKAGES.index(package)
+    up = {name for name in imports(path) if (level(name) or 0) > here}
     assert not up, f"{package} must not import from above: {up}"
     bare = {
-        name
-        for name in imports(path)
-        if starts_with(name, *FOLDERS.values(), *ABOVE) and storey(name) is None
+        name for name in imports(path) if starts_with(name, *FOLDERS.values(), *ABOVE) and level(name) is None
     }
     assert not bare, f"import these from sma, or not at all: {bare}"
+
+
+def test_no_file_needs_itself():
+    """Not even by way of imports inside functions, or of those that only type checkers read."""
+    assert circle(graph()) is None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_folder_needs_itself(package):
+    """Inside a package, too, imports go one way: between its sub-packages and the files beside them."""
+
+    def place(name):  # the sub-package, or the file beside it
+        return ".".join(name.split(".")[: package.count(".") + 2])
+
+    inside = {name for name in modules() if PACKAGES[level(name)] == package}
+    edges = {place(name): set() for name in inside}
+    for name in inside:
+        edges[place(name)] |= {place(other) for other in graph()[name] & inside} - {place(name)}
+    assert circle(edges) is None
+
+
+def test_no_file_imports_a_face_of_a_package_that_it_belongs_to():
+    """`from sma.modules.routers.top_k import ...` in modules/, not `from sma.modules import ...`."""
+    found = [
+        f"{name} imports {face}"
+        for name, needed in graph().items()
+        for face in needed
+        if modules()[face].name == "__init__.py" and modules()[face].parent in modules()[name].parents
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in modules().values()}))
+def test_folders_can_be_read_at_a_glance(folder):
+    names = sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+    shown = folder.relative_to(ROOT)
+    assert len(names) <= MOST_FILES, f"{shown}/ holds {len(names)} files; give those of one kind a folder"
+    twice = [name for name in names if (folder / name.removesuffix(".py")).is_dir()]
+    assert not twice, f"{shown}/ holds a folder of the same name beside {twice}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_two_modules_of_a_package_have_one_name(package):
+    count = Counter(path.stem for path in sources(FOLDERS[package]) if path.name != "__init__.py")
+    twice = {name for name, n in count.items() if n > 1}
+    assert twice == SAME_NAME.get(package, set())
+
+
+def test_the_wheel_holds_every_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert sorted(settings["packages"]) == sorted(
+        {module_name(path.parent / "__init__.py") for path in modules().values()}
+    )
+    assert settings["package-dir"] == FOLDERS
 
 
 @pytest.mark.parametrize(("package", "path"), files())
@@ -100,11 +206,6 @@ def test_torch_geometric_is_imported_where_it_is_used(package, path):
     assert not found, "it takes seconds to import: import it inside the function that uses it"
 
 
-def test_the_command_line_imports_no_torch_by_itself():
-    names = imports(ROOT / "training" / "cli" / "app.py", module_level=True)
-    assert not [name for name in names if starts_with(name, "torch")]
-
-
 def loaded_by(statement):
     """Top-level modules that a statement loads in a fresh interpreter."""
     code = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
@@ -113,9 +214,18 @@ def loaded_by(statement):
 
 
 def test_what_the_packages_load():
-    everything = "import sma, sma.modules, sma.architectures; sma.SMA"
+    everything = "import sma, sma.modules, sma.architectures; sma.SMA; import sma.training.config"
     assert not loaded_by(everything) & {"hypothesis", "pytest", "torch_geometric", "matplotlib", "sklearn"}
-    assert "torch" not in loaded_by("import sma, sma.training.cli.app")
+    assert not loaded_by("import sma, sma.training.cli.app") & {"torch", "pydantic", "yaml", "numpy"}
+
+
+def test_reading_a_run_knows_the_tasks():
+    """The package of tasks registers its own kinds: whoever imports `TrainSpec` alone can read a run."""
+    statement = (
+        "from sma.training.config import TrainSpec, TaskSpec; from sma.spec.registry import kinds; "
+        "assert {'digits', 'karate', 'python_source', 'text_files', 'wordnet'} <= set(kinds(TaskSpec))"
+    )
+    assert "torch" in loaded_by(statement)
 
 
 def test_the_scanner_sees_every_kind_of_import(tmp_path):
@@ -126,15 +236,25 @@ def test_the_scanner_sees_every_kind_of_import(tmp_path):
     )
     assert set(imports(path, module_level=True)) == {"a.b", "c", "c.d", "f", "g"}
     assert set(imports(path)) == {"a.b", "c", "c.d", "e", "f", "g", "i"}
-    assert [storey(name) for name in ("sma", "sma.modulesque", "sma.modules.ssm", "torch")] == [
-        0,
-        0,
-        1,
-        None,
-    ]
+    assert set(imported_modules(path, {"a", "a.b", "c", "e", "i"})) == {"a.b", "c", "e", "i"}
+    assert set(imported_modules(path, {"c", "c.d"})) == {"c.d"}
+    assert [level(name) for name in ("sma", "sma.modulesque", "sma.modules.ssm", "torch")] == [0, 0, 1, None]
 
 
-@pytest.mark.parametrize("package", STOREYS[1:])
+def test_circles_are_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
+    found = circle({"a": {"b"}, "b": {"c"}, "c": {"b"}})
+    assert found in ("b needs c needs b", "c needs b needs c")
+
+
+def test_modules_have_the_names_that_they_are_imported_by():
+    assert modules()["sma.modules"] == ROOT / "modules" / "__init__.py"
+    assert modules()["sma.spec.base"] == ROOT / "sma" / "spec" / "base.py"
+    assert "sma.spec.registry" in graph()["sma.spec.schema"]
+    assert "sma.training.tasks.digits_section" in graph()["sma.training.tasks.digits"]  # inside a function
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
 def test_the_bare_name_leads_to_the_right_one(package):
     bare = FOLDERS[package]
     spec = importlib.util.spec_from_file_location(bare, ROOT / bare / "__init__.py")
@@ -142,7 +262,7 @@ def test_the_bare_name_leads_to_the_right_one(package):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-@pytest.mark.parametrize("package", STOREYS[1:])
+@pytest.mark.parametrize("package", PACKAGES[1:])
 def test_the_folder_is_the_package(package):
     found = Path(importlib.util.find_spec(package).origin)
     assert found.resolve() == (ROOT / FOLDERS[package] / "__init__.py").resolve()

@@ -9,10 +9,24 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-import sma.architectures
 from sma import OneOf, Spec
 from sma.architectures.checks import MAX_BLOCKS
 from sma.architectures.models.base import ModelSpec
+from sma.architectures.presets.graph import graph_network
+from sma.architectures.presets.mega import gau_always, mega, mega_chunk, seqboat_full, ssm_only
+from sma.architectures.presets.mixtures import mixtral_like, mixture_of_depths, moe_seqboat, sma_all, switch
+from sma.architectures.presets.seqboat import seqboat
+from sma.architectures.presets.seqboat_published import (
+    seqboat_enwik8,
+    seqboat_lra_image,
+    seqboat_lra_listops,
+    seqboat_lra_path_x,
+    seqboat_lra_pathfinder,
+    seqboat_lra_retrieval,
+    seqboat_lra_text,
+    seqboat_speech_commands,
+)
+from sma.architectures.presets.transformer import local_attention, transformer
 from sma.architectures.specs.fields import WHOLE, Dropout, Finite, Size
 from sma.checks import near
 from sma.spec.errors import plain, whole
@@ -20,20 +34,35 @@ from sma.spec.errors import plain, whole
 _NARROWER = {"n_layers": Annotated[int, Field(ge=1, le=MAX_BLOCKS), WHOLE], "dropout": Dropout}
 """Options of presets that have bounds of their own."""
 
+_PRESETS: tuple[Callable[..., ModelSpec], ...] = (
+    gau_always,
+    graph_network,
+    local_attention,
+    mega,
+    mega_chunk,
+    mixtral_like,
+    mixture_of_depths,
+    moe_seqboat,
+    seqboat,
+    seqboat_enwik8,
+    seqboat_full,
+    seqboat_lra_image,
+    seqboat_lra_listops,
+    seqboat_lra_path_x,
+    seqboat_lra_pathfinder,
+    seqboat_lra_retrieval,
+    seqboat_lra_text,
+    seqboat_speech_commands,
+    sma_all,
+    ssm_only,
+    switch,
+    transformer,
+)
 
-@cache
+
 def model_presets() -> dict[str, Callable[..., ModelSpec]]:
-    """The functions in `sma.architectures` that make a model's spec from options, by name."""
-    found: dict[str, Callable[..., ModelSpec]] = {}
-    for name in sma.architectures.__all__:
-        function = getattr(sma.architectures, name)
-        if inspect.isfunction(function):
-            result = get_type_hints(function).get("return")
-            kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
-            only_options = kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
-            if only_options and inspect.isclass(result) and issubclass(result, ModelSpec):
-                found[name] = function
-    return found
+    """The functions that make a model's spec from options, by name."""
+    return {function.__name__: function for function in _PRESETS}
 
 
 def preset_options(name: Any) -> dict[str, Any]:

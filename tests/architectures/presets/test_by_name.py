@@ -1,6 +1,10 @@
+import inspect
+from typing import get_type_hints
+
 import pytest
 from pydantic import ValidationError
 
+import sma.architectures
 from sma.architectures import graph_network, mixture_of_depths, parse_spec, seqboat
 from sma.architectures.presets.by_name import expand_preset, model_presets, preset_options
 from sma.architectures.specs.attention import GAUSpec
@@ -8,8 +12,18 @@ from sma.architectures.specs.attention import GAUSpec
 SIZES = {"d_model": 8, "n_layers": 2, "vocab_size": 11}
 
 
+def test_every_function_that_makes_a_model_of_options_is_a_preset():
+    made = {}
+    for name, function in inspect.getmembers(sma.architectures, inspect.isfunction):
+        kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+        only_options = kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+        result = get_type_hints(function).get("return")
+        if only_options and inspect.isclass(result) and issubclass(result, sma.architectures.ModelSpec):
+            made[name] = function
+    assert made == model_presets()
+
+
 def test_presets_are_found_with_their_options():
-    assert {"seqboat", "mega", "mega_chunk", "ssm_only", "gau_always", "seqboat_full"} <= set(model_presets())
     assert {"d_model", "n_layers", "vocab_size", "window", "d_qk", "dropout"} <= set(
         preset_options("seqboat")
     )
