@@ -19,7 +19,7 @@ for package in $packages; do
     case $package in sma.testing) continue ;; esac  # it needs pytest and hypothesis
     "$work/venv/bin/python" -c "import $package" || { echo "the wheel lacks $package"; exit 1; }
 done
-"$work/venv/bin/python" -c "from importlib.util import find_spec; assert find_spec('sma.testing.contract')"
+"$work/venv/bin/python" -c "from importlib.util import find_spec; assert find_spec('sma.testing')"
 "$work/venv/bin/sma" --help > /dev/null
 for example in *.py; do
     echo "examples/$example"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sma.training.tasks.task import IGNORED
-
+UNASKED = -100
+"""The target where nothing is asked: what torch's cross-entropy leaves out."""
 FILLER, KEY, VALUE, QUERY = range(4)
 """What an element is; the key of induction heads is the marker, and selective copying has no keys."""
 
@@ -22,7 +22,7 @@ class Sequences:
 
     Attributes:
         inputs: `(B, L)` long.
-        targets: `(B, L)` long; `IGNORED` where nothing is asked.
+        targets: `(B, L)` long; `UNASKED` where nothing is asked.
         needs: `(B, L)` bool; the elements that ask, and those that hold what they ask for.
         roles: `(B, L)` long; `FILLER` to `QUERY`.
     """
@@ -179,7 +179,7 @@ def induction_heads(n: int, *, length: int, vocab_size: int, generator: torch.Ge
 
 def _blank(n: int, length: int) -> Sequences:
     zeros = torch.zeros(n, length, dtype=torch.long)
-    return Sequences(zeros, torch.full_like(zeros, IGNORED), zeros.bool(), torch.full_like(zeros, FILLER))
+    return Sequences(zeros, torch.full_like(zeros, UNASKED), zeros.bool(), torch.full_like(zeros, FILLER))
 
 
 def _choose(n: int, total: int, k: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,8 @@ from sma.training.tasks.recall import (
     RecallTask,
     SelectiveCopyingSpec,
 )
-from sma.training.tasks.rows import Rows, RowsTask
+from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.section import Image, Section
 from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task, TaskSpec
 from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec, TextSpec, TextTask

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sma import register
-from sma.training.tasks.rows import Rows, RowsTask
+from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.task import TaskSpec
 
 N_CLASSES = 10

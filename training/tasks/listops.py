@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from sma import register
+from sma.training.generators.cache import cached, load_arrays, save_rows
 from sma.training.generators.listops import CLOSE, MIN, TOKENS, Sizes, expressions
-from sma.training.tasks.cache import cached, load_arrays, save_rows
-from sma.training.tasks.rows import Rows, RowsTask
+from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.task import TaskSpec
 
 Count = Annotated[int, Field(ge=1)]

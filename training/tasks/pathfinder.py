@@ -10,10 +10,11 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
+from sma.training.generators.cache import cached, load_arrays, save_rows
 from sma.training.generators.chunks import Chunk
 from sma.training.generators.pathfinder import PATH_X, Drawing, images
-from sma.training.tasks.cache import cached, load_arrays, save_rows
-from sma.training.tasks.rows import Rows, RowsTask
+from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.task import TaskSpec
 
 Count = Annotated[int, Field(ge=1)]

@@ -16,7 +16,6 @@ from sma.training.generators.recall import (
     induction_heads,
     selective_copying,
 )
-from sma.training.tasks.needs_section import needs_section
 from sma.training.tasks.section import Section
 from sma.training.tasks.task import Batch, Evaluation, Split, Task, TaskSpec
 
@@ -67,6 +66,8 @@ class RecallTask(Task):
     @override
     def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
         """How far the activations are those that the answers need."""
+        from sma.training.tasks.needs_section import needs_section
+
         return [needs_section(self, model)]
 
 

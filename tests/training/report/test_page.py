@@ -45,9 +45,9 @@ def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
     )
     run, _ = train(spec, root=tmp_path)
     page = (run.path / "report.html").read_text()
-    for image in ("accuracy.png", "confusion.png", "tinted_digits.png"):
+    for image in ("accuracy.png", "confusion.png", "tinted_images.png"):
         assert (run.path / image).read_bytes().startswith(PNG)
-    for text in ("logistic regression", "% correct", "images read correctly"):
+    for text in ("logistic regression", "% correct", "held-out images are right"):
         assert text in page
 
 

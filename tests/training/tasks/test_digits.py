@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sma.training.tasks.digits import DigitsSpec
-from sma.training.tasks.rows import RowsTask
+from sma.training.tasks.rows_task import RowsTask
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_sections_of_rows(name, request):
     confusions, examples = task.sections(model, EVALUATION)
     assert "12 held-out" in confusions.body
     assert confusions.images[0].png.startswith(b"\x89PNG")
-    assert "Where the model attends" in examples.title
+    assert "Where the model activates" in examples.title
 
 
 @pytest.mark.parametrize("spec", KNOWN, ids=lambda spec: spec.kind)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sma.training.tasks.rows import Rows, RowsTask
+from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows_task import RowsTask
 
 
 def rows_of(lengths, *, n_classes=2, features=False):

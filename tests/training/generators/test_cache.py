@@ -6,7 +6,7 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from sma.training.tasks.cache import cached, load_arrays, save_rows
+from sma.training.generators.cache import cached, load_arrays, save_rows
 
 SIZES = {"training": 5, "validation": 1, "test": 2}
 

@@ -1,0 +1,151 @@
+"""Classification of rows: a row of tokens or features, and one label."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typing_extensions import override
+
+from sma.training.tasks.rows import Rows
+from sma.training.tasks.section import Section
+from sma.training.tasks.task import Batch, Evaluation, Split, Task
+
+POOL = 8
+"""A batch is drawn from so many times its rows, sorted by length: rows of like length share a batch."""
+N_READ = 5000
+"""The rows of a split that baselines read."""
+
+
+class RowsTask(Task):
+    """Say which class a row belongs to.
+
+    Args:
+        splits: the rows that are called training, validation and test.
+        title: names the data.
+        facts: about the data, added to those that hold for all rows.
+        classes: the name of each class.
+        unit: what one row is called.
+        names: of tokens, by which a report shows a row; None where rows are features.
+        side: of square images, whose rows are pixels line by line; None where they are something else.
+        role_names: what elements may be, if the rows say it.
+
+    Raises:
+        ValueError: if a split is empty, a row has no elements or a label has no class.
+    """
+
+    headline: Literal["bits", "accuracy"] = "accuracy"
+
+    def __init__(
+        self,
+        splits: Mapping[str, Rows],
+        *,
+        title: str,
+        facts: Mapping[str, str],
+        classes: Sequence[str],
+        unit: str = "row",
+        names: Sequence[str] | None = None,
+        side: int | None = None,
+        role_names: Sequence[str] = (),
+    ) -> None:
+        self.splits = {name: splits[name] for name in ("training", "validation", "test")}
+        self.title, self.classes, self.unit, self.names, self.side = title, classes, unit, names, side
+        self.n_classes, self.role_names = len(classes), role_names
+        for name, rows in self.splits.items():
+            _check(name, rows, self.n_classes)
+        self.facts = {
+            **facts,
+            **{f"{name} data": f"{len(rows):,} {unit}s" for name, rows in self.splits.items()},
+            "padding": f"{self._padding():.1%} of the elements of a training batch of 16, on average",
+        }
+
+    @override
+    def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Rows drawn at random, each as likely as any other, of like length where lengths differ."""
+        rows = self.splits["training"]
+        return rows.batch(self._draw(batch_size, generator).tolist())
+
+    @override
+    def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
+        """From the shortest row to the longest."""
+        return self.splits[split].batches(batch_size)
+
+    @override
+    def baselines(self) -> dict[str, float]:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import KNeighborsClassifier
+
+        training, test = self.splits["training"], self.splits["test"]
+        common = int(np.bincount(training.labels).argmax())
+        found = {
+            f"always the most common class ({self.classes[common]})": float((test.labels == common).mean())
+        }
+        of_tokens = {"logistic regression of token counts": LogisticRegression(max_iter=1000)}
+        of_pixels = {
+            "logistic regression": LogisticRegression(max_iter=1000),
+            "3 nearest neighbours": KNeighborsClassifier(3),
+        }
+        known = [(_features(rows, self.names), rows.labels[:N_READ]) for rows in (training, test)]
+        for name, classifier in (of_tokens if self.names is not None else of_pixels).items():
+            if known[0][0] is not None and len(set(known[0][1].tolist())) > 1:
+                found[name] = float(classifier.fit(*known[0]).score(*known[1]))
+        return found
+
+    @override
+    def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
+        """Confusions, and rows tinted by activations."""
+        from sma.training.tasks.rows_section import rows_sections
+
+        return rows_sections(
+            self.splits["test"],
+            model,
+            classes=self.classes,
+            unit=self.unit,
+            names=self.names,
+            side=self.side,
+        )
+
+    def _draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        rows = self.splits["training"]
+        lengths = rows.lengths
+        if (lengths == lengths[0]).all():
+            return torch.randint(len(rows), (batch_size,), generator=generator)
+        pool = torch.randint(len(rows), (POOL * batch_size,), generator=generator)
+        by_length = pool[torch.from_numpy(lengths[pool.numpy()]).argsort(stable=True)]
+        start = batch_size * int(torch.randint(POOL, (), generator=generator))
+        return by_length[start : start + batch_size]
+
+    def _padding(self) -> float:
+        """The share of padding in training batches, estimated from 50."""
+        lengths = self.splits["training"].lengths
+        generator = torch.Generator().manual_seed(0)
+        batches = [lengths[self._draw(16, generator).numpy()] for _ in range(50)]
+        real = sum(int(batch.sum()) for batch in batches)
+        return 1 - real / sum(len(batch) * int(batch.max()) for batch in batches)
+
+
+def _features(rows: Rows, names: Sequence[str] | None) -> NDArray[np.float64] | None:
+    """`(n, F)` of the first rows: shares of tokens, or all features of rows of one length; else None."""
+    chosen = range(min(len(rows), N_READ))
+    if names is not None:
+        counts = np.stack([np.bincount(rows.row(i), minlength=len(names)) for i in chosen])
+        return counts / counts.sum(1, keepdims=True)
+    if (rows.lengths == rows.lengths[0]).all():
+        return np.stack([rows.row(i).ravel() for i in chosen]) / rows.scale
+    return None
+
+
+def _check(name: str, rows: Rows, n_classes: int) -> None:
+    if len(rows) == 0:
+        raise ValueError(f"the {name} split has no rows; give it some")
+    empty = np.flatnonzero(rows.lengths <= 0)
+    if len(empty):
+        raise ValueError(f"row {empty[0]} of the {name} split has no elements; remove it or fill it")
+    wrong = np.flatnonzero((rows.labels < 0) | (rows.labels >= n_classes))
+    if len(wrong):
+        raise ValueError(
+            f"row {wrong[0]} of the {name} split has label {rows.labels[wrong[0]]}, and the classes are 0 to "
+            f"{n_classes - 1}; mend the label or name more classes"
+        )
