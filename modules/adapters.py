@@ -30,8 +30,8 @@ class DenseState(State):
 class Dense(SequenceModule[DenseState]):
     r"""A sub-module on all real elements of every row: a layer that decides nothing, and records nothing.
 
-    Equal to `SMA(AlwaysActive(1), [module])` without a router; where there is no mask, also without gathering
-    elements and without waiting for the device.
+    Equal to `SMA(AlwaysActive(1), [module])` without a router; where there is no mask, or the sub-module is
+    `element_wise`, also without gathering elements and without waiting for the device.
 
     Args:
         module: the sub-module.
@@ -54,9 +54,9 @@ class Dense(SequenceModule[DenseState]):
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """`(B, L, D) -> (B, L, D)`; exactly 0 at padding. `edges` as for `SMA.forward`."""
         x = zero_padding(x, mask)
-        elements = _elements(x, mask, torch.zeros(len(x), dtype=torch.long, device=x.device))
+        elements = _elements(x, self._matters(mask), torch.zeros(len(x), dtype=torch.long, device=x.device))
         elements = elements.with_edges(edges, x.shape[0] * x.shape[1])
-        return _extract(self.module(elements), elements, x, mask)
+        return self._extract(self.module(elements), elements, x, mask)
 
     @override
     def init_state(
@@ -69,14 +69,23 @@ class Dense(SequenceModule[DenseState]):
     def step(self, x: Tensor, state: DenseState, mask: Tensor | None = None) -> Tensor:
         x = zero_padding(x, mask)
         check_state(state, DenseState, len(x))
-        elements = _elements(x, mask, state.position)
+        elements = _elements(x, self._matters(mask), state.position)
         y = self.module.step(elements, state.module)
         state.position.add_(x.shape[1] if mask is None else mask.sum(1))
-        return _extract(y, elements, x, mask)
+        return self._extract(y, elements, x, mask)
 
     @override
     def flops(self, n: int) -> int:
         return self.module.flops(n)
+
+    def _matters(self, mask: Tensor | None) -> Tensor | None:
+        """The mask, or None if padding, which is 0, may be computed like any element."""
+        return None if self.module.element_wise else mask
+
+    def _extract(self, y: Tensor, elements: Elements, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self._matters(mask) is None:
+            return zero_padding(y.view(x.shape).to(x), mask)
+        return PackedCompaction().extract(y, elements, x.shape).to(x)
 
 
 class SequenceSubModule(SubModule):
@@ -148,12 +157,6 @@ def _elements(x: Tensor, mask: Tensor | None, seen: Tensor) -> Elements:
         torch.arange(n_rows + 1, device=x.device) * length,
         longest=length,
     )
-
-
-def _extract(y: Tensor, elements: Elements, x: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return y.view(x.shape).to(x)
-    return PackedCompaction().extract(y, elements, x.shape).to(x)
 
 
 def _rows(elements: Elements, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:

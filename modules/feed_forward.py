@@ -16,6 +16,8 @@ from sma.sub_module import SubModule
 class _Stateless(SubModule[NoState]):
     """A sub-module whose elements do not see each other."""
 
+    element_wise = True
+
     @abstractmethod
     @override
     def forward(self, elements: Elements) -> Tensor: ...

@@ -35,6 +35,21 @@ def held_in_float32(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], T
     return apply
 
 
+def take_elements(x: Tensor, index: Tensor) -> Tensor:
+    """Elements `index (B, N)` of each row of `x (B, L, ...)`: `(B, N, ...)`."""
+    index = index.view(*index.shape, *[1] * (x.dim() - 2)).expand(*index.shape, *x.shape[2:])
+    return x.gather(1, index)
+
+
+def in_chunks(x: Tensor, size: int) -> Tensor:
+    """`(B, L, ...)` -> `(B, G, size, ...)`, with zeros behind the last element; G is at least 1."""
+    n_chunks = max(1, -(-x.shape[1] // size))
+    missing = n_chunks * size - x.shape[1]
+    if missing:
+        x = F.pad(x, (0, 0) * (x.dim() - 2) + (0, missing))
+    return torch.unflatten(x, 1, (n_chunks, size))
+
+
 def angles(position: Tensor, frequency: Tensor) -> Tensor:
     r"""`position * frequency` modulo \(2 \pi\): float32 has no digits left for a far angle.
 

@@ -19,8 +19,8 @@ class SubModule(Part[StateT]):
     is returned in a padding slot is dropped, but must be finite. All parameters must take part for any
     number of elements, zero included, so that every gradient is a tensor.
 
-    `causal` says whether an element's result depends on nothing after it, and `uses_edges` whether it reads
-    `elements.edges`.
+    `causal` says whether an element's result depends on nothing after it, `uses_edges` whether it reads
+    `elements.edges`, and `element_wise` whether an element's result depends on nothing but the element.
 
     Decoding is optional: a sub-module that supports it implements `init_state` and `step`.
 
@@ -32,6 +32,8 @@ class SubModule(Part[StateT]):
         >>> Tanh()(PackedCompaction().compress(torch.zeros(1, 2, 1), torch.tensor([[True, False]])))
         tensor([[0.]])
     """
+
+    element_wise: bool = False
 
     @abstractmethod
     @override
@@ -80,6 +82,8 @@ class Pointwise(SubModule[NoState]):
         >>> module.flops(10)
         320
     """
+
+    element_wise = True
 
     def __init__(self, module: nn.Module, *, flops_per_element: int | None = None) -> None:
         super().__init__()

@@ -134,7 +134,7 @@ class BlocksSpec(SubModuleSpec):
 
     kind: Literal["blocks"] = "blocks"
     blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
-    change_only: bool = True
+    change_only: bool = False
 
     @override
     def build(self, d_model: int) -> SequenceSubModule:

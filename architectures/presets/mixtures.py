@@ -64,7 +64,7 @@ def mixture_of_depths(
     blocks = _transformer_block(attention, FeedForwardLayerSpec(d_hidden=4 * d_model), LayerNormSpec())
     routed = SMASpec(
         router=ExpertChoiceSpec(capacity=capacity, d_predictor=max(1, d_model // 4)),
-        modules=(BlocksSpec(blocks=blocks),),
+        modules=(BlocksSpec(blocks=blocks, change_only=True),),
     )
     pattern = StackSpec(blocks=(*blocks, _plain(routed, NoNormSpec())), repeat=n_layers // 2)
     return sequence_model(

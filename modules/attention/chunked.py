@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_size, check_sizes
 from sma.modules.attention.functions import AttentionFunction, attention_function
-from sma.modules.attention.positions import NoPosition, RelativePosition
+from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs
-from sma.modules.functional import at_least_float32
+from sma.modules.functional import at_least_float32, in_chunks, take_elements
 from sma.sequence import zero_padding
 from sma.state import State
 
@@ -46,7 +45,7 @@ class ChunkAttention(nn.Module):
         max_positions: without `chunk`, the most elements that step-by-step decoding can remember.
         bidirectional: whether later elements are keys, too.
         attention: softmax, relu2 or laplace, or an `AttentionFunction`.
-        position: how scores know relative positions; None: not at all.
+        position: how scores know relative positions; None: `Rotary(d_qk)`.
         dropout: on the attention weights.
 
     Raises:
@@ -78,8 +77,7 @@ class ChunkAttention(nn.Module):
         self.max_positions = max_positions
         self.bidirectional = bidirectional
         self.function = attention_function(attention)
-        self.position = NoPosition() if position is None else position
-        self.position.check(d_qk=d_qk, bidirectional=bidirectional)
+        self.position = fitting_position(position, d_qk=d_qk, bidirectional=bidirectional)
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -105,16 +103,16 @@ class ChunkAttention(nn.Module):
         real = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device) if mask is None else mask
         if mask is not None:  # real elements first, in order: chunks count them alone
             order = (~mask).int().argsort(stable=True, dim=1)
-            q, k, v = (_take(zero_padding(z, mask), order) for z in (q, k, v))
-            real = _take(real, order)
-        q, k, v = (_chunks(z, size) for z in (q, k, v))
+            q, k, v = (take_elements(zero_padding(z, mask), order) for z in (q, k, v))
+            real = take_elements(real, order)
+        q, k, v = (in_chunks(z, size) for z in (q, k, v))
         place = torch.arange(size, device=q.device)
-        seen = _chunks(real, size).unsqueeze(2)
+        seen = in_chunks(real, size).unsqueeze(2)
         if not self.bidirectional:
             seen = seen & (place <= place[:, None])
         y = self._attend(self._rotate(q, place), self._rotate(k, place), v, self._toeplitz(size), seen)
         y = y.flatten(1, 2)[:, :length]
-        return y if mask is None else zero_padding(_take(y, (mask.cumsum(1) - 1).clamp(min=0)), mask)
+        return y if mask is None else zero_padding(take_elements(y, (mask.cumsum(1) - 1).clamp(min=0)), mask)
 
     def init_state(
         self,
@@ -191,7 +189,7 @@ class ChunkAttention(nn.Module):
         replaced = arrival < real.sum(1, keepdim=True)
         source = (real.int().argmax(1, keepdim=True) + arrival).clamp(max=real.shape[1] - 1)
         for old, new in ((state.key, k), (state.value, v)):
-            old.copy_(torch.where(replaced.unsqueeze(-1), _take(new.detach(), source).to(old), old))
+            old.copy_(torch.where(replaced.unsqueeze(-1), take_elements(new.detach(), source).to(old), old))
         state.count.add_(real.sum(1))
         return y
 
@@ -222,16 +220,3 @@ class ChunkAttention(nn.Module):
             scores = scores.masked_fill(~seen, -1e30)  # finite, for queries that see nothing
             weights = self.function.weights(scores)
             return (self.dropout(weights) @ v).to(result)
-
-
-def _take(x: Tensor, index: Tensor) -> Tensor:
-    """Elements `index (B, N)` of each row of `x (B, L, ...)`."""
-    index = index.view(*index.shape, *[1] * (x.dim() - 2)).expand(*index.shape, *x.shape[2:])
-    return x.gather(1, index)
-
-
-def _chunks(x: Tensor, size: int) -> Tensor:
-    """`(B, L, ...)` -> `(B, n_chunks, size, ...)`, filled up with zeros."""
-    n_chunks = -(-x.shape[1] // size)
-    filled = F.pad(x, (0, 0) * (x.dim() - 2) + (0, n_chunks * size - x.shape[1]))
-    return filled.view(len(x), n_chunks, size, *x.shape[2:])

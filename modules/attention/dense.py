@@ -12,7 +12,7 @@ from sma.elements import Edges
 from sma.modules.attention.multi_head import Heads
 from sma.modules.attention.positions import RelativePosition
 from sma.modules.attention.windowed import visible_pairs
-from sma.modules.functional import first_parameter
+from sma.modules.functional import first_parameter, take_elements
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State, check_state
 
@@ -41,7 +41,7 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
         d_model: width of the elements.
         n_heads: H; divides `d_model`.
         bidirectional: whether an element also sees those after it.
-        position: `Rotary(d_model / n_heads)`, or None.
+        position: `Rotary(d_model / n_heads)`, the default, or `NoPosition()`.
         dropout: of attention weights.
         max_positions: longest row in step-by-step decoding; None: no decoding.
 
@@ -86,8 +86,8 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
             y = self._attend(q, k, v, (mask | ~mask.any(1, keepdim=True))[:, None, None])
         else:  # padding behind the real elements is in their future
             order = (~mask).int().argsort(dim=1, stable=True)
-            y = self._attend(_take(q, order), _take(k, order), _take(v, order), None)
-            y = _take(y, order.argsort(dim=1))
+            y = self._attend(take_elements(q, order), take_elements(k, order), take_elements(v, order), None)
+            y = take_elements(y, order.argsort(dim=1))
         return zero_padding(self.heads.join(y), mask)
 
     @override
@@ -155,8 +155,3 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
             q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None and not self.bidirectional
         )
         return y.transpose(1, 2)
-
-
-def _take(z: Tensor, order: Tensor) -> Tensor:
-    """z (B, L, H, d) in another order (B, L) of every row's elements."""
-    return z.gather(1, order[..., None, None].expand_as(z))

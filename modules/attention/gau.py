@@ -11,7 +11,7 @@ from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
 from sma.modules.attention.functions import AttentionFunction, attention_function
 from sma.modules.attention.memory import WorkingMemory
-from sma.modules.attention.positions import NoPosition, RelativePosition
+from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs, windowed_attention
 from sma.modules.functional import linear, truncated_normal
 from sma.state import check_state
@@ -36,7 +36,7 @@ class GAU(SubModule[WorkingMemory]):
             quadratic in their number, and without step-by-step decoding.
         bidirectional: whether an element also sees those after it.
         attention: softmax, relu2 or laplace, or an `AttentionFunction`.
-        position: relative positions; None: `NoPosition()`.
+        position: relative positions; None: `Rotary(d_qk)`.
         activation: in place of SiLU.
         dropout: of attention weights.
         hidden_dropout: of values.
@@ -75,8 +75,7 @@ class GAU(SubModule[WorkingMemory]):
         check_size("window", window, none="attention to the whole row")
         check_rates(dropout=dropout, hidden_dropout=hidden_dropout, output_dropout=output_dropout)
         d_hidden = 2 * d_model if d_hidden is None else d_hidden
-        self.position = NoPosition() if position is None else position
-        self.position.check(d_qk=d_qk, bidirectional=bidirectional)
+        self.position = fitting_position(position, d_qk=d_qk, bidirectional=bidirectional)
         self.attention = attention_function(attention)
         self.activation = activation
         self.d_model, self.d_qk, self.d_hidden = d_model, d_qk, d_hidden

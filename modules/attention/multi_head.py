@@ -8,7 +8,7 @@ from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
 from sma.modules.attention.functions import SOFTMAX
 from sma.modules.attention.memory import WorkingMemory
-from sma.modules.attention.positions import NoPosition, RelativePosition
+from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs, windowed_attention
 from sma.modules.functional import first_parameter, linear
 from sma.state import check_state
@@ -29,7 +29,8 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
         window: W, how many activated neighbours an element sees on one side; None: all of its row, without
             step-by-step decoding.
         bidirectional: whether an element also sees those after it.
-        position: relative positions, the same for all heads, of width `d_model / n_heads`; None: none.
+        position: relative positions, the same for all heads, of width `d_model / n_heads`; None:
+            `Rotary(d_model / n_heads)`.
         dropout: of attention weights.
 
     Raises:
@@ -127,8 +128,7 @@ class Heads(nn.Module):
         if d_model % n_heads:
             raise ValueError(f"n_heads={n_heads} must divide d_model={d_model}")
         self.d_model, self.n_heads, self.d_head = d_model, n_heads, d_model // n_heads
-        self.position = NoPosition() if position is None else position
-        self.position.check(d_qk=self.d_head, bidirectional=bidirectional)
+        self.position = fitting_position(position, d_qk=self.d_head, bidirectional=bidirectional)
         self.input = linear(d_model, 3 * d_model)
         self.output = linear(d_model, d_model)
 

@@ -120,7 +120,10 @@ class Rotary(RelativePosition):
         super().__init__()
         check_sizes(d_qk=d_qk)
         if d_qk % 2:
-            raise ValueError(f"d_qk={d_qk} must be even and positive: Rotary turns pairs; use {d_qk + 1}")
+            raise ValueError(
+                f"d_qk={d_qk} must be even and positive: Rotary turns pairs; use {d_qk + 1}, or "
+                "position=NoPosition()"
+            )
         if base <= 1:
             raise ValueError(f"base={base} must be above 1; 10000 is usual")
         self.d_qk = d_qk
@@ -145,6 +148,19 @@ class Rotary(RelativePosition):
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{self.d_qk}, base={self.base}"
+
+
+def fitting_position(
+    position: RelativePosition | None, *, d_qk: int, bidirectional: bool
+) -> RelativePosition:
+    """The position that attention was given, or by default `Rotary(d_qk)`.
+
+    Raises:
+        ValueError: if it was built for another width or direction, or `d_qk` is odd by default.
+    """
+    position = Rotary(d_qk) if position is None else position
+    position.check(d_qk=d_qk, bidirectional=bidirectional)
+    return position
 
 
 class LearnedBias(RelativePosition):

@@ -11,7 +11,7 @@ from typing_extensions import Self, override
 
 from sma.checks import check_sizes
 from sma.elements import Edges
-from sma.modules.functional import at_least_float32, held_in_float32
+from sma.modules.functional import at_least_float32, held_in_float32, in_chunks
 from sma.modules.norms import RMSNorm
 from sma.modules.ssm.recurrence import full_precision
 from sma.modules.ssm.rows import extent, take
@@ -215,7 +215,7 @@ def selective_scan(
     n_rows, length, n_heads, d_head = x.shape
     d_state = write.shape[-1]
     size = max(1, min(CHUNK, length))
-    x, log_decay, write, read = (_chunks(part, size) for part in (x, log_decay, write, read))
+    x, log_decay, write, read = (in_chunks(part, size) for part in (x, log_decay, write, read))
     x, write, read = x.transpose(2, 3), write.unsqueeze(2), read.unsqueeze(2)  # (B, G, H, C, .)
     elapsed = log_decay.transpose(2, 3).cumsum(-1)  # (B, G, H, C), from before the chunk to each element
     total = elapsed[..., -1:]
@@ -233,12 +233,3 @@ def selective_scan(
 
     y = y.transpose(2, 3).flatten(1, 2)[:, :length]
     return y, torch.unflatten(states[:, :, -1], -1, (d_head, d_state))
-
-
-def _chunks(x: Tensor, size: int) -> Tensor:
-    """`(B, L, ...)` -> `(B, G, C, ...)`, with zeros behind the last element; G is at least 1."""
-    n_chunks = max(1, -(-x.shape[1] // size))
-    padding = n_chunks * size - x.shape[1]
-    if padding:
-        x = F.pad(x, (0, 0) * (x.dim() - 2) + (0, padding))
-    return torch.unflatten(x, 1, (n_chunks, size))

@@ -4,7 +4,15 @@ from torch import nn
 
 import sma
 from sma import SMA, Edges
-from sma.modules import GAU, AlwaysActive, Dense, FeedForward, MultiHeadAttention, SSMSubModule
+from sma.modules import (
+    GAU,
+    AlwaysActive,
+    Dense,
+    FeedForward,
+    GatedFeedForward,
+    MultiHeadAttention,
+    SSMSubModule,
+)
 from sma.modules.ssm.s4d import S4D
 from sma.testing import SequenceModuleContract
 
@@ -63,3 +71,17 @@ def test_is_not_recorded_and_counts_its_sub_module():
 def test_what_is_no_sub_module_is_refused():
     with pytest.raises(TypeError, match=r"Linear is no sma\.SubModule; .*sma\.Pointwise"):
         Dense(nn.Linear(4, 4))
+
+
+@pytest.mark.parametrize(
+    "module", [FeedForward(4, d_hidden=8), GatedFeedForward(4, d_hidden=8), sma.Pointwise(nn.Linear(4, 4))]
+)
+def test_element_wise_sub_modules_are_run_where_elements_stand(module, monkeypatch):
+    """Without a gather, whose size depends on the mask, and equal to one."""
+    layer, x = Dense(module), torch.randn(2, 5, 4)
+    mask = torch.tensor([[True, False, True, True, False], [False] * 5])
+    x[~mask] = torch.nan
+    want = SMA(AlwaysActive(1), [module])(x, mask)
+    monkeypatch.delattr(sma.PackedCompaction, "compress")
+    torch.testing.assert_close(layer(x, mask), want)
+    torch.testing.assert_close(layer.step(x, layer.init_state(2), mask), want)

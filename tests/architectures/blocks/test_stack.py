@@ -65,7 +65,7 @@ class TestNestedSMA(SubModuleContract):
 
 class TestBlocksSpec(SpecContract):
     def make(self):
-        return BlocksSpec.model_validate({"blocks": [BLOCK], "change_only": False})
+        return BlocksSpec.model_validate({"blocks": [BLOCK], "change_only": True})
 
 
 class TestRoutedLayerSpec(SpecContract):
@@ -75,7 +75,7 @@ class TestRoutedLayerSpec(SpecContract):
 
 def test_a_routed_block_is_the_block_on_the_active_elements():
     torch.manual_seed(0)
-    module = BlocksSpec.model_validate({"blocks": [BLOCK]}).build(4)
+    module = BlocksSpec.model_validate({"blocks": [BLOCK], "change_only": True}).build(4)
     x, active = torch.randn(1, 6, 4), torch.tensor([[True, False, True, True, False, True]])
     elements = sma.PackedCompaction().compress(x, active)
     expected = module.module(x[active][None])[0] - x[active]

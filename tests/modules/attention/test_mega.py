@@ -5,7 +5,7 @@ import torch
 
 from sma.modules.attention.chunked import ChunkAttention
 from sma.modules.attention.mega import MegaAttention, RotaryBias
-from sma.modules.attention.positions import LearnedBias, Rotary
+from sma.modules.attention.positions import LearnedBias, NoPosition, Rotary
 from sma.modules.norms import LayerNorm, NoNorm, ScaleNorm
 from sma.modules.ssm.ema import MultiHeadEMA
 from sma.testing import SequenceModuleContract
@@ -299,10 +299,10 @@ def test_rotary_bias_is_right_far_away(dtype):
 def test_weights_of_many_keys_survive_half_precision(dtype, function):
     """Each of 2,000 keys gets a weight below the smallest number of float16."""
     torch.manual_seed(0)
-    attention = ChunkAttention(4, bidirectional=True, attention=function)
+    attention = ChunkAttention(4, bidirectional=True, attention=function, position=NoPosition())
     q, k, v = torch.randn(3, 1, 2000, 4).to(dtype)
     v = v.abs() + 1
-    want = ChunkAttention(4, bidirectional=True, attention=function)(q.double(), k.double(), v.double())
+    want = ChunkAttention(4, bidirectional=True, attention=function, position=NoPosition())(q.double(), k.double(), v.double())
     for got in (attention(q, k, v), attention(q.float(), k.float(), v.float())):
         assert want.abs().min() > 0
         assert ((got.double() - want).abs() <= torch.finfo(dtype).eps * want.abs() + 1e-7).all()
