@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
-from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec
+from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, build_each
 from sma.architectures.specs.fields import Activation, Dropout
 from sma.architectures.specs.norms import LayerNormSpec
 from sma.modules.functional import activation_function
@@ -136,7 +136,7 @@ class ResidualSpec(BlockSpec):
     @override
     def build(self, d_model: int) -> Residual:
         return Residual(
-            [branch.build(d_model) for branch in self.branches],
+            build_each(self.branches, d_model),
             norm=self.norm.build(d_model),
             pre_norm=self.norm_position == "pre",
             mixer=None if self.mixer is None else self.mixer.build(d_model),

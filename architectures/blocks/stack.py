@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
-from sma.architectures.specs.families import BlockSpec, LayerSpec, SubModuleSpec
+from sma.architectures.specs.families import BlockSpec, LayerSpec, SubModuleSpec, build_each
 from sma.modules.adapters import SequenceSubModule
 from sma.recomputation import recompute
 from sma.sequence import arguments
@@ -119,7 +119,7 @@ class StackSpec(BlockSpec):
 
     @override
     def build(self, d_model: int) -> Stack:
-        return Stack([block.build(d_model) for block in self.blocks for _ in range(block.repeat)])
+        return Stack(build_each(self.blocks, d_model))
 
 
 @register

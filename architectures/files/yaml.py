@@ -11,12 +11,9 @@ from sma import Spec
 from sma.architectures.files.reading import read_whole
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
+from sma.spec.bounds import MAX_FIELDS, MAX_JSON_BYTES, MAX_YAML_BYTES
 from sma.spec.errors import whole
 from sma.spec.registry import find
-
-MAX_FIELDS = 1000
-MAX_YAML_BYTES = 2**20
-MAX_JSON_BYTES = 2**24
 
 
 def load_spec(path: str | Path) -> ModelSpec:

@@ -1,4 +1,4 @@
-"""The base of whole models and of their specs."""
+"""The base of whole models and of their specs, and the check that a model can be built."""
 
 from abc import abstractmethod
 from typing import Annotated, Any
@@ -6,34 +6,28 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from torch import nn
 
+import sma
 from sma import Spec
 from sma.architectures.blocks.stack import Blocks
-from sma.architectures.versions import newest_version, upgrade
-from sma.spec.base import check_parts
+from sma.architectures.specs.families import (
+    BlockSpec,
+    EmbeddingSpec,
+    HeadSpec,
+    LayerSpec,
+    NormSpec,
+    SubModuleSpec,
+)
+from sma.causality import check_causal
+from sma.spec.base import check_parts, children, find_part
+from sma.spec.bounds import MAX_BLOCKS, MAX_PARAMETERS
+from sma.spec.building import line_of, needs_data, trying
+from sma.spec.registry import package_of
 
-
-class ModelSpec(Spec):
-    """Builds a whole model.
-
-    Attributes:
-        format_version: of the spec's format; older versions still load.
-    """
-
-    format_version: Annotated[int, Field(ge=1, strict=True)] = newest_version()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _upgrade(cls, values: Any) -> Any:
-        return upgrade(values) if isinstance(values, dict) else values
-
-    @model_validator(mode="after")
-    def _check_parts(self) -> "ModelSpec":
-        check_parts(self)
-        return self
-
-    @abstractmethod
-    def build(self) -> "Model":
-        """The model."""
+FORMAT_VERSION = 1
+"""The version that specs are written in."""
+_CAUSAL = (BlockSpec, LayerSpec, NormSpec, SubModuleSpec, EmbeddingSpec, HeadSpec)
+"""The families whose modules may not look ahead in a language model, each by itself."""
+UPGRADE = "upgrade it: pip install --upgrade sparse-modular-activation"
 
 
 class Model(nn.Module):
@@ -50,7 +44,7 @@ class Model(nn.Module):
         'sequence_model'
     """
 
-    spec: ModelSpec
+    spec: "ModelSpec"
 
     @property
     def activation_checkpointing(self) -> bool:
@@ -76,3 +70,110 @@ class Model(nn.Module):
 
     def _block_lists(self) -> list[Blocks]:
         return [module for module in self.modules() if isinstance(module, Blocks)]
+
+
+class ModelSpec(Spec):
+    """Builds a whole model.
+
+    Attributes:
+        format_version: of the spec's format.
+    """
+
+    format_version: Annotated[int, Field(ge=1, strict=True)] = FORMAT_VERSION
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_version(cls, values: Any) -> Any:
+        version = values.get("format_version") if isinstance(values, dict) else None
+        if type(version) is int and version > FORMAT_VERSION:
+            raise ValueError(
+                f"format_version={version} is newer than {FORMAT_VERSION}, the newest that sma "
+                f"{sma.__version__} reads; {UPGRADE}"
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "ModelSpec":
+        check_parts(self)
+        return self
+
+    @abstractmethod
+    def build(self) -> Model:
+        """The model."""
+
+
+def check_builds(spec: ModelSpec, *, d_model: int, embedding: EmbeddingSpec, head: HeadSpec) -> None:
+    """Build a model without memory, on torch's meta device, equal blocks once.
+
+    A part that needs data to be built is left to the real build; the others are tried one by one then.
+
+    Raises:
+        ValueError: with the path of the innermost part that cannot be built and why, or that looks ahead in a
+            language model; if there are more than `MAX_PARAMETERS` parameters or `MAX_BLOCKS` blocks.
+    """
+    n_blocks = _expanded(spec)
+    if n_blocks > MAX_BLOCKS:
+        raise ValueError(f"the model has {n_blocks} blocks, more than {MAX_BLOCKS}; make a `repeat` smaller")
+
+    def check(part: Spec, built: nn.Module) -> None:
+        if head.needs_causal and isinstance(part, _CAUSAL):
+            check_causal(built)
+
+    with trying(check):
+        model = _tried(spec, spec)
+        if model is None:
+            first = _tried(spec, embedding, d_model)
+            last = None if first is None else _tried(spec, head, d_model, first)
+            others = [part for part in children(spec).values() if isinstance(part, BlockSpec | NormSpec)]
+            parts = [first, last, *(_tried(spec, part, d_model) for part in others)]
+            model = nn.ModuleList(part for part in parts if part is not None)
+    n_parameters = _n_parameters(model)
+    if n_parameters > MAX_PARAMETERS:
+        raise ValueError(
+            f"the model has {n_parameters:.2g} parameters, more than {MAX_PARAMETERS:.0e}; make a size or a "
+            "`repeat` smaller"
+        )
+
+
+def _expanded(spec: Spec) -> int:
+    """The blocks in a spec, itself included, each as often as it is repeated."""
+    inside = sum(_expanded(part) for part in children(spec).values())
+    return spec.repeat * (1 + inside) if isinstance(spec, BlockSpec) else inside
+
+
+def _tried(whole: Spec, part: Any, *arguments: Any) -> nn.Module | None:
+    """What a part of a whole builds; None if it needs data to be built, so that this tells nothing."""
+    try:
+        built: nn.Module = part.build(*arguments)
+    except Exception as error:  # the part may be another package's
+        if needs_data(error):
+            return None
+        raise ValueError(_told(whole, error)) from error
+    return built
+
+
+def _told(whole: Spec, error: Exception) -> str:
+    """An error of a `build` with the part's place in the whole, its class and its package."""
+    path, part = find_part(whole, error)
+    start, name, package = f"{path}: " if path else "", type(part).__name__, package_of(type(part))
+    if package is not None:
+        name += f" of the package {package!r}"
+    if not isinstance(error, ValueError):
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        return f"{start}{name} cannot be built ({reason}; {line_of(error)})"
+    return f"{start}{error}" if package is None else f"{start}{name} cannot be built ({error})"
+
+
+def _n_parameters(model: nn.Module) -> int:
+    """How many numbers a model has: tied ones once, those of a block as often as the block stands in it."""
+    holders: dict[int, nn.Module] = {}
+    totals: dict[nn.Module, int] = {}
+
+    def total(module: nn.Module) -> int:
+        if module not in totals:
+            own = {id(p): p for p in module._parameters.values() if p is not None}
+            mine = [p.numel() for key, p in own.items() if holders.setdefault(key, module) is module]
+            totals[module] = sum(mine) + sum(total(m) for m in module._modules.values() if m is not None)
+        return totals[module]
+
+    return total(model)

@@ -8,10 +8,9 @@ from typing_extensions import override
 
 from sma import OneOf, SequenceModule, naming, register
 from sma.architectures.blocks.stack import Blocks
-from sma.architectures.checks import check_builds
-from sma.architectures.models.base import Model, ModelSpec
+from sma.architectures.models.base import Model, ModelSpec, check_builds
 from sma.architectures.models.heads import ClassifierSpec
-from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec
+from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec, build_each
 from sma.architectures.specs.fields import Dropout, Size
 from sma.modules.functional import linear
 from sma.modules.graph.batch import NodeRows
@@ -174,7 +173,7 @@ class GraphModelSpec(ModelSpec):
         return GraphModel(
             self,
             embedding=embedding,
-            blocks=[block.build(self.d_model) for block in self.blocks for _ in range(block.repeat)],
+            blocks=build_each(self.blocks, self.d_model),
             norm=None if self.norm is None else self.norm.build(self.d_model),
             head=self.head.build(self.d_model, embedding),
         )

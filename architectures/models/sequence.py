@@ -10,9 +10,8 @@ from typing_extensions import override
 
 from sma import OneOf, SequenceModule, State, naming, register
 from sma.architectures.blocks.stack import Blocks
-from sma.architectures.checks import check_builds
-from sma.architectures.models.base import Model, ModelSpec
-from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec
+from sma.architectures.models.base import Model, ModelSpec, check_builds
+from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec, build_each
 from sma.architectures.specs.fields import Size
 from sma.causality import check_causal
 from sma.checks import describe
@@ -193,7 +192,7 @@ class SequenceModelSpec(ModelSpec):
     def build(self) -> SequenceModel:
         """The model, freshly initialised."""
         embedding = self.embedding.build(self.d_model)
-        blocks = [block.build(self.d_model) for block in self.blocks for _ in range(block.repeat)]
+        blocks = build_each(self.blocks, self.d_model)
         return SequenceModel(
             self,
             embedding=embedding,

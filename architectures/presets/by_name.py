@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from sma import OneOf, Spec
-from sma.architectures.checks import MAX_BLOCKS
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.graph import graph_network
 from sma.architectures.presets.mega import gau_always, mega, mega_chunk, seqboat_full, ssm_only
@@ -29,6 +28,7 @@ from sma.architectures.presets.seqboat_published import (
 from sma.architectures.presets.transformer import local_attention, transformer
 from sma.architectures.specs.fields import WHOLE, Dropout, Finite, Size
 from sma.checks import near
+from sma.spec.bounds import MAX_BLOCKS
 from sma.spec.errors import plain, whole
 
 _NARROWER = {"n_layers": Annotated[int, Field(ge=1, le=MAX_BLOCKS), WHOLE], "dropout": Dropout}

@@ -4,6 +4,8 @@ Each says what its kinds build. A package adds a kind by deriving from one of th
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -11,6 +13,7 @@ from sma import Compaction, Router, SequenceModule, Spec, SubModule
 from sma.architectures.specs.fields import Size
 from sma.modules.attention.positions import RelativePosition
 from sma.modules.norms import Norm
+from sma.spec.building import only_tried
 
 
 class RouterSpec(Spec):
@@ -73,6 +76,25 @@ class BlockSpec(Spec):
     @abstractmethod
     def build(self, d_model: int) -> SequenceModule:
         """One block `(B, L, d_model) -> (B, L, d_model)`."""
+
+
+def build_each(specs: Sequence[Spec], d_model: int) -> list[Any]:
+    """What specs build from a width alone, in order, blocks as often as they are repeated.
+
+    Where it is only tried whether a model can be built, equal specs share one module.
+    """
+    shared: dict[tuple[type, str], Any] = {}
+    built = []
+    for spec in specs:
+        n_times = spec.repeat if isinstance(spec, BlockSpec) else 1
+        if not only_tried():
+            built += [spec.build(d_model) for _ in range(n_times)]  # type: ignore[attr-defined]
+            continue
+        key = type(spec), spec.model_dump_json()
+        if key not in shared:
+            shared[key] = spec.build(d_model)  # type: ignore[attr-defined]
+        built += [shared[key]] * n_times
+    return built
 
 
 class EmbeddingSpec(Spec):

@@ -13,7 +13,7 @@ from sma import (
     SparseModularActivation,
     register,
 )
-from sma.architectures.specs.families import CompactionSpec, LayerSpec, RouterSpec, SubModuleSpec
+from sma.architectures.specs.families import CompactionSpec, LayerSpec, RouterSpec, SubModuleSpec, build_each
 from sma.architectures.specs.fields import Share, Size
 from sma.modules.adapters import Dense
 
@@ -77,7 +77,7 @@ class SMASpec(LayerSpec):
     def build(self, d_model: int) -> SparseModularActivation:
         return SparseModularActivation(
             self.router.build(d_model, len(self.modules)),
-            [module.build(d_model) for module in self.modules],
+            build_each(self.modules, d_model),
             compaction=self.compaction.build(),
         )
 

@@ -1,9 +1,6 @@
 """Specs: declarative, validated descriptions that build modules."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from itertools import count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
@@ -11,17 +8,9 @@ from pydantic_core import CoreSchema, core_schema
 from typing_extensions import override
 
 from sma.checks import near
+from sma.spec.bounds import TooManyPartsError, counted, counting
+from sma.spec.building import traced
 from sma.spec.errors import plain, whole
-
-MAX_DEPTH = 32
-MAX_PARTS = 10_000
-TOO_DEEP = f"specs are nested more than {MAX_DEPTH} deep; write a flatter one"
-TOO_MANY_PARTS = (
-    f"the spec has more than {MAX_PARTS:,} parts, counted wherever an alias repeats them; write equal blocks "
-    "once, with `repeat`"
-)
-_place: ContextVar[tuple[int, Iterator[int]] | None] = ContextVar("place", default=None)
-"""How deep in the outermost spec validation stands, and the numbers of the parts to come."""
 
 
 class Spec(BaseModel):
@@ -47,28 +36,27 @@ class Spec(BaseModel):
         mro = cls.__mro__
         return mro[mro.index(Spec) - 1] if cls is not Spec else Spec
 
+    @classmethod
     @override
-    def __copy__(self) -> "Spec":
-        copied = super().__copy__()
-        vars(copied).pop("build", None)  # that of a part which is being checked, see `check_builds`
-        return copied
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        build = vars(cls).get("build")
+        if build is not None and not getattr(build, "__isabstractmethod__", False):
+            type.__setattr__(cls, "build", traced(build))
 
     @classmethod
     @override
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def validate(values: Any, inner: Callable[[Any], Any]) -> Any:
-            outermost = _place.set((0, count(1))) if _place.get() is None else None
-            try:
-                return inner(values)
-            except ValidationError as error:
-                raise plain(cls, error) from None
-            except _TooManyPartsError as error:
-                if outermost is None:
-                    raise
-                raise whole(cls, str(error)) from None
-            finally:
-                if outermost is not None:
-                    _place.reset(outermost)
+            with counting() as outermost:
+                try:
+                    return inner(values)
+                except ValidationError as error:
+                    raise plain(cls, error) from None
+                except TooManyPartsError as error:
+                    if not outermost:
+                        raise
+                    raise whole(cls, str(error)) from None
 
         return core_schema.no_info_wrap_validator_function(validate, handler(source))
 
@@ -82,41 +70,19 @@ class Spec(BaseModel):
         return values
 
 
-@contextmanager
-def counted() -> Iterator[None]:
-    """Count one more spec, one level deeper, of the outermost one that is being validated.
-
-    Raises:
-        ValueError: if it is nested too deep.
-    """
-    depth, numbers = _place.get() or (0, count(1))
-    if depth >= MAX_DEPTH:
-        raise ValueError(TOO_DEEP)
-    if next(numbers) > MAX_PARTS:
-        raise _TooManyPartsError(TOO_MANY_PARTS)
-    token = _place.set((depth + 1, numbers))
-    try:
-        yield
-    finally:
-        _place.reset(token)
-
-
-class _TooManyPartsError(Exception):
-    """Ends a validation at once, as a ValueError would not."""
-
-
 def check_parts(spec: Spec) -> None:
     """Raise ValueError unless a spec that was made of others keeps the bounds of those that are read."""
-    level, n_parts = [spec], 0
-    for depth in count():
-        n_parts += len(level)
-        if n_parts > MAX_PARTS:
-            raise ValueError(TOO_MANY_PARTS)
-        if depth > MAX_DEPTH:
-            raise ValueError(TOO_DEEP)
-        level = [child for part in level for child in children(part).values()]
-        if not level:
-            return
+
+    def count(part: Spec) -> None:
+        for child in children(part).values():
+            with counted():
+                count(child)
+
+    with counting(anew=True):
+        try:
+            count(spec)
+        except TooManyPartsError as error:
+            raise ValueError(str(error)) from None
 
 
 def children(spec: Spec) -> dict[str, Spec]:
@@ -136,6 +102,25 @@ def walk(spec: Spec, path: str = "") -> Iterator[tuple[str, Spec]]:
     yield path, spec
     for name, child in children(spec).items():
         yield from walk(child, f"{path}.{name}" if path else name)
+
+
+def find_part(spec: Spec, error: Exception) -> tuple[str, Spec]:
+    """Where the part of a spec stands whose `build` ran into an error, and that part.
+
+    Args:
+        spec: whose `build` was called.
+        error: what it raised.
+
+    Returns:
+        The path of the innermost part that is in the spec, and the innermost of all: a `build` may make some.
+    """
+    parts: list[Spec] = error.parts  # type: ignore[attr-defined]
+    path, around = "", spec
+    for part in reversed(parts):
+        found = next((place for place, inside in walk(around, path) if inside is part), None)
+        if found is not None:
+            path, around = found, part
+    return path, parts[0]
 
 
 def origin(spec: type[Spec]) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BeforeValidator, SerializeAsAny
 
 from sma.checks import near
-from sma.spec.base import Spec, counted, origin
+from sma.spec.base import Spec, origin
+from sma.spec.bounds import counted
 
 ENTRY_POINT_GROUP = "sma.specs"
 FAMILY_KEY = "x-family"

@@ -130,15 +130,16 @@ def test_a_build_with_other_arguments_is_named():
 
 @pytest.mark.parametrize(
     ("family", "remedy"),
-    [
-        (SubModuleSpec, "no SubModule; derive it from that, or wrap it in sma.Pointwise"),
-        (NormSpec, "no Norm; derive it from that"),
-    ],
+    [(SubModuleSpec, ", or wrap it in sma.Pointwise"), (NormSpec, "")],
 )
-def test_what_is_no_part_of_the_family_is_refused(family, remedy):
-    told = message(family, lambda d_model: nn.Linear(d_model, d_model))
-    start = f"{PLACES[family]}: My{family.__name__} of the package 'my-package' builds Linear, which is "
-    assert told == start + remedy
+@pytest.mark.parametrize("built", [nn.Linear(4, 4), None])
+def test_what_is_not_a_part_of_the_family_is_refused(family, remedy, built):
+    told = message(family, lambda d_model: built)
+    assert told == (
+        f"{PLACES[family]}: My{family.__name__} of the package 'my-package' cannot be built "
+        f"(My{family.__name__} builds {type(built).__name__}, which is not a "
+        f"{family.__name__.removesuffix('Spec')}; derive it from that{remedy})"
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,3 +162,21 @@ def test_what_needs_data_is_left_to_the_real_build(reads_data):
     result["of"] = build
     built = parse_spec(model(SubModuleSpec)).build()
     assert isinstance(built.blocks[0].branches[0].sub_modules[0], Pointwise)
+
+
+def test_other_parts_are_tried_though_one_needs_data():
+    result["of"] = lambda d_model: Pointwise(nn.Linear(int(torch.ones(d_model).sum()), d_model))
+    values = model(SubModuleSpec)
+    parse_spec(values)
+    wrong = [{"kind": "residual", "branches": [{"kind": "dense_attention", "n_heads": 3}]}]
+    with pytest.raises(ValidationError, match=r"blocks\.1\.branches\.0\.position: d_qk=1 must be even"):
+        parse_spec({**values, "blocks": values["blocks"] + wrong})
+    with pytest.raises(ValidationError, match="head: head language_model predicts tokens"):
+        parse_spec({**values, "embedding": {"kind": "features", "d_input": 3}})
+
+
+def test_a_default_that_many_parts_share_is_told_where_it_failed():
+    branches = [{"kind": "dense_attention", "n_heads": n_heads} for n_heads in (1, 2)]  # widths 6 and 3
+    values = {**model(NormSpec), "norm": None, "d_model": 6}
+    with pytest.raises(ValidationError, match=r"blocks\.0\.branches\.1\.position: .*even"):
+        parse_spec({**values, "blocks": [{"kind": "residual", "branches": branches}]})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import sma
 from sma.architectures import save_model
 from sma.architectures.files.tensors import load_tensors, save_tensors
-from sma.architectures.versions import UPGRADE
+from sma.architectures.models.base import UPGRADE
 from sma.spec.errors import one_line
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
 from sma.training.differences import differences

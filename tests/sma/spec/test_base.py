@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from sma import OneOf, Spec, register
-from sma.spec.base import MAX_DEPTH, MAX_PARTS, children, walk
+from sma.spec.base import children, walk
+from sma.spec.bounds import MAX_DEPTH, MAX_PARTS
 
 
 class NodeSpec(Spec):

@@ -9,8 +9,9 @@ from torch import nn
 
 import sma.spec.registry
 from sma import OneOf, PerElement, register
-from sma.architectures import checks, load_spec, parse_spec
+from sma.architectures import load_spec, parse_spec
 from sma.architectures.blocks.stack import StackSpec
+from sma.architectures.models import base
 from sma.architectures.models.embeddings import TokensSpec
 from sma.architectures.models.heads import LanguageModelSpec
 from sma.architectures.models.sequence import SequenceModelSpec
@@ -18,7 +19,7 @@ from sma.architectures.presets.by_name import model_presets, starting_sizes
 from sma.architectures.specs.families import LayerSpec
 from sma.modules import FeedForward
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 MODELS = [path for path in EXAMPLES.glob("*.yaml") if "kind: training" not in path.read_text()]
 FEED_FORWARD = {"kind": "feed_forward", "d_hidden": 3}
 D = 8
@@ -97,9 +98,9 @@ def whole(block):
 def check_count(monkeypatch, read):
     with torch.device("meta"):
         n_parameters = sum(p.numel() for p in read().build().parameters())
-    monkeypatch.setattr(checks, "MAX_PARAMETERS", n_parameters)
+    monkeypatch.setattr(base, "MAX_PARAMETERS", n_parameters)
     read()
-    monkeypatch.setattr(checks, "MAX_PARAMETERS", n_parameters - 1)
+    monkeypatch.setattr(base, "MAX_PARAMETERS", n_parameters - 1)
     with pytest.raises(ValueError, match="parameters, more than"):
         read()
 
