@@ -11,7 +11,7 @@ from sma.compaction import PackedCompaction
 from sma.elements import Edges, Elements
 from sma.sequence import SequenceModule, arguments, zero_padding
 from sma.state import State, check_state
-from sma.sub_module import SubModule
+from sma.sub_module import SubModule, check_result
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class Dense(SequenceModule[DenseState]):
         return None if self.module.element_wise else mask
 
     def _extract(self, y: Tensor, elements: Elements, x: Tensor, mask: Tensor | None) -> Tensor:
+        check_result(y, elements, self.module, "module")
         if self._matters(mask) is None:
             return zero_padding(y.view(x.shape).to(x), mask)
         return PackedCompaction().extract(y, elements, x.shape).to(x)

@@ -9,12 +9,12 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.capacity import Share, within
-from sma.checks import check_sizes
+from sma.checks import check_features, check_part, check_sizes
 from sma.elements import Edges
 from sma.modules.functional import activation_function, truncated_normal
 from sma.recomputation import replayed
 from sma.recording import record_layer
-from sma.routing import Router, Routing
+from sma.routing import Router, Routing, check_routing
 from sma.sequence import SequenceModule, matrix_flops, zero_padding
 from sma.state import NoState, State, check_state
 
@@ -74,6 +74,7 @@ class ExpertBank(nn.Module):
         Returns:
             `(P, D)`.
         """
+        check_features(x, 2, self.weight_in.shape[1])
         if self._grouping_serves(x):
             return self._grouped(x, counts)
         slices = zip(
@@ -167,6 +168,7 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
 
     def __init__(self, router: Router, bank: ExpertBank, *, capacity_factor: float | None = None) -> None:
         super().__init__()
+        check_part(router, Router)
         if router.n_modules != bank.n_experts:
             raise ValueError(
                 f"the router decides for n_modules={router.n_modules}, but the bank has "
@@ -188,7 +190,7 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Exactly 0 where nothing is active, padding included."""
         x = zero_padding(x, mask)
-        routing = self.router(x, mask)
+        routing = check_routing(self.router(x, mask), self.router, x)
         routing = replace(routing, active=replayed(routing.active))
         kept = self._within_capacity(routing.active, self._capacity_state(len(x), x.device))
         return self._run(x, routing, kept, mask)
@@ -204,7 +206,7 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
     def step(self, x: Tensor, state: MixtureOfExpertsState, mask: Tensor | None = None) -> Tensor:
         x = zero_padding(x, mask)
         check_state(state, MixtureOfExpertsState, len(x))
-        routing = self.router.step(x, state.router, mask)
+        routing = check_routing(self.router.step(x, state.router, mask), self.router, x)
         kept = self._within_capacity(routing.active, state.capacity)
         return self._run(x, routing, kept, mask)
 

@@ -13,10 +13,10 @@ from sma.compaction import Compaction, PackedCompaction
 from sma.elements import Edges, Elements
 from sma.recomputation import replayed
 from sma.recording import record_layer
-from sma.routing import Router, Routing
+from sma.routing import Router, Routing, check_routing
 from sma.sequence import SequenceModule, matrix_flops, zero_padding
 from sma.state import State, check_state
-from sma.sub_module import SubModule
+from sma.sub_module import SubModule, check_result
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
 
     Raises:
         ValueError: if the router decides for another number of sub-modules.
-        TypeError: if a part is no `Router` or `SubModule`.
+        TypeError: if a part is not a `Router` or `SubModule`, or `sub_modules` not a list.
 
     Example:
         >>> from sma.modules import GAU, LatentConfigurator
@@ -64,6 +64,11 @@ class SparseModularActivation(SequenceModule[SMAState]):
         self, router: Router, sub_modules: Sequence[SubModule], *, compaction: Compaction | None = None
     ) -> None:
         super().__init__()
+        if not isinstance(sub_modules, Sequence | nn.ModuleList):
+            raise TypeError(
+                f"sub_modules must be a list of sub-modules, got a {type(sub_modules).__name__}; put it in a "
+                "list: [...]"
+            )
         for part, base in ((router, Router), *((module, SubModule) for module in sub_modules)):
             check_part(part, base)
         if router.n_modules != len(sub_modules):
@@ -89,7 +94,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
             `(B, L, D)`; exactly 0 where nothing is active, padding included.
         """
         x = zero_padding(x, mask)
-        routing = self.router(x, mask)
+        routing = check_routing(self.router(x, mask), self.router, x)
         routing = replace(routing, active=replayed(routing.active))
         kept = self.compaction.limit(routing.active, mask)
         batches = [self.compaction.compress(x, active) for active in kept.unbind(-1)]
@@ -127,7 +132,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
         """
         x = zero_padding(x, mask)
         check_state(state, SMAState, len(x))
-        routing = self.router.step(x, state.router, mask)
+        routing = check_routing(self.router.step(x, state.router, mask), self.router, x)
         rank = torch.arange(x.shape[1], device=x.device) if mask is None else mask.cumsum(1) - 1
         kept = self.compaction.limit(routing.active, mask, state.compaction)
         batches = [self.compaction.piece.compress(x, active) for active in kept.unbind(-1)]
@@ -151,6 +156,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
     def _combine(self, x: Tensor, routing: Routing, batches: list[Elements], results: list[Tensor]) -> Tensor:
         outputs = []
         for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
+            check_result(result, elements, self.sub_modules[m], f"sub_modules.{m}")
             weight = routing.confidence[..., m].flatten().index_select(0, elements.index)
             weight = weight.masked_fill(~elements.valid, 0)  # what stands there belongs to another slot
             weighted = weight.unsqueeze(-1).to(result) * result

@@ -64,10 +64,12 @@ def check_features(x: Tensor, n_dims: int, d_model: int | None = None) -> None:
     ):
         return
     axes, remedy = ("B, L", "; a single sequence needs a batch of one") if n_dims == 3 else ("T", "")
+    if isinstance(x, Tensor) and x.dim() == n_dims and x.is_floating_point():
+        remedy = f"; build with d_model={x.shape[-1]}, or give it another input"
+    else:
+        remedy = f"; embed tokens first{remedy}"
     width = "D" if d_model is None else d_model
-    raise ValueError(
-        f"x must be ({axes}, {width}) floating point, got {describe(x)}; embed tokens first{remedy}"
-    )
+    raise ValueError(f"x must be ({axes}, {width}) floating point, got {describe(x)}{remedy}")
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -82,9 +84,10 @@ def near(name: str, known: Iterable[str]) -> str:
 def check_part(part: Any, base: type) -> None:
     """Raise TypeError unless a part of a layer derives from a contract of this package."""
     if not isinstance(part, base):
+        wrap = ", or wrap a module that maps (T, D) to (T, D) in sma.Pointwise"
         raise TypeError(
-            f"{type(part).__name__} is no sma.{base.__name__}; derive from it, or wrap a module that "
-            "maps (T, D) to (T, D) in sma.Pointwise"
+            f"{type(part).__name__} is not a sma.{base.__name__}; derive from it"
+            f"{wrap if base.__name__ == 'SubModule' else ''}"
         )
 
 

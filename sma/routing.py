@@ -119,6 +119,28 @@ class Router(Part[StateT]):
         return self(x, mask)
 
 
+def check_routing(routing: Routing, router: Router, x: Tensor) -> Routing:
+    """What a router returned for `x (B, L, D)`, if it is a `Routing` of that many elements and sub-modules.
+
+    Raises:
+        TypeError: if it is anything else, such as a tuple.
+        ValueError: if it is of another shape.
+    """
+    name = type(router).__name__
+    if not isinstance(routing, Routing):
+        raise TypeError(
+            f"router {name} returns {type(routing).__name__}, but must return a Routing; write "
+            "sma.Routing(active, confidence)"
+        )
+    wanted = (*x.shape[:2], router.n_modules)
+    if routing.active.shape != wanted:
+        raise ValueError(
+            f"router {name} returns active {tuple(routing.active.shape)}, but must decide for "
+            f"(B, L, n_modules) = {tuple(wanted)}: every element, and every sub-module"
+        )
+    return routing
+
+
 def mask_padding(active: Tensor, mask: Tensor | None) -> Tensor:
     """`active (B, L, M)` with False wherever `mask (B, L)` is False."""
     return active if mask is None else active & mask.unsqueeze(-1)

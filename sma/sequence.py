@@ -73,7 +73,7 @@ class PerElement(SequenceModule[NoState]):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        return self.module(zero_padding(x, mask))
+        return self.module(zero_padding(x, mask, input_width(self.module)))
 
     @override
     def init_state(
@@ -84,7 +84,7 @@ class PerElement(SequenceModule[NoState]):
 
     @override
     def step(self, x: Tensor, state: NoState, mask: Tensor | None = None) -> Tensor:
-        return self.module(zero_padding(x, mask))
+        return self(x, mask)
 
     @override
     def flops(self, n: int) -> int:
@@ -121,6 +121,12 @@ def zero_padding(x: Tensor, mask: Tensor | None, d_model: int | None = None) -> 
     check_features(x, 3, d_model)
     check_mask(mask, x)
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+
+
+def input_width(module: nn.Module) -> int | None:
+    """D of the input that a linear map, or a sequence that begins with one, takes; None: not known."""
+    first = module[0] if isinstance(module, nn.Sequential) and len(module) else module
+    return first.in_features or None if isinstance(first, nn.Linear) else None
 
 
 def matrix_flops(module: nn.Module) -> int:

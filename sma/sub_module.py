@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from sma.checks import check_features, describe
 from sma.elements import Elements
 from sma.part import Part
-from sma.sequence import matrix_flops
+from sma.sequence import input_width, matrix_flops
 from sma.state import NoState, StateT
 
 
@@ -70,6 +71,22 @@ class SubModule(Part[StateT]):
         raise NotImplementedError(f"{type(self).__name__} does not count its operations")
 
 
+def check_result(result: Tensor, elements: Elements, module: nn.Module, name: str) -> Tensor:
+    """What a sub-module, called `name` in its layer, returned for `elements`, if it is one result per slot.
+
+    Raises:
+        ValueError: if it is not `(T, D)` as the elements are.
+    """
+    x = elements.x  # T is not compared in compiled code, which may not know it
+    is_list = isinstance(result, Tensor) and result.dim() == 2 and result.shape[1] == x.shape[1]
+    if not is_list or (not torch.compiler.is_compiling() and len(result) != len(x)):
+        raise ValueError(
+            f"{name} ({type(module).__name__}) must return (T, D) = {tuple(x.shape)}, one result per slot, "
+            f"got {describe(result)}; build it for that width"
+        )
+    return result
+
+
 class Pointwise(SubModule[NoState]):
     """Any module that maps `(T, D)` to `(T, D)` element by element, as a sub-module.
 
@@ -92,6 +109,7 @@ class Pointwise(SubModule[NoState]):
 
     @override
     def forward(self, elements: Elements) -> Tensor:
+        check_features(elements.x, 2, input_width(self.module))
         return self.module(elements.x)
 
     @override
@@ -103,7 +121,7 @@ class Pointwise(SubModule[NoState]):
 
     @override
     def step(self, elements: Elements, state: NoState) -> Tensor:
-        return self.module(elements.x)
+        return self(elements)
 
     @override
     def flops(self, n: int) -> int:

@@ -69,7 +69,7 @@ def test_is_not_recorded_and_counts_its_sub_module():
 
 
 def test_what_is_no_sub_module_is_refused():
-    with pytest.raises(TypeError, match=r"Linear is no sma\.SubModule; .*sma\.Pointwise"):
+    with pytest.raises(TypeError, match=r"Linear is not a sma\.SubModule; .*sma\.Pointwise"):
         Dense(nn.Linear(4, 4))
 
 

@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from sma import SMA, PackedCompaction, PaddedCompaction, Pointwise, Routing, SparseModularActivation
+from sma import (
+    SMA,
+    PackedCompaction,
+    PaddedCompaction,
+    PerElement,
+    Pointwise,
+    Router,
+    Routing,
+    SparseModularActivation,
+    SubModule,
+)
+from sma.modules import Dense, ExpertBank, MixtureOfExperts
 from sma.testing import CausalMean, FixedRouter, InputRouter, oracle
 
 D = 4
@@ -102,5 +113,76 @@ def test_state_dict_names():
 
 
 def test_what_is_no_sub_module_is_refused():
-    with pytest.raises(TypeError, match=r"Linear is no sma\.SubModule; .* sma\.Pointwise"):
+    with pytest.raises(TypeError, match=r"Linear is not a sma\.SubModule; .* sma\.Pointwise"):
         SMA(InputRouter(1), [torch.nn.Linear(4, 4)])
+
+
+class Tuples(Router):
+    def forward(self, x, mask=None):
+        return x[..., :1] > 0, x[..., :1].sigmoid()
+
+
+class TooFew(Router):
+    def forward(self, x, mask=None):
+        return Routing(x[:, 1:, :1] > 0, x[:, 1:, :1].sigmoid())
+
+
+class Pairs(SubModule):
+    def forward(self, elements):
+        return elements.x, elements.x
+
+
+class Mean(SubModule):
+    def forward(self, elements):
+        return elements.x.mean(0, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: SMA(InputRouter(1), CausalMean(D)),
+            TypeError,
+            "sub_modules must be a list .*CausalMean; put",
+        ),
+        (
+            lambda: SMA(InputRouter(1), nn.Linear(D, D)),
+            TypeError,
+            "sub_modules must be a list .* Linear; put",
+        ),
+        (lambda: SMA(nn.Linear(D, D), [CausalMean(D)]), TypeError, r"Linear is not a sma\.Router; derive"),
+        (lambda: SMA(Tuples(1), [CausalMean(D)]), TypeError, "router Tuples returns tuple, .*Routing"),
+        (lambda: SMA(TooFew(1), [CausalMean(D)]), ValueError, r"active \(2, 4, 1\), .* \(2, 5, 1\)"),
+        (
+            lambda: SMA(FixedRouter(Routing(torch.ones(2, 5, 1).bool(), torch.ones(2, 5, 1))), [Pairs()]),
+            ValueError,
+            r"sub_modules\.0 \(Pairs\) must return \(T, D\) = \(10, 4\), .* got tuple",
+        ),
+        (lambda: SMA(InputRouter(1), [Mean()]), ValueError, r"sub_modules\.0 \(Mean\) .* got \(1, 4\)"),
+        (
+            lambda: SMA(InputRouter(2), [CausalMean(D), Pointwise(nn.Linear(D, 3))]),
+            ValueError,
+            r"sub_modules\.1 \(Pointwise\) must return .*4\), one result per slot, got .*3\)",
+        ),
+        (
+            lambda: SMA(InputRouter(1), [Pointwise(nn.Sequential(nn.Linear(3, D)))]),
+            ValueError,
+            r"x must be \(T, 3\) floating point, got .*4\).*; build with d_model=4",
+        ),
+        (lambda: Dense(Pointwise(nn.Linear(D, 3))), ValueError, r"module \(Pointwise\) must return"),
+        (lambda: PerElement(nn.Linear(3, D)), ValueError, r"x must be \(B, L, 3\) .* d_model=4"),
+        (
+            lambda: MixtureOfExperts(Tuples(1), ExpertBank(D, n_experts=1, d_hidden=2)),
+            TypeError,
+            "router Tuples returns tuple",
+        ),
+        (
+            lambda: MixtureOfExperts(InputRouter(1), ExpertBank(3, n_experts=1, d_hidden=2)),
+            ValueError,
+            r"x must be \(T, 3\)",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()(torch.rand(2, 5, D) + 0.1)

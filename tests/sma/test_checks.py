@@ -45,7 +45,11 @@ def test_a_rate_is_below_one(rate, error):
     ("x", "n_dims", "message"),
     [
         (torch.zeros(5, 8), 3, "(B, L, 8) floating point, got (5, 8) torch.float32"),
-        (torch.zeros(2, 5, 7), 3, "(B, L, 8) floating point, got (2, 5, 7) torch.float32"),
+        (
+            torch.zeros(2, 5, 7),
+            3,
+            "(B, L, 8) floating point, got (2, 5, 7) torch.float32; build with d_",
+        ),
         (torch.zeros(2, 8).long(), 2, "(T, 8) floating point, got (2, 8) torch.int64; embed tokens first"),
         ([1.0], 2, "(T, 8) floating point, got list"),
     ],

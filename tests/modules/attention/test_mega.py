@@ -302,7 +302,9 @@ def test_weights_of_many_keys_survive_half_precision(dtype, function):
     attention = ChunkAttention(4, bidirectional=True, attention=function, position=NoPosition())
     q, k, v = torch.randn(3, 1, 2000, 4).to(dtype)
     v = v.abs() + 1
-    want = ChunkAttention(4, bidirectional=True, attention=function, position=NoPosition())(q.double(), k.double(), v.double())
+    want = ChunkAttention(4, bidirectional=True, attention=function, position=NoPosition())(
+        q.double(), k.double(), v.double()
+    )
     for got in (attention(q, k, v), attention(q.float(), k.float(), v.float())):
         assert want.abs().min() > 0
         assert ((got.double() - want).abs() <= torch.finfo(dtype).eps * want.abs() + 1e-7).all()
