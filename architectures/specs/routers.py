@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from typing_extensions import override
 
 from sma import OneOf, register
@@ -20,11 +20,12 @@ from sma.modules import (
     SigmoidRouter,
     TopKRouter,
 )
+from sma.spec.base import Fields
 
 Number = TypeVar("Number")
 
 
-class RampSpec(BaseModel, Generic[Number]):
+class RampSpec(Fields, Generic[Number]):
     """Builds `Ramp`, a number that moves while training goes on.
 
     Attributes:
@@ -32,8 +33,6 @@ class RampSpec(BaseModel, Generic[Number]):
         end: its value at last.
         over: the share of training that it takes to get there.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     start: Number
     end: Number

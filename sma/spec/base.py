@@ -13,36 +13,10 @@ from sma.spec.building import traced
 from sma.spec.errors import plain, whole
 
 
-class Spec(BaseModel):
-    """Base of all specs: frozen, closed to unknown fields, with a `kind` that names what it builds.
-
-    A *family* is a direct abstract subclass (`RouterSpec`, `MixerSpec`, ...); a kind is unique in its family.
-    A concrete spec declares `kind: Literal["my_kind"] = "my_kind"` and implements its family's `build`, and
-    joins by the decorator `@register`, or from another package by an entry point in the group `sma.specs`:
-
-        [project.entry-points."sma.specs"]
-        my_kind = "my_package:MySpec"
-
-    A package with one kind in two families tells the names apart by a prefix: `"router.my_kind" = ...`.
-    """
+class Fields(BaseModel):
+    """Base of specs and of what stands in their fields: frozen, closed to unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    kind: str
-
-    @classmethod
-    def family(cls) -> type["Spec"]:
-        """The direct subclass of `Spec` that this spec descends from."""
-        mro = cls.__mro__
-        return mro[mro.index(Spec) - 1] if cls is not Spec else Spec
-
-    @classmethod
-    @override
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        build = vars(cls).get("build")
-        if build is not None and not getattr(build, "__isabstractmethod__", False):
-            type.__setattr__(cls, "build", traced(build))
 
     @classmethod
     @override
@@ -66,8 +40,39 @@ class Spec(BaseModel):
         if isinstance(values, dict):
             for name in values:
                 if name not in cls.model_fields:
-                    raise ValueError(f"unknown field {name!r}{near(str(name), cls.model_fields)}")
+                    fields = [field for field in cls.model_fields if field != "kind"]
+                    raise ValueError(f"unknown field {name!r}{near(str(name), fields)}")
         return values
+
+
+class Spec(Fields):
+    """Base of all specs: frozen, closed to unknown fields, with a `kind` that names what it builds.
+
+    A *family* is a direct abstract subclass (`RouterSpec`, `MixerSpec`, ...); a kind is unique in its family.
+    A concrete spec declares `kind: Literal["my_kind"] = "my_kind"` and implements its family's `build`, and
+    joins by the decorator `@register`, or from another package by an entry point in the group `sma.specs`:
+
+        [project.entry-points."sma.specs"]
+        my_kind = "my_package:MySpec"
+
+    A package with one kind in two families tells the names apart by a prefix: `"router.my_kind" = ...`.
+    """
+
+    kind: str
+
+    @classmethod
+    def family(cls) -> type["Spec"]:
+        """The direct subclass of `Spec` that this spec descends from."""
+        mro = cls.__mro__
+        return mro[mro.index(Spec) - 1] if cls is not Spec else Spec
+
+    @classmethod
+    @override
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        build = vars(cls).get("build")
+        if build is not None and not getattr(build, "__isabstractmethod__", False):
+            type.__setattr__(cls, "build", traced(build))
 
 
 def check_parts(spec: Spec) -> None:

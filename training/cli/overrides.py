@@ -93,7 +93,9 @@ def _child(node: Any, name: str, path: Path) -> Any:
     elif name in node:
         key = name
     else:
-        raise ValueError(f"there is no field {'.'.join(path)}{near(name, node)}")
+        raise ValueError(
+            f"there is no field {'.'.join(path)}{near(name, [field for field in node if field != 'kind'])}"
+        )
     value = node[key]
     if isinstance(value, str):  # a bare kind is short for {kind: ...}
         value = {"kind": value}
