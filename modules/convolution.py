@@ -9,7 +9,7 @@ from typing_extensions import override
 from sma.checks import check_sizes
 from sma.elements import Elements
 from sma.modules.functional import activation_function
-from sma.state import State
+from sma.state import State, check_state
 from sma.sub_module import SubModule
 
 
@@ -76,6 +76,8 @@ class CausalConvolution(SubModule[ConvolutionState]):
 
     @override
     def step(self, elements: Elements, state: ConvolutionState) -> Tensor:
+        shape = (self.kernel_size - 1, len(self.weight))
+        check_state(state, ConvolutionState, elements.n_rows, context=shape)
         joined = self._joined(elements, state.context)
         y = self._convolve(elements, joined)
         n_elements = torch.zeros_like(elements.ptr[1:]).index_add(

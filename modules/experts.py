@@ -237,7 +237,8 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
         """`(B, L, E)` bool: what of `active` the experts take, advancing `state` in place."""
         if self._share is None:
             return active
-        assert isinstance(state, FairShareState)
+        n_rows = len(active)
+        state = check_state(state, FairShareState, n_rows, assigned=(), taken=(self.bank.n_experts,))
         per_element = active.sum(-1)
         assigned = state.assigned[:, None] + per_element.cumsum(1)
         kept = within(active, self._share.round_up(assigned).unsqueeze(-1), state.taken)

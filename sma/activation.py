@@ -15,7 +15,7 @@ from sma.recomputation import replayed
 from sma.recording import record_layer
 from sma.routing import Router, Routing, check_routing
 from sma.sequence import SequenceModule, matrix_flops, zero_padding
-from sma.state import State, check_state
+from sma.state import State, check_parts, check_state
 from sma.sub_module import SubModule, check_result
 
 
@@ -132,6 +132,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
         """
         x = zero_padding(x, mask)
         check_state(state, SMAState, len(x))
+        check_parts(state, state.sub_modules, len(self.sub_modules))
         routing = check_routing(self.router.step(x, state.router, mask), self.router, x)
         rank = torch.arange(x.shape[1], device=x.device) if mask is None else mask.cumsum(1) - 1
         kept = self.compaction.limit(routing.active, mask, state.compaction)

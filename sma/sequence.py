@@ -37,10 +37,12 @@ class SequenceModule(Part[StateT]):
     def step(self, x: Tensor, state: StateT, mask: Tensor | None = None) -> Tensor:
         """Process the next L elements of every row, advancing `state` in place.
 
+        The state is a constant to gradients: they reach `x` and the parameters through these elements only.
+
         Args:
             x: `(B, L, D)`; L = 1 decodes one element, more are a chunk of a prompt.
             state: as `init_state` returned it.
-            mask: `(B, L)` bool; padding does not advance a row. Each row's real elements are contiguous.
+            mask: `(B, L)` bool; padding does not advance a row.
 
         Returns:
             `(B, L, D)`, equal at real elements to `forward` on all elements so far.

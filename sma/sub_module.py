@@ -52,7 +52,8 @@ class SubModule(Part[StateT]):
         """Process the next active elements of some rows, advancing `state` in place.
 
         A row without elements here keeps its state. One element per active row is a decoding step; more of
-        them, in order, are a chunk of a prompt. The result equals `forward` on all elements so far.
+        them, in order, are a chunk of a prompt. The result equals `forward` on all elements so far; to
+        gradients, the state is a constant.
 
         Args:
             elements: the new elements; their `row` says which row of the state they continue.

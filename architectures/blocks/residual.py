@@ -17,7 +17,7 @@ from sma.architectures.specs.norms import LayerNormSpec
 from sma.modules.functional import activation_function
 from sma.modules.norms import NoNorm, Norm
 from sma.sequence import arguments, zero_padding
-from sma.state import check_state
+from sma.state import check_parts, check_state
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class Residual(SequenceModule[ResidualState]):
     @override
     def step(self, x: Tensor, state: ResidualState, mask: Tensor | None = None) -> Tensor:
         parts = check_state(state, ResidualState, len(x)).parts
+        check_parts(state, parts, len(self._parts()))
         return self._run(x, mask, lambda part, i, h: part.step(h, parts[i], mask))
 
     @override

@@ -14,7 +14,7 @@ from sma.architectures.specs.families import BlockSpec, LayerSpec, SubModuleSpec
 from sma.modules.adapters import SequenceSubModule
 from sma.recomputation import recompute
 from sma.sequence import arguments
-from sma.state import check_state
+from sma.state import check_parts, check_state
 
 
 class Blocks(nn.ModuleList):
@@ -97,6 +97,7 @@ class Stack(SequenceModule[StackState]):
     @override
     def step(self, x: Tensor, state: StackState, mask: Tensor | None = None) -> Tensor:
         states = check_state(state, StackState, len(x)).blocks
+        check_parts(state, states, len(self.blocks))
         for block, part in zip(self.blocks, states, strict=True):
             x = block.step(x, part, mask)
         return x

@@ -16,7 +16,7 @@ from sma.architectures.specs.fields import Size
 from sma.causality import check_causal
 from sma.checks import describe
 from sma.modules.norms import Norm
-from sma.state import check_state
+from sma.state import check_parts, check_state
 
 Inputs = Tensor | tuple[Tensor, Tensor]
 Mask = Tensor | tuple[Tensor | None, Tensor | None] | None
@@ -119,16 +119,20 @@ class SequenceModel(Model):
 
         Args:
             inputs: `(B, L)` tokens, or what the embedding takes.
-            mask: `(B, L)` bool, True = a real element; left or right padding.
+            mask: `(B, L)` bool, True = a real element.
             state: to go on from, advanced in place. None: a fresh one.
 
         Returns:
             The result at every element, as `forward` gives it (where routers do not look ahead, or a causal
-            predictor decides in their place), and the state after each row's last element.
+            predictor decides in their place), and the state after each row's last element. From a fresh state
+            the result has the gradients of `forward`; from one that was given it has none, as they would
+            lack what came before.
         """
+        track = state is None and torch.is_grad_enabled()
         state = self.init_state(len(inputs)) if state is None else state
-        self._check_state(state, len(inputs))
-        with naming(self):
+        check_state(state, SequenceModelState, len(inputs))
+        check_parts(state, state.blocks, len(self.blocks))
+        with torch.set_grad_enabled(track), naming(self):
             x = self.embedding(inputs, mask, state.position)
             for block, part in zip(self.blocks, state.blocks, strict=True):
                 x = block.step(x, part, mask)
@@ -143,20 +147,12 @@ class SequenceModel(Model):
             state: as `prefill` or `init_state` returned it.
 
         Returns:
-            `(B, V)`, the result at these elements.
+            `(B, V)`, the result at these elements; without gradients, see `prefill`.
         """
         if not isinstance(inputs, Tensor) or not inputs.dim():
             raise ValueError(f"a step takes one element per row, such as (B,) tokens, got {describe(inputs)}")
-        self._check_state(state, len(inputs))
+        check_state(state, SequenceModelState, len(inputs))
         return self.prefill(inputs.unsqueeze(1), None, state)[0].squeeze(1)
-
-    def _check_state(self, state: SequenceModelState, n_rows: int) -> None:
-        check_state(state, SequenceModelState, n_rows)
-        if len(state.blocks) != len(self.blocks):
-            raise ValueError(
-                f"the state is of another model: it is for {len(state.blocks)} blocks, and this model has "
-                f"{len(self.blocks)}"
-            )
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.norm is not None:

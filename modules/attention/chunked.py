@@ -11,8 +11,9 @@ from sma.modules.attention.functions import AttentionFunction, attention_functio
 from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs
 from sma.modules.functional import at_least_float32, in_chunks, take_elements
+from sma.modules.rows import n_first, real_first, to_places
 from sma.sequence import zero_padding
-from sma.state import State
+from sma.state import State, check_state
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,8 @@ class ChunkAttention(nn.Module):
         size = max(length if self.chunk is None else min(self.chunk, length), 1)
         real = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device) if mask is None else mask
         if mask is not None:  # real elements first, in order: chunks count them alone
-            order = (~mask).int().argsort(stable=True, dim=1)
-            q, k, v = (take_elements(zero_padding(z, mask), order) for z in (q, k, v))
-            real = take_elements(real, order)
+            q, k, v = (real_first(zero_padding(z, mask), mask) for z in (q, k, v))
+            real = n_first(mask)
         q, k, v = (in_chunks(z, size) for z in (q, k, v))
         place = torch.arange(size, device=q.device)
         seen = in_chunks(real, size).unsqueeze(2)
@@ -112,7 +112,7 @@ class ChunkAttention(nn.Module):
             seen = seen & (place <= place[:, None])
         y = self._attend(self._rotate(q, place), self._rotate(k, place), v, self._toeplitz(size), seen)
         y = y.flatten(1, 2)[:, :length]
-        return y if mask is None else zero_padding(take_elements(y, (mask.cumsum(1) - 1).clamp(min=0)), mask)
+        return y if mask is None else to_places(y, mask)
 
     def init_state(
         self,
@@ -148,19 +148,23 @@ class ChunkAttention(nn.Module):
     ) -> Tensor:
         """Attend from the next L elements of every row, advancing `state` in place.
 
-        Arguments and result as in `forward`. Each row's real elements are contiguous.
+        Arguments and result as in `forward`.
 
         Raises:
             ValueError: without `chunk`, if a row becomes longer than `max_positions`.
         """
         real = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device) if mask is None else mask
-        places = state.key.shape[1]
+        places = self.chunk or self.max_positions or 0
+        check_state(state, ChunkAttentionState, len(q), key=(places, self.d_qk), value=(places, v.shape[-1]))
         if self.chunk is None and (state.count + real.sum(1) > places).any():
             raise ValueError(f"a row becomes longer than max_positions={places}; build with a larger one")
-        q, k, v = (zero_padding(z, mask) for z in (q, k, v))
+        if mask is not None:
+            q, k, v = (real_first(zero_padding(z, mask), mask) for z in (q, k, v))
+            real = n_first(mask)
         pieces = (slice(start, start + places) for start in range(0, q.shape[1], places))
-        y = (self._step(q[:, at], k[:, at], v[:, at], real[:, at], state) for at in pieces)
-        return zero_padding(torch.cat([v[:, :0], *y], 1), mask)
+        parts = (self._step(q[:, at], k[:, at], v[:, at], real[:, at], state) for at in pieces)
+        y = torch.cat([v[:, :0], *parts], 1)
+        return y if mask is None else to_places(y, mask)
 
     def flops(self, n: int, d_hidden: int) -> int:
         """Operations for `n` elements of one row and the keys that they see, two per multiply-add."""
@@ -170,7 +174,7 @@ class ChunkAttention(nn.Module):
         return 2 * pairs * (self.d_qk + d_hidden)
 
     def _step(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor, state: ChunkAttentionState) -> Tensor:
-        """The same for at most as many elements as the state has places."""
+        """The same for at most as many elements as the state has places, real ones first."""
         places = state.key.shape[1]
         position = state.count[:, None] + real.cumsum(1) - 1
         place = torch.arange(places, device=q.device)
@@ -187,7 +191,7 @@ class ChunkAttention(nn.Module):
 
         arrival = (place - state.count[:, None]) % places  # which of the new elements takes a place
         replaced = arrival < real.sum(1, keepdim=True)
-        source = (real.int().argmax(1, keepdim=True) + arrival).clamp(max=real.shape[1] - 1)
+        source = arrival.clamp(max=real.shape[1] - 1)
         for old, new in ((state.key, k), (state.value, v)):
             old.copy_(torch.where(replaced.unsqueeze(-1), take_elements(new.detach(), source).to(old), old))
         state.count.add_(real.sum(1))

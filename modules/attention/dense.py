@@ -12,7 +12,8 @@ from sma.elements import Edges
 from sma.modules.attention.multi_head import Heads
 from sma.modules.attention.positions import RelativePosition
 from sma.modules.attention.windowed import visible_pairs
-from sma.modules.functional import first_parameter, take_elements
+from sma.modules.functional import first_parameter
+from sma.modules.rows import real_first, to_places
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State, check_state
 
@@ -79,15 +80,16 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""
-        q, k, v = self._project(x, torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]), mask)
+        x = zero_padding(x, mask, self.heads.d_model)
+        real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
+        q, k, v = self._project(x, (real.cumsum(1) - 1).clamp(min=0))
         if mask is None:
             y = self._attend(q, k, v, None)
         elif self.bidirectional:
             y = self._attend(q, k, v, (mask | ~mask.any(1, keepdim=True))[:, None, None])
         else:  # padding behind the real elements is in their future
-            order = (~mask).int().argsort(dim=1, stable=True)
-            y = self._attend(take_elements(q, order), take_elements(k, order), take_elements(v, order), None)
-            y = take_elements(y, order.argsort(dim=1))
+            q, k, v = (real_first(z, mask) for z in (q, k, v))
+            y = to_places(self._attend(q, k, v, None), mask)
         return zero_padding(self.heads.join(y), mask)
 
     @override
@@ -110,28 +112,32 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
         keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
         return DenseAttentionState(keys, values, torch.zeros(batch_size, dtype=torch.long, device=device))
 
-    @torch.no_grad()
     @override
     def step(self, x: Tensor, state: DenseAttentionState, mask: Tensor | None = None) -> Tensor:
-        """Without dropout and without gradients.
+        """Without dropout.
 
         Raises:
             ValueError: if a row would exceed `max_positions`.
         """
-        state = check_state(state, DenseAttentionState, len(x))
+        shape = ((self.max_positions or 0) + 1, self.heads.n_heads, self.heads.d_head)
+        check_state(state, DenseAttentionState, len(x), keys=shape, values=shape)
+        x = zero_padding(x, mask, self.heads.d_model)
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         spare = state.keys.shape[1] - 1
         place = state.count.unsqueeze(1) + real.cumsum(1) - 1
         end = int(torch.cat([place.flatten(), place.new_zeros(1)]).max()) + 1
         if end > spare:
             raise ValueError(f"a row has {end} elements, more than max_positions={spare}; raise it")
-        q, k, v = (z.to(state.keys) for z in self._project(x, place, mask))
+        q, k, v = (z.to(state.keys) for z in self._project(x, place))
         rows = torch.arange(len(x), device=x.device).unsqueeze(1)
-        for buffer, new in ((state.keys, k), (state.values, v)):
-            buffer[rows, torch.where(real, place, spare)] = new.masked_fill(~real[..., None, None], 0)
+        at = (rows, torch.where(real, place, spare))
+        keys, values = (
+            _put(buffer, at, new.masked_fill(~real[..., None, None], 0))
+            for buffer, new in ((state.keys, k), (state.values, v))
+        )
         state.count.add_(real.sum(1))
         seen = torch.arange(end, device=x.device) <= place.clamp(min=0).unsqueeze(2)
-        y = self._attend(q, state.keys[:, :end], state.values[:, :end], seen.unsqueeze(1))
+        y = self._attend(q, keys[:, :end], values[:, :end], seen.unsqueeze(1))
         return zero_padding(self.heads.join(y.to(x.dtype)), mask)
 
     @override
@@ -139,9 +145,8 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
         """For n elements in one row, and the keys that they see."""
         return self.heads.flops(n, visible_pairs(n, None, bidirectional=self.bidirectional))
 
-    def _project(self, x: Tensor, place: Tensor, mask: Tensor | None) -> list[Tensor]:
+    def _project(self, x: Tensor, place: Tensor) -> list[Tensor]:
         """Queries, keys and values (B, L, H, d)."""
-        x = zero_padding(x, mask, self.heads.d_model)
         parts = self.heads.split(x.flatten(0, 1), place.flatten())
         return [z.view(*x.shape[:2], *z.shape[1:]) for z in parts]
 
@@ -155,3 +160,12 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
             q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None and not self.bidirectional
         )
         return y.transpose(1, 2)
+
+
+def _put(buffer: Tensor, at: tuple[Tensor, Tensor], new: Tensor) -> Tensor:
+    """`buffer` with new elements, written in place; to gradients, only the new ones are not constants."""
+    if not torch.is_grad_enabled():
+        return buffer.index_put_(at, new)
+    joined = buffer.index_put(at, new)
+    buffer.copy_(joined.detach())
+    return joined

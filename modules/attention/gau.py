@@ -10,11 +10,10 @@ from typing_extensions import override
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
 from sma.modules.attention.functions import AttentionFunction, attention_function
-from sma.modules.attention.memory import WorkingMemory
+from sma.modules.attention.memory import WorkingMemory, check_memory
 from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs, windowed_attention
 from sma.modules.functional import linear, truncated_normal
-from sma.state import check_state
 from sma.sub_module import SubModule
 
 
@@ -128,12 +127,10 @@ class GAU(SubModule[WorkingMemory]):
         shapes = (self.d_qk,), (self.d_hidden,)
         return WorkingMemory.empty(batch_size, self.window, *shapes, device=device, dtype=dtype)
 
-    @torch.no_grad()
     @override
     def step(self, elements: Elements, state: WorkingMemory) -> Tensor:
-        """Without dropout and without gradients."""
-        memory = check_state(state, WorkingMemory, elements.n_rows)
-        memory.check_window(self.window)
+        """Without dropout of attention weights, values and results."""
+        memory = check_memory(state, elements, self.window, (self.d_qk,), (self.d_hidden,))
         q, k, v, gate = self._project(elements)
         y = memory.attend(q, k, v, elements, function=self.attention, bias=self.position.bias())
         return self.output(y * gate)

@@ -15,7 +15,7 @@ from sma.modules.attention.positions import OffsetBias, RelativePosition
 from sma.modules.functional import angles, at_least_float32
 from sma.modules.norms import NoNorm, Norm
 from sma.sequence import SequenceModule, zero_padding
-from sma.state import State
+from sma.state import State, check_state
 
 
 class RotaryBias(RelativePosition):
@@ -152,6 +152,7 @@ class MegaAttention(SequenceModule[MegaState]):
     @override
     def step(self, x: Tensor, state: MegaState, mask: Tensor | None = None) -> Tensor:
         """0 at padding."""
+        check_state(state, MegaState, len(x))
         return self._run(
             x,
             mask,

@@ -11,7 +11,7 @@ from sma.modules.attention.functions import AttentionFunction
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.windowed import query_divisor, windowed_attention
 from sma.modules.functional import at_least_float32
-from sma.state import State
+from sma.state import State, check_state
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,6 @@ class WorkingMemory(State):
             torch.zeros(batch_size, device=device, dtype=torch.long),
         )
 
-    def check_window(self, window: int | None) -> None:
-        """Raise ValueError unless this is the memory of attention with that window."""
-        size = self.position.shape[1] - 1
-        if size != window:
-            raise ValueError(
-                f"the state is of attention with window={size}, but this one has window={window}; take the "
-                "state from the same model's init_state"
-            )
-
     def attend(
         self,
         q: Tensor,
@@ -74,9 +65,10 @@ class WorkingMemory(State):
         """Attention of new elements to themselves and to the W before them, which are then remembered.
 
         Equals `windowed_attention` in one direction over everything so far; arguments and result as there.
-        Only rows with new elements advance.
+        Only rows with new elements advance. What is remembered is a constant to gradients.
         """
-        if elements.longest == 1:  # asked first: compiled code does not know how many elements there are
+        if elements.longest == 1 and not torch.is_grad_enabled():
+            # asked first: compiled code does not know how many elements there are
             return self._attend_one_each(q, k, v, elements, function, bias)
         return self._attend_many(q, k, v, elements, function, bias) if len(q) else v
 
@@ -190,8 +182,21 @@ class WorkingMemory(State):
         source = source.clamp(0, len(k) - 1)
         for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
             chosen = is_new.view(*is_new.shape, *[1] * (new.dim() - 1))
-            buffer.copy_(torch.where(chosen, new[source].to(buffer), buffer))
+            buffer.copy_(torch.where(chosen, new.detach()[source].to(buffer), buffer))
         self.count.copy_(count.squeeze(1))
+
+
+def check_memory(
+    state: State,
+    elements: Elements,
+    window: int | None,
+    key_shape: tuple[int, ...],
+    value_shape: tuple[int, ...],
+) -> WorkingMemory:
+    """The state of a step, see `check_state`, if it is the memory of attention of these sizes."""
+    size = 0 if window is None else window + 1
+    shapes = {"keys": (size, *key_shape), "values": (size, *value_shape), "position": (size,)}
+    return check_state(state, WorkingMemory, elements.n_rows, **shapes)
 
 
 def _owner(elements: Elements) -> Tensor:

@@ -7,11 +7,10 @@ from typing_extensions import override
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
 from sma.modules.attention.functions import SOFTMAX
-from sma.modules.attention.memory import WorkingMemory
+from sma.modules.attention.memory import WorkingMemory, check_memory
 from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs, windowed_attention
 from sma.modules.functional import first_parameter, linear
-from sma.state import check_state
 from sma.sub_module import SubModule
 
 
@@ -95,12 +94,11 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
         device, dtype = device or like.device, dtype or like.dtype
         return WorkingMemory.empty(batch_size, self.window, shape, shape, device=device, dtype=dtype)
 
-    @torch.no_grad()
     @override
     def step(self, elements: Elements, state: WorkingMemory) -> Tensor:
-        """Without dropout and without gradients."""
-        memory = check_state(state, WorkingMemory, elements.n_rows)
-        memory.check_window(self.window)
+        """Without dropout."""
+        shape = (self.heads.n_heads, self.heads.d_head)
+        memory = check_memory(state, elements, self.window, shape, shape)
         q, k, v = self.heads.split(elements.x, elements.position)
         bias = self.heads.position.bias()
         return self.heads.join(memory.attend(q, k, v, elements, function=SOFTMAX, bias=bias))

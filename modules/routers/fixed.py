@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sma.routing import Router, Routing, mask_padding
-from sma.state import State
+from sma.state import State, check_state
 
 _MASK = 0xFFFFFFFF
 
@@ -98,6 +98,7 @@ class RandomRouter(Router[RandomRouterState]):
 
     @override
     def step(self, x: Tensor, state: RandomRouterState, mask: Tensor | None = None) -> Routing:
+        check_state(state, RandomRouterState, len(x))
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         place = state.position[:, None] + real.cumsum(1)
         state.position.add_(real.sum(1))

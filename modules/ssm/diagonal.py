@@ -11,8 +11,8 @@ from typing_extensions import Self, override
 from sma.checks import check_size
 from sma.elements import Edges
 from sma.modules.functional import held_in_float32
+from sma.modules.rows import may_have_holes, real_first, take, to_places
 from sma.modules.ssm.recurrence import Modes, convolve, final_state, full_precision
-from sma.modules.ssm.rows import extent, take
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State, check_state
 
@@ -81,6 +81,15 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
             Those of the causal kernel and, if bidirectional, those of the anti-causal one.
         """
 
+    def mode_shape(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """The shape `(D, S)` and dtype of `Modes.gain`.
+
+        A subclass that knows them without reading its parameters says so here: parameters that are sharded
+        (FSDP) cannot be read before a step.
+        """
+        gain = self.modes()[0].gain
+        return tuple(gain.shape), gain.dtype
+
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Filter whole sequences.
@@ -93,8 +102,11 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
             `(B, L, D)`; 0 at padding.
         """
         with torch.autocast(x.device.type, enabled=False):
-            skip = full_precision(self.omega)
-            y = convolve(self._input(x, mask), *self._modes(), skip=skip, truncation=self.truncation)
+            u, skip = self._input(x, mask), full_precision(self.omega)
+            moved = mask if mask is not None and may_have_holes(mask) else None
+            u = u if moved is None else real_first(u, moved)
+            y = convolve(u, *self._modes(), skip=skip, truncation=self.truncation)
+            y = y if moved is None else to_places(y, moved)
         return zero_padding(y.to(x.dtype), mask)
 
     @override
@@ -111,9 +123,9 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
                 f"a bidirectional {type(self).__name__} looks at later elements, so it cannot decode step by "
                 "step; build it with bidirectional=False"
             )
-        gain = self.modes()[0].gain.detach()
-        dtype = torch.promote_types(gain.dtype, dtype or gain.dtype)
-        hidden = torch.zeros(batch_size, *gain.shape, dtype=dtype, device=device or gain.device)
+        shape, own_dtype = self.mode_shape()
+        dtype = torch.promote_types(own_dtype, dtype or own_dtype)
+        hidden = torch.zeros(batch_size, *shape, dtype=dtype, device=device or self.omega.device)
         return DiagonalState(
             hidden,
             hidden.real.new_zeros(batch_size, self.truncation or 0, self.d_model),
@@ -124,18 +136,18 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
     def step(self, x: Tensor, state: DiagonalState, mask: Tensor | None = None) -> Tensor:
         """Filter the next elements of every row, advancing `state` in place.
 
-        Gradients reach `x` and the parameters through these elements only, not through the state.
-
         Args:
             x: `(B, L, D)`; L = 1 decodes one element, more are a chunk of a prompt.
             state: as `init_state` returned it.
-            mask: `(B, L)` bool; padding does not advance a row. Each row's real elements are contiguous.
+            mask: `(B, L)` bool; padding does not advance a row.
 
         Returns:
             `(B, L, D)`, equal at real elements to `forward` on all elements so far; 0 at padding.
         """
-        check_state(state, DiagonalState, len(x))
-        advance = self._advance_one_by_one if x.shape[1] <= SHORT else self._advance_chunk
+        recent = (self.truncation or 0, self.d_model)
+        check_state(state, DiagonalState, len(x), hidden=self.mode_shape()[0], recent=recent)
+        one_by_one = x.shape[1] <= SHORT and not torch.is_grad_enabled()
+        advance = self._advance_one_by_one if one_by_one else self._advance_chunk
         with torch.autocast(x.device.type, enabled=False):
             y = advance(self._input(x, mask), state, mask)
         return zero_padding(y.to(x.dtype), mask)
@@ -160,7 +172,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
     def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes = self._modes()[0]
         growth = torch.expm1(modes.log_decay)  # where the decay itself would round to 1
-        hidden = state.hidden.to(modes.gain.dtype, copy=torch.is_grad_enabled())
+        hidden = state.hidden.to(modes.gain.dtype)
         outputs = []
         for t in range(u.shape[1]):
             real = None if mask is None else mask[:, t]
@@ -171,23 +183,23 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
             change = torch.addcmul(added, growth, hidden)  # small terms first, or they are lost
             if real is not None:
                 change = change.masked_fill(~real[:, None, None], 0)
-            hidden = hidden + change if torch.is_grad_enabled() else hidden.add_(change)
+            hidden.add_(change)
             outputs.append((hidden * modes.gain).real.sum(-1))
         if hidden is not state.hidden:
-            state.hidden.copy_(hidden.detach())
+            state.hidden.copy_(hidden)
         y = torch.stack(outputs, 1) if outputs else u
         return torch.addcmul(y, full_precision(self.omega), u)
 
     def _advance_chunk(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes, skip = self._modes()[0], full_precision(self.omega)
         length = u.shape[1]
-        start, count = extent(u, mask)
-        new = take(u, start, length)
+        count = torch.full_like(state.oldest, length) if mask is None else mask.sum(1)
+        new = u if mask is None else real_first(u, mask)
         if self.truncation is None:
             before = state.hidden.to(modes.gain.dtype, copy=True)
             y = convolve(new, modes, skip=skip, initial=before)
             kept = torch.exp(count[:, None, None] * modes.log_decay) * before
-            hidden = kept + final_state(take(u, start + count - length, length), modes)
+            hidden = kept + final_state(take(new, count - length, length), modes)
         else:
             seen = torch.cat((_in_order(state.recent, state.oldest).to(u), new), 1)
             y = convolve(seen, modes, skip=skip, truncation=self.truncation)[:, self.truncation :]
@@ -197,14 +209,14 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
             state.oldest.add_(count).remainder_(self.truncation)
             state.recent.copy_(_in_order(recent.detach(), -state.oldest))
         state.hidden.copy_(hidden.detach())
-        return take(y, -start, length)
+        return y if mask is None else to_places(y, mask)
 
 
 def _exchange(state: DiagonalState, entering: Tensor, real: Tensor | None) -> Tensor:
     """Put the next input `(B, D)` in the ring where `real`, and return the one it replaces."""
     rows = torch.arange(len(entering), device=entering.device)
     leaving = state.recent[rows, state.oldest]
-    stays = entering.detach().to(leaving)
+    stays = entering.to(leaving)
     state.recent[rows, state.oldest] = stays if real is None else torch.where(real[:, None], stays, leaving)
     state.oldest.add_(1 if real is None else real).remainder_(state.recent.shape[1])
     return leaving

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.checks import check_sizes
+from sma.modules.functional import at_least_float32
 from sma.modules.ssm.diagonal import DiagonalSSM
 from sma.modules.ssm.recurrence import Modes, full_precision
 
@@ -66,6 +67,10 @@ class MultiHeadEMA(DiagonalSSM):
             nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std)
         self.beta[..., ::2] += 1
         self.beta[..., 1::2] -= 1
+
+    @override
+    def mode_shape(self) -> tuple[tuple[int, ...], torch.dtype]:
+        return tuple(self.delta.shape[1:]), at_least_float32(self.delta.dtype)
 
     @override
     def modes(self) -> tuple[Modes, ...]:

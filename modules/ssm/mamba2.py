@@ -13,10 +13,10 @@ from sma.checks import check_sizes
 from sma.elements import Edges
 from sma.modules.functional import at_least_float32, held_in_float32, in_chunks
 from sma.modules.norms import RMSNorm
+from sma.modules.rows import may_have_holes, n_first, real_first, take, to_places
 from sma.modules.ssm.recurrence import full_precision
-from sma.modules.ssm.rows import extent, take
 from sma.modules.ssm.scan import scan
-from sma.sequence import SequenceModule, zero_padding
+from sma.sequence import SequenceModule, check_mask, zero_padding
 from sma.state import State, check_state
 
 CHUNK = 64  # elements
@@ -109,34 +109,33 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        y, _, _ = self._run(x, mask, self.init_state(len(x), device=x.device))
-        return y
+        check_mask(mask, x)
+        state = self.init_state(len(x), device=x.device)
+        if mask is None or not may_have_holes(mask):
+            return self._run(x, mask, state)[0]
+        return to_places(self._run(real_first(x, mask), n_first(mask), state)[0], mask)
 
     @override
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> SelectiveState:
         """The state before the first element of `batch_size` rows, in float32 at least."""
-        _, n_channels, n_heads = self.widths
         device, dtype = device or self.omega.device, at_least_float32(dtype or self.omega.dtype)
-        return SelectiveState(
-            torch.zeros(batch_size, len(self.kernel) - 1, n_channels, device=device, dtype=dtype),
-            torch.zeros(batch_size, n_heads, self.d_head, self.d_state, device=device, dtype=dtype),
-        )
+        shapes = self._state_shapes()
+        return SelectiveState(*(torch.zeros(batch_size, *s, device=device, dtype=dtype) for s in shapes))
 
     @override
     def step(self, x: Tensor, state: SelectiveState, mask: Tensor | None = None) -> Tensor:
-        """Gradients reach `x` and the parameters, but not through the state."""
-        check_state(state, SelectiveState, len(x))
-        length = x.shape[1]
-        start, count = extent(x, mask)
-        real = None
+        check_mask(mask, x)
+        shapes = self._state_shapes()
+        check_state(state, SelectiveState, len(x), recent=shapes[0], hidden=shapes[1])
+        count, real = torch.full((len(x),), x.shape[1], device=x.device), None
         if mask is not None:
-            x, real = take(x, start, length), torch.arange(length, device=x.device) < count[:, None]
-        y, joined, hidden = self._run(x, real, state.map(torch.clone))
+            x, real, count = real_first(x, mask), n_first(mask), mask.sum(1)
+        y, joined, hidden = self._run(x, real, state.clone())
         state.recent.copy_(take(joined.detach(), count, len(self.kernel) - 1))
         state.hidden.copy_(hidden.detach())
-        return y if mask is None else take(y, -start, length)
+        return y if mask is None else to_places(y, mask)
 
     @override
     def flops(self, n: int) -> int:
@@ -157,6 +156,10 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
             for part in self.children():
                 part._apply(fn)  # type: ignore[no-untyped-call]
         return super()._apply(held_in_float32(fn), recurse=False)  # type: ignore[no-untyped-call]
+
+    def _state_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        _, n_channels, n_heads = self.widths
+        return (len(self.kernel) - 1, n_channels), (n_heads, self.d_head, self.d_state)
 
     def _run(self, x: Tensor, mask: Tensor | None, state: SelectiveState) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs, the inputs of the convolution with those before them, and the last hidden state."""

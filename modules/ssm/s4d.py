@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_sizes
+from sma.modules.functional import at_least_float32
 from sma.modules.ssm.diagonal import DiagonalSSM
 from sma.modules.ssm.recurrence import LOG_OF_ZERO, Modes, full_precision
 
@@ -81,6 +82,11 @@ class S4D(DiagonalSSM):
         self.frequency.copy_(math.pi * torch.arange(self.frequency.shape[-1]))
         nn.init.normal_(self.read_out, std=0.5**0.5)
         nn.init.normal_(self.omega)
+
+    @override
+    def mode_shape(self) -> tuple[tuple[int, ...], torch.dtype]:
+        dtype = torch.promote_types(at_least_float32(self.frequency.dtype), torch.complex64)
+        return tuple(self.frequency.shape), dtype
 
     @override
     def modes(self) -> tuple[Modes, ...]:

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from sma.elements import Elements
 from sma.modules.ssm.diagonal import DiagonalSSM, DiagonalState
-from sma.state import State
+from sma.state import State, check_state
 from sma.sub_module import SubModule
 
 
@@ -64,6 +64,7 @@ class SSMSubModule(SubModule[SSMSubModuleState]):
     @override
     def step(self, elements: Elements, state: SSMSubModuleState) -> Tensor:
         """Waits for the device."""
+        check_state(state, SSMSubModuleState, elements.n_rows)
         time = elements.position - state.elapsed.index_select(0, elements.row.clamp(min=0))
         rows, place, spans = _spread(elements, time)
         passed = torch.arange(rows.shape[1], device=rows.device) < spans[:, None]

@@ -23,7 +23,7 @@ def oracle(
         x: `(B, L, D)`.
         routing: the decisions.
         sub_modules: the M functions.
-        mask: `(B, L)` bool, True = a real element; positions count from a row's first real element.
+        mask: `(B, L)` bool, True = a real element; positions count a row's real elements.
 
     Returns:
         `(B, L, D)`.
@@ -39,22 +39,22 @@ def oracle(
     rows = []
     for b in range(len(x)):
         results: list[Tensor] = [torch.zeros_like(x[b, t]) for t in range(x.shape[1])]
-        first = 0 if mask is None else first_real(mask[b])
+        position = list(range(x.shape[1])) if mask is None else positions(mask[b])
         for m, module in enumerate(sub_modules):
             places = [t for t in range(x.shape[1]) if routing.active[b, t, m]]
-            y = module(alone(x[b, places], [t - first for t in places]))
+            y = module(alone(x[b, places], [position[t] for t in places]))
             for i, t in enumerate(places):
                 results[t] = results[t] + routing.confidence[b, t, m] * y[i]
         rows.append(torch.stack(results) if results else x[b])
     return torch.stack(rows) if rows else x.clone()
 
 
-def alone(x: Tensor, positions: Sequence[int]) -> Elements:
-    """The elements of a single row, `x (T, D)`, as `Elements`."""
-    place = torch.tensor(positions, dtype=torch.long)
+def alone(x: Tensor, at: Sequence[int]) -> Elements:
+    """The elements of a single row, `x (T, D)`, at their positions, as `Elements`."""
+    place = torch.tensor(at, dtype=torch.long)
     return Elements(x, torch.zeros_like(place), place, place, torch.tensor([0, len(x)]))
 
 
-def first_real(mask: Tensor) -> int:
-    """The place of the first True of `mask (L,)`, 0 if there is none."""
-    return next((t for t in range(len(mask)) if mask[t]), 0)
+def positions(mask: Tensor) -> list[int]:
+    """For every element of `mask (L,)`, how many real ones stand before it."""
+    return [int(mask[:t].sum()) for t in range(len(mask))]

@@ -190,6 +190,50 @@ class RowContract(Contract[Made]):
             assert_close(got[mask[order]], expected[order][mask[order]], f"rows moved to {order.tolist()}")
 
     @costly_property_test
+    def test_gradients_of_steps(self, draw: Draw) -> None:
+        """Property 8, backward: from a fresh state a step has the gradients of whole rows, or none at all."""
+        layout = draw(layouts(min_rows=1, max_length=self.max_length))
+        module, x = self.build(layout.seed), self.inputs(draw, layout, fill=self.junk)
+        if not self._decodes(module):
+            return
+        state, results = self._state(module, len(x)), []
+        for run in (self.run, lambda module, x, mask: self.step(module, x, state, mask)):
+            leaf = x.clone().requires_grad_()
+            y = run(module, leaf, layout.mask)[layout.real]
+            if not y.requires_grad:
+                return
+            named = {"the input": leaf, **{n: p for n, p in module.named_parameters() if p.requires_grad}}
+            grads = torch.autograd.grad(probe(y), list(named.values()), materialize_grads=True)
+            results.append(dict(zip(named, grads, strict=True)))
+        for name, tensor in state.tensors():
+            assert not tensor.requires_grad, f"state {name} must not hold a graph: detach what it remembers"
+        for name, gradient in results[0].items():
+            assert_close(results[1][name], gradient, f"the gradient of {name} through a step")
+
+    @costly_property_test
+    def test_kept_states(self, draw: Draw) -> None:
+        """Property 8: a state that is kept does not move, and one of inference mode goes on outside of it."""
+        layout = draw(layouts(min_rows=1, max_length=self.max_length))
+        module, rows = self.build(layout.seed), layout.rows(self.inputs(draw, layout))
+        if not self._decodes(module):
+            return
+        chunks, state = draw(schedules(layout.lengths)), self._state(module, len(rows))
+        with torch.inference_mode():
+            other = self._state(module, len(rows))
+        for i, chunk in enumerate(chunks):
+            kept = [state.clone(), state.to("cpu"), state.select(torch.arange(len(rows)))]
+            kept.append(kept[0].map(lambda tensor: tensor))
+            before = {name: tensor.clone() for name, tensor in state.tensors()}
+            here = chunk.take(rows)
+            with torch.inference_mode(i % 2 == 0):
+                got = self.step(module, here, other, chunk.layout.mask)[chunk.layout.real]
+            expected = self._step(module, here, state, chunk.layout)[chunk.layout.real]
+            assert_close(got.clone(), expected, "a state of inference mode gives another result")
+            for copied in kept:
+                for name, tensor in copied.tensors():
+                    assert_same(tensor, before[name], f"{name} of a state that was kept")
+
+    @costly_property_test
     def test_checkpointing(self, draw: Draw) -> None:
         """Property 9: activation checkpointing replays the same run, and the same seed gives the same."""
         layout = draw(layouts(min_rows=1, max_length=self.max_length))

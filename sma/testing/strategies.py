@@ -23,6 +23,7 @@ class Layout:
         lengths: real elements per row; B = `len(lengths)`.
         padding: columns of padding beyond the longest row.
         left: whether padding stands before the real elements.
+        holes: whether it stands between them, too: behind every other one, as far as there is padding.
         seed: of the values. A row's values depend on nothing but the seed and its number.
 
     Example:
@@ -35,6 +36,7 @@ class Layout:
     padding: int = 0
     left: bool = False
     seed: int = 0
+    holes: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -42,10 +44,15 @@ class Layout:
         return len(self.lengths), max(self.lengths, default=0) + self.padding
 
     @property
-    def spans(self) -> list[slice]:
-        """Per row, where its real elements stand."""
-        width = self.shape[1]
-        return [slice(width - n, width) if self.left else slice(0, n) for n in self.lengths]
+    def spans(self) -> list[Tensor]:
+        """Per row, `(n,)` long: where its real elements stand."""
+        width, spans = self.shape[1], []
+        for n in self.lengths:
+            place = torch.arange(n)
+            if self.holes:
+                place = place + (place // 2).clamp(max=width - n)
+            spans.append(width - 1 - place.flip(0) if self.left else place)
+        return spans
 
     @property
     def real(self) -> Tensor:
@@ -79,12 +86,12 @@ class Layout:
 def layouts(
     draw: st.DrawFn, *, min_rows: int = 0, max_rows: int = 3, max_length: int = 12, max_padding: int = 3
 ) -> Layout:
-    """Batches of rows of different lengths, empty rows and empty batches among them."""
+    """Batches of rows of different lengths and padding; empty rows and empty batches among them."""
     lengths = draw(st.lists(st.integers(0, max_length), min_size=min_rows, max_size=max_rows))
     if draw(st.booleans()):  # rows of one length, which need no mask
         lengths = lengths[:1] * len(lengths)
     padding, left = draw(st.integers(0, max_padding)), draw(st.booleans())
-    return Layout(tuple(lengths), padding, left, seed=draw(st.integers(0, 99)))
+    return Layout(tuple(lengths), padding, left, seed=draw(st.integers(0, 99)), holes=draw(st.booleans()))
 
 
 def degenerate_layouts() -> st.SearchStrategy[Layout]:
@@ -143,7 +150,7 @@ class Chunk:
 def schedules(draw: st.DrawFn, lengths: tuple[int, ...], *, max_padding: int = 2) -> list[Chunk]:
     """Ways to feed rows of the given lengths: one by one, all at once, or in uneven pieces.
 
-    In a piece every row has any number of elements, maybe none, padded on either side.
+    In a piece every row has any number of elements, maybe none, padded on either side and between them.
     """
     if draw(st.booleans()):
         counts = [tuple(int(i < n) for n in lengths) for i in range(max(lengths, default=0))]
@@ -154,7 +161,8 @@ def schedules(draw: st.DrawFn, lengths: tuple[int, ...], *, max_padding: int = 2
         counts = [tuple(edge[i + 1] - edge[i] for edge in edges) for i in range(n_cuts + 1)]
     chunks, start = [], (0,) * len(lengths)
     for count in counts:
-        layout = Layout(count, draw(st.integers(0, max_padding)), draw(st.booleans()))
+        padding, left, holes = draw(st.integers(0, max_padding)), draw(st.booleans()), draw(st.booleans())
+        layout = Layout(count, padding, left, holes=holes)
         chunks.append(Chunk(layout, start))
         start = tuple(s + c for s, c in zip(start, count, strict=True))
     return chunks

@@ -105,7 +105,7 @@ class CausalMean(SubModule[CausalMeanState]):
     def step(self, elements: Elements, state: CausalMeanState) -> Tensor:
         seen, row, valid = self._seen(elements), elements.row.clamp(min=0), elements.valid.to(elements.x)
         total, count = seen @ elements.x + state.total[row], seen.sum(1) + state.count[row]
-        state.total.index_add_(0, row, elements.x * valid[:, None])
+        state.total.index_add_(0, row, elements.x.detach() * valid[:, None])
         state.count.index_add_(0, row, valid)
         return self.linear(total / count.clamp(min=1)[:, None])
 

@@ -266,7 +266,16 @@ class PaddingAdvancesTheState(AddsTheLastElement):
         return here
 
 
-@breaks(SequenceModuleContract, "test_state_rows_move")
+@breaks(SequenceModuleContract, "test_gradients_of_steps")
+class LosesGradientsInSteps(AddsTheLastElement):
+    def forward(self, x, mask=None):
+        return super().step(x, self.init_state(len(x), dtype=x.dtype), mask)
+
+    def step(self, x, state, mask=None):
+        return super().step(x.detach(), state, mask)
+
+
+@breaks(SequenceModuleContract, "test_state_rows_move", "test_kept_states")
 class KeepsItsStateToItself(AddsTheLastElement):
     def init_state(self, batch_size, *, device=None, dtype=None):
         self.state = super().init_state(batch_size, dtype=dtype)

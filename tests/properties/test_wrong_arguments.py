@@ -154,7 +154,7 @@ def test_a_step_takes_one_token_per_row_of_its_state():
         model.prefill(TOKENS.T, None, state)
     with pytest.raises(TypeError, match="must be the SequenceModelState that init_state returns, got None"):
         model.step(TOKENS[:, 0], None)
-    with pytest.raises(ValueError, match="of another model: it is for 2 blocks"):
+    with pytest.raises(ValueError, match="of another model: SequenceModelState holds 2 states"):
         model.step(TOKENS[:, 0], seqboat(vocab_size=11, d_model=D, n_layers=2).build().init_state(2))
     assert model.step(TOKENS[:, 0], state).shape == (2, 11)
 

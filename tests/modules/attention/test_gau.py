@@ -218,8 +218,17 @@ def test_compiles_to_one_graph():
         torch.testing.assert_close(compiled, plain)
 
 
-def test_a_state_of_another_window_is_refused():
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"window": 3}, r"keys is \(B, 4, 4\), and \(B, 5, 4\) is needed here"),
+        ({"d_qk": 2}, r"keys is \(B, 5, 2\), and \(B, 5, 4\) is needed here"),
+        ({"d_hidden": 6}, r"values is \(B, 5, 6\), and \(B, 5, 16\) is needed here"),
+    ],
+)
+def test_a_state_of_another_one_is_refused(other, message):
     elements = PackedCompaction().compress(torch.randn(1, 1, 8), torch.ones(1, 1, dtype=torch.bool))
-    state = GAU(8, window=3).init_state(1)
-    with pytest.raises(ValueError, match="window=3, but this one has window=4"):
-        GAU(8, window=4).step(elements, state)
+    sizes = {"d_qk": 4, "window": 4}
+    state = GAU(8, **(sizes | other)).init_state(1)
+    with pytest.raises(ValueError, match=r"the state is of another model: WorkingMemory\." + message):
+        GAU(8, **sizes).step(elements, state)

@@ -22,12 +22,12 @@ def test_by_hand():
     assert y.squeeze(-1).tolist() == [[0.5, 0.0, 1.75], [0.0, 2.0, 0.0]]
 
 
-def test_positions_count_from_the_first_real_element():
-    active = torch.tensor([[[False], [True], [True]]])
-    routing, x = Routing(active, torch.ones(1, 3, 1)), torch.zeros(1, 3, 1)
-    mask = torch.tensor([[False, True, True]])
-    assert oracle(x, routing, [TheirPositions()]).flatten().tolist() == [0, 1, 2]
-    assert oracle(x, routing, [TheirPositions()], mask).flatten().tolist() == [0, 0, 1]
+def test_positions_count_real_elements():
+    active = torch.tensor([[[False], [True], [False], [True]]])
+    routing, x = Routing(active, torch.ones(1, 4, 1)), torch.zeros(1, 4, 1)
+    mask = torch.tensor([[False, True, False, True]])
+    assert oracle(x, routing, [TheirPositions()]).flatten().tolist() == [0, 1, 0, 3]
+    assert oracle(x, routing, [TheirPositions()], mask).flatten().tolist() == [0, 0, 0, 1]
 
 
 def test_empty_batches():

@@ -14,6 +14,14 @@ def test_a_layout_on_either_side():
         assert torch.equal(a, b)
 
 
+def test_a_layout_with_holes():
+    right, left = Layout((4, 1, 5), padding=1, holes=True), Layout((3, 5), left=True, holes=True)
+    assert right.real.int().tolist() == [[1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 0], [1, 1, 0, 1, 1, 1]]
+    assert left.real.int().tolist() == [[0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]
+    for a, b in zip(right.rows(right.x(4)), Layout((4, 1, 5)).rows(Layout((4, 1, 5)).x(4)), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_only_padding_needs_a_mask():
     assert Layout((3, 3)).mask is None
     assert Layout(()).mask is None
