@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -136,12 +136,16 @@ class ResidualSpec(BlockSpec):
 
     @override
     def build(self, d_model: int) -> Residual:
-        return Residual(
-            build_each(self.branches, d_model),
-            norm=self.norm.build(d_model),
-            pre_norm=self.norm_position == "pre",
-            mixer=None if self.mixer is None else self.mixer.build(d_model),
-            activation=activation_function(self.activation),
-            mixer_dropout=self.mixer_dropout,
-            dropout=self.dropout,
-        )
+        return Residual(**self.arguments(d_model))
+
+    def arguments(self, d_model: int) -> dict[str, Any]:
+        """The arguments of `Residual`, its parts built."""
+        return {
+            "branches": build_each(self.branches, d_model),
+            "norm": self.norm.build(d_model),
+            "pre_norm": self.norm_position == "pre",
+            "mixer": None if self.mixer is None else self.mixer.build(d_model),
+            "activation": activation_function(self.activation),
+            "mixer_dropout": self.mixer_dropout,
+            "dropout": self.dropout,
+        }

@@ -1,10 +1,17 @@
 """Presets: functions that return the spec of a known architecture."""
 
 from sma.architectures.presets.graph import graph_network
-from sma.architectures.presets.mega import MegaOptions, gau_always, mega, mega_chunk, seqboat_full, ssm_only
+from sma.architectures.presets.mega import mega, mega_chunk
 from sma.architectures.presets.mixtures import mixtral_like, mixture_of_depths, moe_seqboat, sma_all, switch
-from sma.architectures.presets.seqboat import SeqBoatOptions, seqboat, seqboat_block
-from sma.architectures.presets.seqboat_layer import SeqBoat
+from sma.architectures.presets.preset import Preset, sequence_model
+from sma.architectures.presets.seqboat import (
+    SeqBoat,
+    gau_always,
+    seqboat,
+    seqboat_block,
+    seqboat_full,
+    ssm_only,
+)
 from sma.architectures.presets.seqboat_published import (
     PUBLISHED_PARAMETERS,
     seqboat_enwik8,
@@ -16,14 +23,12 @@ from sma.architectures.presets.seqboat_published import (
     seqboat_lra_text,
     seqboat_speech_commands,
 )
-from sma.architectures.presets.transformer import TransformerOptions, local_attention, transformer
+from sma.architectures.presets.transformer import local_attention, transformer
 
 __all__ = [
     "PUBLISHED_PARAMETERS",
-    "MegaOptions",
+    "Preset",
     "SeqBoat",
-    "SeqBoatOptions",
-    "TransformerOptions",
     "gau_always",
     "graph_network",
     "local_attention",
@@ -43,6 +48,7 @@ __all__ = [
     "seqboat_lra_retrieval",
     "seqboat_lra_text",
     "seqboat_speech_commands",
+    "sequence_model",
     "sma_all",
     "ssm_only",
     "switch",

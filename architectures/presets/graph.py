@@ -1,30 +1,33 @@
 """Presets of graph models: functions that return specs."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from sma import OneOf
 from sma.architectures.blocks.residual import ResidualSpec
 from sma.architectures.models.embeddings import FeaturesSpec
 from sma.architectures.models.graph import GraphModelSpec, NodeClassifierSpec
 from sma.architectures.models.heads import ClassifierSpec
+from sma.architectures.presets.preset import Layers
 from sma.architectures.specs.families import EmbeddingSpec, LayerSpec, RouterSpec, SubModuleSpec
 from sma.architectures.specs.feed_forward import LinearSpec
+from sma.architectures.specs.fields import Dropout, Size
 from sma.architectures.specs.graph import GraphConvolutionSpec
 from sma.architectures.specs.norms import LayerNormSpec
+from sma.architectures.specs.routers import LatentConfiguratorSpec
 from sma.architectures.specs.sma import SMASpec
+
+ROUTER = LatentConfiguratorSpec()
 
 
 def graph_network(
     *,
-    d_model: int,
-    n_layers: int,
-    n_classes: int,
-    d_input: int | None = None,
-    embedding: EmbeddingSpec | Mapping[str, Any] | None = None,
-    convolution: SubModuleSpec | Mapping[str, Any] | None = None,
-    router: RouterSpec | Mapping[str, Any] | str = "latent_configurator",
-    mixer: LayerSpec | Mapping[str, Any] | None = None,
-    dropout: float = 0.0,
+    d_model: Size,
+    n_layers: Layers,
+    n_classes: Size,
+    d_input: Size | None = None,
+    embedding: OneOf[EmbeddingSpec] | None = None,
+    convolution: OneOf[SubModuleSpec] | None = None,
+    router: OneOf[RouterSpec] = ROUTER,
+    mixer: OneOf[LayerSpec] | None = None,
+    dropout: Dropout = 0.0,
     pool: bool = False,
 ) -> GraphModelSpec:
     r"""Residual layers in which every node decides whether it takes part in a graph convolution.

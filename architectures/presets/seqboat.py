@@ -1,115 +1,27 @@
-"""Presets: functions that return specs."""
+"""SeqBoat, what it is compared with that has its parts, and its layer as one module."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any
 
-from typing_extensions import Unpack
-
-from sma.architectures.blocks.residual import ResidualSpec
-from sma.architectures.models.embeddings import FeaturesSpec, TokensSpec
-from sma.architectures.models.heads import ClassifierSpec, LanguageModelSpec
-from sma.architectures.models.sequence import SequenceModelSpec
-from sma.architectures.specs.attention import GAUSpec, RotarySpec
-from sma.architectures.specs.families import EmbeddingSpec, HeadSpec, NormSpec, PositionSpec
+from sma.architectures.blocks.residual import Residual, ResidualSpec
+from sma.architectures.presets.preset import Blocks, Borrowed, Chosen, preset
+from sma.architectures.specs.attention import GAUSpec
 from sma.architectures.specs.feed_forward import LinearSpec
-from sma.architectures.specs.norms import LayerNormSpec
-from sma.architectures.specs.routers import LatentConfiguratorSpec
+from sma.architectures.specs.fields import Dropout
+from sma.architectures.specs.routers import AlwaysActiveSpec, LatentConfiguratorSpec
 from sma.architectures.specs.sma import SMASpec
 from sma.architectures.specs.ssm import EMASpec
 
-
-class SeqBoatOptions(TypedDict, total=False):
-    """What can be chosen in a SeqBoat layer, beside its width; see `seqboat_block`."""
-
-    d_qk: int
-    d_hidden: int | None
-    window: int | None
-    d_state: int
-    truncation: int | None
-    bidirectional: bool
-    attention: Literal["softmax", "relu2", "laplace"]
-    position: PositionSpec
-    norm: NormSpec
-    norm_position: Literal["pre", "post"]
-    init_temperature_scale: float
-    dropout: float
+LAYER: Borrowed = {EMASpec: "d_state truncation", ResidualSpec: "norm norm_position"}
+ATTENTION: Borrowed = {**LAYER, GAUSpec: "d_qk d_hidden window attention position"}
+SEQBOAT: Borrowed = {**ATTENTION, LatentConfiguratorSpec: "init_temperature_scale"}
 
 
-def check_options(options: Mapping[str, Any], known: type) -> None:
-    """Raise TypeError for an option that `known`, a TypedDict, lacks: at run time it takes any name."""
-    for name in options:
-        if name not in known.__annotations__:
-            raise TypeError(f"there is no option {name!r}; options: {', '.join(known.__annotations__)}")
-
-
-def seqboat_block(*, n_layers: int = 1, **options: Unpack[SeqBoatOptions]) -> ResidualSpec:
-    """SeqBoat's layer (Fig. 2 of https://arxiv.org/abs/2306.11197), `n_layers` times.
+@preset(SEQBOAT)
+def seqboat(chosen: Chosen, *, dropout: Dropout = 0.0) -> Blocks:
+    """SeqBoat (https://arxiv.org/abs/2306.11197): a causal language model, or a bidirectional classifier.
 
     Dropout stands where the published code has it: on the SSM's result, and on the GAU's (bidirectional) or
     on the sum of both branches (causal).
-
-    Args:
-        n_layers: how many of them.
-        **options: `d_qk` (64), `d_hidden` (twice the model's width), `window` (128, None for all),
-            `attention` (softmax) and `position` (rotary) of the GAU; `d_state` (16) and `truncation` (None)
-            of the SSM; `norm` (layer norm), `norm_position` (pre), `init_temperature_scale` (1.0), `dropout`
-            (0) and `bidirectional` (False).
-
-    Raises:
-        TypeError: for any other option.
-    """
-    check_options(options, SeqBoatOptions)
-    bidirectional = options.get("bidirectional", False)
-    dropout = options.get("dropout", 0.0)
-    gau = GAUSpec(
-        d_qk=options.get("d_qk", 64),
-        d_hidden=options.get("d_hidden"),
-        window=options.get("window", 128),
-        bidirectional=bidirectional,
-        attention=options.get("attention", "softmax"),
-        position=options.get("position", RotarySpec()),
-        output_dropout=dropout if bidirectional else 0.0,
-    )
-    router = LatentConfiguratorSpec(init_temperature_scale=options.get("init_temperature_scale", 1.0))
-    return ResidualSpec(
-        repeat=n_layers,
-        norm=options.get("norm", LayerNormSpec()),
-        norm_position=options.get("norm_position", "pre"),
-        mixer=EMASpec(
-            d_state=options.get("d_state", 16),
-            bidirectional=bidirectional,
-            truncation=options.get("truncation"),
-        ),
-        branches=(LinearSpec(), SMASpec(router=router, modules=(gau,))),
-        mixer_dropout=dropout,
-        dropout=0.0 if bidirectional else dropout,
-    )
-
-
-def seqboat(
-    *,
-    d_model: int,
-    n_layers: int,
-    vocab_size: int | None = None,
-    d_input: int | None = None,
-    n_classes: int | None = None,
-    **options: Unpack[SeqBoatOptions],
-) -> SequenceModelSpec:
-    """SeqBoat (https://arxiv.org/abs/2306.11197): a causal language model, or a bidirectional classifier.
-
-    Args:
-        d_model: D.
-        n_layers: depth.
-        vocab_size: of token inputs.
-        d_input: width of feature inputs, where there is no `vocab_size`.
-        n_classes: of a classifier with mean pooling; None for a language model with tied embedding.
-        **options: of each layer, see `seqboat_block`; `bidirectional` is True for a classifier.
-
-    Returns:
-        A spec; `.build()` makes the model.
-
-    Raises:
-        ValueError: unless exactly one of `vocab_size` and `d_input` is given.
 
     Example:
         >>> seqboat(vocab_size=256, d_model=64, n_layers=4, window=32).head.kind
@@ -117,39 +29,109 @@ def seqboat(
         >>> seqboat(d_input=1, n_classes=10, d_model=64, n_layers=4).head.kind
         'classifier'
     """
-    directed: SeqBoatOptions = {"bidirectional": n_classes is not None, **options}
-    return sequence_model(
-        d_model=d_model,
-        blocks=(seqboat_block(n_layers=n_layers, **directed),),
-        vocab_size=vocab_size,
-        d_input=d_input,
-        n_classes=n_classes,
-        norm=options.get("norm", LayerNormSpec()) if options.get("norm_position") != "post" else None,
-        dropout=options.get("dropout", 0.0),
+    return (seqboat_layer(chosen, dropout),)
+
+
+@preset(SEQBOAT)
+def seqboat_full(chosen: Chosen, *, dropout: Dropout = 0.0) -> Blocks:
+    """SeqBoat without a window: an activated element attends to all activated ones of its row.
+
+    Quadratic in the number of activated elements, and without step-by-step decoding.
+
+    Raises:
+        ValueError: if `window` is given.
+
+    Example:
+        >>> seqboat_full(vocab_size=256, d_model=64, n_layers=4).blocks[0].branches[1].modules[0].window
+    """
+    if chosen.fields.get("window") is not None:
+        raise ValueError(f"seqboat_full has no window, got window={chosen.fields['window']}; use seqboat")
+    return (seqboat_layer(chosen, dropout, window=None),)
+
+
+@preset(ATTENTION)
+def gau_always(chosen: Chosen, *, dropout: Dropout = 0.0) -> Blocks:
+    """SeqBoat without a router: every element activates the GAU, with confidence 1.
+
+    Example:
+        >>> gau_always(vocab_size=256, d_model=64, n_layers=4).blocks[0].branches[1].router.kind
+        'always'
+    """
+    return (seqboat_layer(chosen, dropout, router=AlwaysActiveSpec()),)
+
+
+@preset(LAYER)
+def ssm_only(chosen: Chosen, *, dropout: Dropout = 0.0) -> Blocks:
+    """SeqBoat without attention: what the moving averages and the linear branch do alone.
+
+    Example:
+        >>> len(ssm_only(vocab_size=256, d_model=64, n_layers=4).blocks[0].branches)
+        1
+    """
+    return (_layer(chosen, dropout, branches=(LinearSpec(),)),)
+
+
+def seqboat_block(**options: Any) -> ResidualSpec:
+    """SeqBoat's layer (Fig. 2 of https://arxiv.org/abs/2306.11197), `n_layers` times (once by default).
+
+    Args:
+        **options: those of `seqboat` but for its ends and width; causal unless `bidirectional` is True.
+
+    Example:
+        >>> seqboat_block(window=32, n_layers=3).repeat
+        3
+    """
+    (block,) = seqboat.blocks(**options)
+    assert isinstance(block, ResidualSpec)
+    return block
+
+
+class SeqBoat(Residual):
+    r"""One SeqBoat layer: an SSM decides which elements a gated attention unit attends to.
+
+    $$ H = \text{SiLU}(\text{EMA}(\text{norm}(X))), \qquad
+       Y = \text{SiLU}(X + \text{Linear}(H) + \text{SMA}(H; \text{GAU})) $$
+
+    (Fig. 2 of https://arxiv.org/abs/2306.11197.) Time and memory are linear in L. It is what
+    `seqboat_block(**options)` builds; compose your own from specs where you need more freedom.
+
+    Args:
+        d_model: D.
+        **options: see `seqboat_block`.
+
+    Example:
+        >>> import torch
+        >>> layer = SeqBoat(32, window=8, bidirectional=True)
+        >>> layer(torch.randn(2, 20, 32)).shape
+        torch.Size([2, 20, 32])
+    """
+
+    def __init__(self, d_model: int, **options: Any) -> None:
+        spec = seqboat_block(**options)
+        if spec.repeat != 1:
+            raise ValueError(f"SeqBoat is one layer, got n_layers={spec.repeat}; build a stack of several")
+        super().__init__(**spec.arguments(d_model))
+        self.spec = spec
+
+
+def seqboat_layer(chosen: Chosen, dropout: float, *, router: Any = None, **gau: Any) -> ResidualSpec:
+    """The layer with an SMA branch; the given router, or else a latent configurator."""
+    gau["bidirectional"] = chosen.bidirectional
+    if chosen.bidirectional:
+        gau["output_dropout"] = dropout
+    routed = SMASpec(
+        router=chosen.spec(LatentConfiguratorSpec) if router is None else router,
+        modules=(chosen.spec(GAUSpec, **gau),),
     )
+    return _layer(chosen, dropout, branches=(LinearSpec(), routed))
 
 
-def sequence_model(
-    *,
-    d_model: int,
-    blocks: tuple[Any, ...],
-    vocab_size: int | None,
-    d_input: int | None,
-    n_classes: int | None,
-    norm: NormSpec | None,
-    dropout: float = 0.0,
-) -> SequenceModelSpec:
-    """A stack between the embedding and the head that fit the task; arguments as in `seqboat`."""
-    if (vocab_size is None) == (d_input is None):
-        raise ValueError(
-            f"give either vocab_size (tokens) or d_input (features), got vocab_size={vocab_size} and "
-            f"d_input={d_input}"
-        )
-    embedding: EmbeddingSpec
-    head: HeadSpec
-    if vocab_size is not None:
-        embedding = TokensSpec(vocab_size=vocab_size, scale=n_classes is None, dropout=dropout)
-    else:
-        embedding = FeaturesSpec(d_input=d_input, dropout=dropout)
-    head = LanguageModelSpec() if n_classes is None else ClassifierSpec(n_classes=n_classes)
-    return SequenceModelSpec(d_model=d_model, embedding=embedding, blocks=blocks, norm=norm, head=head)
+def _layer(chosen: Chosen, dropout: float, *, branches: tuple[Any, ...]) -> ResidualSpec:
+    return chosen.spec(
+        ResidualSpec,
+        repeat=chosen.n_layers,
+        mixer=chosen.spec(EMASpec, bidirectional=chosen.bidirectional),
+        branches=branches,
+        mixer_dropout=dropout,
+        dropout=0.0 if chosen.bidirectional else dropout,
+    )

@@ -9,9 +9,11 @@ from typing import Any
 from sma.architectures.models.embeddings import ScalarsSpec, TokensSpec
 from sma.architectures.models.heads import ClassifierSpec, LanguageModelSpec
 from sma.architectures.models.sequence import SequenceModelSpec
+from sma.architectures.presets.preset import Layers
 from sma.architectures.presets.seqboat import seqboat_block
 from sma.architectures.specs.attention import LearnedBiasSpec, RankBiasSpec, RotarySpec
 from sma.architectures.specs.families import EmbeddingSpec
+from sma.architectures.specs.fields import Size
 from sma.architectures.specs.norms import BatchNormSpec, LayerNormSpec, ScaleNormSpec
 
 PUBLISHED_PARAMETERS = {
@@ -27,7 +29,7 @@ PUBLISHED_PARAMETERS = {
 """Parameters of the official models, counted by building them."""
 
 
-def seqboat_lra_listops(*, vocab_size: int = 24) -> SequenceModelSpec:
+def seqboat_lra_listops(*, vocab_size: Size = 24) -> SequenceModelSpec:
     """ListOps of the Long Range Arena: nested operations on digits, 10 classes.
 
     Args:
@@ -50,7 +52,7 @@ def seqboat_lra_listops(*, vocab_size: int = 24) -> SequenceModelSpec:
     )
 
 
-def seqboat_lra_text(*, vocab_size: int = 264) -> SequenceModelSpec:
+def seqboat_lra_text(*, vocab_size: Size = 264) -> SequenceModelSpec:
     """Text of the Long Range Arena: the sentiment of reviews, byte by byte.
 
     Args:
@@ -73,7 +75,7 @@ def seqboat_lra_text(*, vocab_size: int = 264) -> SequenceModelSpec:
     )
 
 
-def seqboat_lra_retrieval(*, vocab_size: int = 264) -> SequenceModelSpec:
+def seqboat_lra_retrieval(*, vocab_size: Size = 264) -> SequenceModelSpec:
     """Retrieval of the Long Range Arena: whether two papers cite each other, byte by byte.
 
     Args:
@@ -133,7 +135,7 @@ def seqboat_lra_pathfinder() -> SequenceModelSpec:
     )
 
 
-def seqboat_lra_path_x(*, n_layers: int = 4) -> SequenceModelSpec:
+def seqboat_lra_path_x(*, n_layers: Layers = 4) -> SequenceModelSpec:
     """Path-X of the Long Range Arena: Pathfinder with 128 x 128 pixels.
 
     Args:
@@ -174,7 +176,7 @@ def seqboat_speech_commands() -> SequenceModelSpec:
     )
 
 
-def seqboat_enwik8(*, vocab_size: int = 208) -> SequenceModelSpec:
+def seqboat_enwik8(*, vocab_size: Size = 208) -> SequenceModelSpec:
     """The language model of enwik8, character by character.
 
     Args:

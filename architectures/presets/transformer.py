@@ -1,104 +1,101 @@
-"""Presets of transformers: attention over whole rows, and over windows."""
+"""Transformers: attention over whole rows, and over windows."""
 
-from typing import Literal, TypedDict
+from typing import Any
 
-from typing_extensions import Unpack
-
+from sma.architectures.blocks.residual import ResidualSpec
 from sma.architectures.blocks.stack import StackSpec
-from sma.architectures.models.sequence import SequenceModelSpec
-from sma.architectures.presets.mega import complete_model, plain_residual
-from sma.architectures.presets.seqboat import check_options
-from sma.architectures.specs.attention import DenseAttentionSpec, MultiHeadAttentionSpec, RotarySpec
-from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
+from sma.architectures.presets.preset import Blocks, Borrowed, Chosen, preset
+from sma.architectures.specs.attention import DenseAttentionSpec, MultiHeadAttentionSpec
+from sma.architectures.specs.families import LayerSpec
 from sma.architectures.specs.feed_forward import FeedForwardLayerSpec
-from sma.architectures.specs.norms import LayerNormSpec
+from sma.architectures.specs.fields import Dropout, Size
 from sma.architectures.specs.sma import DenseSpec
 
-
-class TransformerOptions(TypedDict, total=False):
-    """What can be chosen in a transformer, beside its width; see `transformer`."""
-
-    n_heads: int
-    d_feed_forward: int
-    bidirectional: bool
-    position: PositionSpec
-    norm: NormSpec
-    norm_position: Literal["pre", "post"]
-    dropout: float
+RESIDUAL: Borrowed = {ResidualSpec: "norm norm_position"}
 
 
+@preset({**RESIDUAL, DenseAttentionSpec: "position"})
 def transformer(
+    chosen: Chosen,
     *,
-    d_model: int,
-    n_layers: int,
-    max_positions: int = 2048,
-    vocab_size: int | None = None,
-    d_input: int | None = None,
-    n_classes: int | None = None,
-    **options: Unpack[TransformerOptions],
-) -> SequenceModelSpec:
+    d_model: Size,
+    n_heads: Size | None = None,
+    d_feed_forward: Size | None = None,
+    max_positions: Size = 2048,
+    dropout: Dropout = 0.0,
+) -> Blocks:
     """A transformer (https://arxiv.org/abs/1706.03762) with pre-norm and rotary positions; quadratic in L.
 
     Args:
         d_model: D.
-        n_layers: of attention, each followed by a feed-forward block.
+        n_heads: of attention; one per 64 features by default.
+        d_feed_forward: width of the feed-forward block after attention; 4 D by default.
         max_positions: the longest row in step-by-step decoding.
-        vocab_size: see `seqboat`, as for `d_input` and `n_classes`.
-        d_input: see there.
-        n_classes: see there.
-        **options: `n_heads` (one per 64 features), `d_feed_forward` (4 D), `position` (rotary), `norm` (layer
-            norm), `norm_position` (pre), `dropout` (0) on the result of every block, and `bidirectional`.
+        dropout: on the result of every block.
 
     Example:
         >>> transformer(vocab_size=256, d_model=128, n_layers=4).blocks[0].blocks[0].branches[0].n_heads
         2
     """
-    bidirectional = options.get("bidirectional", n_classes is not None)
-    attention = DenseAttentionSpec(
-        n_heads=options.get("n_heads", max(1, d_model // 64)),
-        bidirectional=bidirectional,
-        position=options.get("position", RotarySpec()),
-        max_positions=None if bidirectional else max_positions,
+    attention = dense_attention(chosen, d_model, n_heads, max_positions)
+    return (
+        StackSpec(blocks=_pair(chosen, attention, d_model, d_feed_forward, dropout), repeat=chosen.n_layers),
     )
-    blocks = _transformer_blocks(attention, d_model, n_layers, options)
-    return complete_model(d_model, blocks, options, vocab_size, d_input, n_classes)
 
 
+@preset({**RESIDUAL, MultiHeadAttentionSpec: "position"})
 def local_attention(
+    chosen: Chosen,
     *,
-    d_model: int,
-    n_layers: int,
-    window: int = 128,
-    vocab_size: int | None = None,
-    d_input: int | None = None,
-    n_classes: int | None = None,
-    **options: Unpack[TransformerOptions],
-) -> SequenceModelSpec:
+    d_model: Size,
+    n_heads: Size | None = None,
+    d_feed_forward: Size | None = None,
+    window: Size = 128,
+    dropout: Dropout = 0.0,
+) -> Blocks:
     """A transformer whose elements see the `window` before them, and after them in a classifier; linear in L.
 
-    Other arguments as in `transformer`.
+    Args:
+        d_model: D.
+        n_heads: of attention; one per 64 features by default.
+        d_feed_forward: width of the feed-forward block after attention; 4 D by default.
+        window: neighbours that an element sees on each side it may look at.
+        dropout: on the result of every block.
 
     Example:
         >>> spec = local_attention(vocab_size=256, d_model=128, n_layers=4)
         >>> spec.blocks[0].blocks[0].branches[0].module.window
         128
     """
-    attention = MultiHeadAttentionSpec(
-        n_heads=options.get("n_heads", max(1, d_model // 64)),
+    attention = chosen.spec(
+        MultiHeadAttentionSpec,
+        n_heads=n_heads or max(1, d_model // 64),
         window=window,
-        bidirectional=options.get("bidirectional", n_classes is not None),
-        position=options.get("position", RotarySpec()),
+        bidirectional=chosen.bidirectional,
     )
-    blocks = _transformer_blocks(DenseSpec(module=attention), d_model, n_layers, options)
-    return complete_model(d_model, blocks, options, vocab_size, d_input, n_classes)
+    blocks = _pair(chosen, DenseSpec(module=attention), d_model, d_feed_forward, dropout)
+    return (StackSpec(blocks=blocks, repeat=chosen.n_layers),)
 
 
-def _transformer_blocks(
-    attention: LayerSpec, d_model: int, n_layers: int, options: TransformerOptions
-) -> tuple[BlockSpec, ...]:
-    check_options(options, TransformerOptions)
-    feed_forward = FeedForwardLayerSpec(d_hidden=options.get("d_feed_forward", 4 * d_model))
-    norm, norm_position = options.get("norm", LayerNormSpec()), options.get("norm_position", "pre")
-    dropout = options.get("dropout", 0.0)
-    parts = (plain_residual(part, norm, norm_position, dropout) for part in (attention, feed_forward))
-    return (StackSpec(blocks=tuple(parts), repeat=n_layers),)
+def dense_attention(
+    chosen: Chosen, d_model: int, n_heads: int | None, max_positions: int
+) -> DenseAttentionSpec:
+    """Attention over whole rows; one head per 64 features where there is no number of them."""
+    return chosen.spec(
+        DenseAttentionSpec,
+        n_heads=n_heads or max(1, d_model // 64),
+        bidirectional=chosen.bidirectional,
+        max_positions=None if chosen.bidirectional else max_positions,
+    )
+
+
+def plain_residual(chosen: Chosen, branch: LayerSpec, dropout: float = 0.0, **others: Any) -> ResidualSpec:
+    """The usual residual block around a branch."""
+    return chosen.spec(ResidualSpec, branches=(branch,), activation="identity", dropout=dropout, **others)
+
+
+def _pair(
+    chosen: Chosen, attention: LayerSpec, d_model: int, d_feed_forward: int | None, dropout: float
+) -> Blocks:
+    feed_forward = FeedForwardLayerSpec(d_hidden=d_feed_forward or 4 * d_model)
+    return tuple(plain_residual(chosen, part, dropout) for part in (attention, feed_forward))
