@@ -65,7 +65,7 @@ def preset_options(name: Any) -> dict[str, Any]:
 
     Example:
         >>> sorted(preset_options("switch"))[:3]
-        ['capacity_factor', 'd_input', 'd_model']
+        ['bidirectional', 'capacity_factor', 'd_input']
     """
     known = model_presets()
     if not isinstance(name, str) or name not in known:

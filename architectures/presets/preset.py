@@ -172,9 +172,10 @@ class Preset:
     @cached_property
     def options(self) -> type[BaseModel]:
         """What checks the options of `__call__`."""
-        ends: Any = dict.fromkeys(("vocab_size", "d_input", "n_classes"), (Size | None, None))
-        shared = {"d_model": (Size, ...), "n_layers": (Layers, ...), "bidirectional": (bool | None, None)}
-        return self._type({**self._own, **self._fields, **ends, **shared})
+        first: dict[str, Any] = {"d_model": (Size, ...), "n_layers": (Layers, ...)}
+        ends: dict[str, Any] = dict.fromkeys(("vocab_size", "d_input", "n_classes"), (Size | None, None))
+        last: dict[str, Any] = {"bidirectional": (bool | None, None)}
+        return self._type({**first, **self._own, **self._fields, **ends, **last})
 
     @cached_property
     def _block_options(self) -> type[BaseModel]:
