@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sma.activation_html import legend_html
 from sma.activation_map import ActivationMap
+from sma.plots.html import legend_html
 
 
 @dataclass(frozen=True)

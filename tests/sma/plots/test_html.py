@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from sma.activation_html import legend_html, text_html, ticks, tint
 from sma.activation_map import ActivationMap
+from sma.plots.html import legend_html, text_html, ticks, tint
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,6 @@
-"""Pictures of what a recording shows: text, images, layers over positions, and graphs, tinted by activation.
+"""Figures of text, images, layers over positions and graphs, tinted by activation.
 
-    from sma import plots
-    plots.draw_text(recording, text).savefig("text.png")
-
-Figures are matplotlib's, made without pyplot, so that nothing is shown or kept by itself.
+They are matplotlib's, made without pyplot, so that nothing is shown or kept by itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sma.activation_html import (
+from sma.activation_map import ActivationMap, to_map
+from sma.elements import Edges
+from sma.plots.html import (
     FAINT,
     INK,
     LINE,
@@ -20,29 +19,14 @@ from sma.activation_html import (
     TINTS,
     check_length,
     check_texts,
-    legend_html,
-    text_html,
     ticks,
     tint,
 )
-from sma.activation_map import ActivationMap, to_map
-from sma.elements import Edges
 from sma.recording import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = [
-    "ActivationMap",
-    "draw_graph",
-    "draw_images",
-    "draw_layers",
-    "draw_text",
-    "legend_html",
-    "text_html",
-    "tint",
-]
 
 
 def draw_text(
