@@ -79,7 +79,7 @@ def save_rows(folder: Path, parts: Iterable[Chunk], sizes: Mapping[str, int], *,
     facts = {}
     with progress(f"making {sum(sizes.values()):,} {unit}s", sum(sizes.values())) as advance:
         for split, dealt in groupby(_deal(parts, sizes, advance), key=itemgetter(0)):
-            facts[f"SHA-256 of the {split} data"] = _write_split(folder, split, (part for _, part in dealt))
+            facts[f"SHA-256 of the {split} data"] = write_split(folder, split, (part for _, part in dealt))
     return facts
 
 
@@ -109,7 +109,12 @@ def _slice(part: Chunk, start: int, stop: int) -> Chunk:
     return {**cut, "ends": part["ends"][start:stop] - first, "labels": part["labels"][start:stop]}
 
 
-def _write_split(folder: Path, split: str, parts: Iterable[Chunk]) -> str:
+def write_split(folder: Path, split: str, parts: Iterable[Chunk]) -> str:
+    """Write the rows of a split as they come; see `save_rows`.
+
+    Returns:
+        Their SHA-256.
+    """
     n_elements, arrays, ends, labels = 0, {}, [], []
     digests: dict[str, Any] = defaultdict(hashlib.sha256)
     with ExitStack() as stack:
@@ -175,7 +180,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def progress(title: str, n: int) -> Iterator[Callable[[int], None]]:
+def progress(title: str, n: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal's standard error, and nothing elsewhere; what it gives advances it."""
     from rich.console import Console
     from rich.progress import Progress

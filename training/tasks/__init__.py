@@ -5,6 +5,15 @@ from sma.training.tasks.graphs import KarateSpec, NodeTask, WordNetSpec
 from sma.training.tasks.listops import ListOpsSpec
 from sma.training.tasks.node_graph import NodeGraph
 from sma.training.tasks.pathfinder import PathfinderSpec
+from sma.training.tasks.published import (
+    HundredMillionBytesSpec,
+    LRAImageSpec,
+    LRAListOpsSpec,
+    LRAPathfinderSpec,
+    LRARetrievalSpec,
+    LRATextSpec,
+    SpeechCommandsSpec,
+)
 from sma.training.tasks.recall import (
     AssociativeRecallSpec,
     InductionHeadsSpec,
@@ -24,9 +33,15 @@ __all__ = [
     "Batch",
     "DigitsSpec",
     "Evaluation",
+    "HundredMillionBytesSpec",
     "Image",
     "InductionHeadsSpec",
     "KarateSpec",
+    "LRAImageSpec",
+    "LRAListOpsSpec",
+    "LRAPathfinderSpec",
+    "LRARetrievalSpec",
+    "LRATextSpec",
     "ListOpsSpec",
     "NodeGraph",
     "NodeTask",
@@ -38,6 +53,7 @@ __all__ = [
     "RowsTask",
     "Section",
     "SelectiveCopyingSpec",
+    "SpeechCommandsSpec",
     "Split",
     "Task",
     "TaskSpec",

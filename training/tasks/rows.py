@@ -45,21 +45,58 @@ class Rows:
     def _place(self, i: int) -> slice:
         return slice(self.ends[i - 1] if i else 0, self.ends[i])
 
-    def batch(self, chosen: Sequence[int]) -> Batch:
-        """Some rows, padded on the right to the longest; without a mask if none is shorter."""
+    def padded(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The values of some rows, padded on the right to the longest, and the mask `(B, L)`."""
         inputs = _padded([self.row(int(i)) for i in chosen])
         inputs = inputs.float() / self.scale if self.values.ndim == 2 else inputs.long()
         lengths = torch.from_numpy(self.lengths[list(chosen)])
-        mask = torch.arange(inputs.shape[1]) < lengths.unsqueeze(1)
+        return inputs, torch.arange(inputs.shape[1]) < lengths.unsqueeze(1)
+
+    def batch(self, chosen: Sequence[int]) -> Batch:
+        """Some rows; without a mask if none is shorter than another."""
+        inputs, mask = self.padded(chosen)
         targets = torch.from_numpy(self.labels[list(chosen)])
         roles = None if self.roles is None else _padded([self.roles[self._place(i)] for i in chosen]).long()
         return Batch(inputs, targets, None if mask.all() else mask, roles)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """All rows, from the shortest to the longest."""
-        order = np.argsort(self.lengths, kind="stable")
-        for start in range(0, len(self), batch_size):
-            yield self.batch(order[start : start + batch_size].tolist())
+
+@dataclass(frozen=True)
+class RowPairs:
+    """Labelled pairs of rows, such as two documents.
+
+    Attributes:
+        first: the rows that come first, with the labels of the pairs.
+        second: as many others.
+    """
+
+    first: Rows
+    second: Rows
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """`(n,)`, from 0."""
+        return self.first.labels
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """`(n,)`, the number of elements of both rows together."""
+        return self.first.lengths + self.second.lengths
+
+    def batch(self, chosen: Sequence[int]) -> Batch:
+        """Some pairs; both halves are padded on their own."""
+        (first, first_mask), (second, second_mask) = self.first.padded(chosen), self.second.padded(chosen)
+        targets = torch.from_numpy(self.labels[list(chosen)])
+        return Batch((first, second), targets, (first_mask, second_mask))
+
+
+def by_length(rows: Rows | RowPairs, batch_size: int) -> Iterator[Batch]:
+    """Batches of all rows, from the shortest to the longest."""
+    order = np.argsort(rows.lengths, kind="stable")
+    for start in range(0, len(rows), batch_size):
+        yield rows.batch(order[start : start + batch_size].tolist())
 
 
 def _padded(rows: Sequence[NDArray[Any]]) -> Tensor:

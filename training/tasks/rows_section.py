@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 import sma
-from sma.plots import ActivationMap, draw_images, draw_layers, text_html
+from sma.plots import ActivationMap, draw_images, draw_layers, legend_html, text_html
 from sma.training.figures import draw_confusion, to_png
-from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows import RowPairs, Rows, by_length
 from sma.training.tasks.running import evaluating
-from sma.training.tasks.section import Image, Section, tint_note
+from sma.training.tasks.section import Image, Section
 from sma.training.tasks.task import Batch
 
 N_SHOWN = 20
@@ -20,7 +20,7 @@ LONGEST = 2500
 
 
 def rows_sections(
-    test: Rows,
+    test: Rows | RowPairs,
     model: nn.Module,
     *,
     classes: Sequence[str],
@@ -38,14 +38,17 @@ def rows_sections(
         names: of tokens; None where rows are features.
         side: of square images, whose rows are pixels line by line; None where they are something else.
     """
-    return [_confusions(test, model, classes, unit), _examples(test, model, classes, unit, names, side)]
+    confusions = _confusions(test, model, classes, unit)
+    if isinstance(test, RowPairs):
+        return [confusions]
+    return [confusions, _examples(test, model, classes, unit, names, side)]
 
 
-def _confusions(test: Rows, model: nn.Module, classes: Sequence[str], unit: str) -> Section:
+def _confusions(test: Rows | RowPairs, model: nn.Module, classes: Sequence[str], unit: str) -> Section:
     matrix = torch.zeros(len(classes), len(classes), dtype=torch.long)
     like = next(model.parameters())
     with evaluating(model), torch.no_grad():
-        for batch in test.batches(32):
+        for batch in by_length(test, 32):
             answers = batch.to(like).scores(model).argmax(-1).cpu()
             matrix.index_put_((batch.targets, answers), torch.ones_like(answers), accumulate=True)
     right, n = int(matrix.diagonal().sum()), int(matrix.sum())
@@ -71,17 +74,22 @@ def _examples(
             (int(test.labels[i]), int(answers)) for i, (answers, _) in zip(chosen, read, strict=True)
         )
     ]
-    element = "pixel" if side is not None else "token" if names is not None else "element"
+    highest = found[0].highest
+    mean = sum(int(each.counts.sum()) for each in found) / (sum(map(len, found)) * highest)
+    intro = (
+        f"<p>Test {unit}s, tinted by how many of {highest} routed sub-modules activated on each "
+        f"element: white for none, darkest for all. On average {mean:.0%} did.</p>{legend_html(highest)}"
+    )
     values = [test.row(i) for i in chosen]
-    body, images = [f"<p>Held-out {unit}s.</p>{tint_note(found, element)}"], []
+    body, images = [intro], []
     if side is not None:
         pixels = torch.stack([torch.from_numpy(row.reshape(side, side).astype("f4")) for row in values])
-        png = to_png(draw_images(found, pixels / test.scale, titles=titles))
+        png = to_png(draw_images(pixels / test.scale, found, titles=titles))
         images.append(Image("tinted_images.png", "Test images", png))
     elif names is not None:
         for title, row, each in zip(titles, values, found, strict=True):
             words = [names[int(token)] for token in row[:LONGEST]]
-            body.append(f"<h3>{html.escape(title)}</h3>{text_html(each[: len(words)], words)}")
+            body.append(f"<h3>{html.escape(title)}</h3>{text_html(words, each[: len(words)])}")
     else:
         for number, (title, each) in enumerate(zip(titles[:4], found, strict=False), 1):
             png = to_png(draw_layers(each))
@@ -102,6 +110,11 @@ def read_rows(model: nn.Module, batch: Batch) -> tuple[Tensor, Sequence[Activati
     with evaluating(model), torch.no_grad(), sma.record() as recording:
         answers = batch.scores(model).argmax(-1).cpu()
     if not recording.layers:
-        lengths = [batch.inputs.shape[1]] * len(answers) if batch.mask is None else batch.mask.sum(1).tolist()
-        return answers, [ActivationMap.none(n) for n in lengths]
+        return answers, [ActivationMap.none(n) for n in _n_real(batch, len(answers))]
     return answers, [ActivationMap.of(recording, i) for i in range(len(answers))]
+
+
+def _n_real(batch: Batch, n_rows: int) -> list[int]:
+    if isinstance(batch.mask, Tensor):
+        return batch.mask.sum(1).tolist()
+    return [batch.n_elements // n_rows] * n_rows

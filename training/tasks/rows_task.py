@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows import RowPairs, Rows, by_length
 from sma.training.tasks.section import Section
 from sma.training.tasks.task import Batch, Evaluation, Split, Task
 
@@ -23,7 +23,7 @@ class RowsTask(Task):
     """Say which class a row belongs to.
 
     Args:
-        splits: the rows that are called training, validation and test.
+        splits: the rows, or pairs of rows, that are called training, validation and test.
         title: names the data.
         facts: about the data, added to those that hold for all rows.
         classes: the name of each class.
@@ -40,7 +40,7 @@ class RowsTask(Task):
 
     def __init__(
         self,
-        splits: Mapping[str, Rows],
+        splits: Mapping[str, Rows] | Mapping[str, RowPairs],
         *,
         title: str,
         facts: Mapping[str, str],
@@ -70,7 +70,7 @@ class RowsTask(Task):
     @override
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """From the shortest row to the longest."""
-        return self.splits[split].batches(batch_size)
+        return by_length(self.splits[split], batch_size)
 
     @override
     def baselines(self) -> dict[str, float]:
@@ -126,8 +126,10 @@ class RowsTask(Task):
         return 1 - real / sum(len(batch) * int(batch.max()) for batch in batches)
 
 
-def _features(rows: Rows, names: Sequence[str] | None) -> NDArray[np.float64] | None:
+def _features(rows: Rows | RowPairs, names: Sequence[str] | None) -> NDArray[np.float64] | None:
     """`(n, F)` of the first rows: shares of tokens, or all features of rows of one length; else None."""
+    if isinstance(rows, RowPairs):
+        return None
     chosen = range(min(len(rows), N_READ))
     if names is not None:
         counts = np.stack([np.bincount(rows.row(i), minlength=len(names)) for i in chosen])
@@ -137,11 +139,11 @@ def _features(rows: Rows, names: Sequence[str] | None) -> NDArray[np.float64] | 
     return None
 
 
-def _check(name: str, rows: Rows, n_classes: int) -> None:
+def _check(name: str, rows: Rows | RowPairs, n_classes: int) -> None:
     if len(rows) == 0:
         raise ValueError(f"the {name} split has no rows; give it some")
-    empty = np.flatnonzero(rows.lengths <= 0)
-    if len(empty):
+    halves = (rows.first, rows.second) if isinstance(rows, RowPairs) else (rows,)
+    for empty in filter(len, (np.flatnonzero(half.lengths <= 0) for half in halves)):
         raise ValueError(f"row {empty[0]} of the {name} split has no elements; remove it or fill it")
     wrong = np.flatnonzero((rows.labels < 0) | (rows.labels >= n_classes))
     if len(wrong):

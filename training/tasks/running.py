@@ -71,7 +71,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
         with evaluating(model), torch.no_grad():
             logits, _ = run_batch(model, batch)
     except (ValueError, RuntimeError, IndexError, TypeError, AttributeError) as error:
-        kind = "sequence_model" if isinstance(batch.inputs, torch.Tensor) else "graph_model"
+        kind = "sequence_model" if isinstance(batch.inputs, torch.Tensor | tuple) else "graph_model"
         raise ValueError(
             f"the model cannot read this task's inputs ({first_line(error)}); use a {kind} with the "
             f"embedding that fits {task.title}"

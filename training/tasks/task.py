@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,31 +27,32 @@ class Batch:
     """Rows to predict, or the nodes of a graph.
 
     Attributes:
-        inputs: `(B, L)` tokens or `(B, L, F)` features, or a graph as `torch_geometric.data.Data`.
+        inputs: `(B, L)` tokens or `(B, L, F)` features, a pair of them where rows are pairs, or a graph as
+            `torch_geometric.data.Data`.
         targets: `(B, L)` long, one class per element, or `(B,)`, one per row; `(n_nodes,)` for a graph;
             `IGNORED` is not scored.
-        mask: `(B, L)` bool, True = a real element. None: all are real.
+        mask: `(B, L)` bool, True = a real element; a pair of them for a pair. None: all are real.
         roles: `(B, L)` long, what each element is: an index into the task's `role_names`. None: unknown.
         needs: `(B, L)` bool, the elements that an answer depends on. None: unknown.
     """
 
-    inputs: "Tensor | Data"
+    inputs: "Tensor | tuple[Tensor, Tensor] | Data"
     targets: Tensor
-    mask: Tensor | None = None
+    mask: Tensor | tuple[Tensor, Tensor] | None = None
     roles: Tensor | None = None
     needs: Tensor | None = None
 
     @property
     def n_elements(self) -> int:
         """How many elements a model reads, padding included."""
-        if isinstance(self.inputs, Tensor):
-            return self.inputs.shape[:2].numel()
+        if isinstance(self.inputs, Tensor | tuple):
+            return sum(part.shape[:2].numel() for part in _parts(self.inputs))
         return int(self.inputs.num_nodes)
 
     @property
     def n_real(self) -> int:
         """How many elements a model reads, without padding."""
-        return self.n_elements if self.mask is None else int(self.mask.sum())
+        return self.n_elements if self.mask is None else sum(int(part.sum()) for part in _parts(self.mask))
 
     @property
     def n_targets(self) -> int:
@@ -64,15 +65,23 @@ class Batch:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
 
-        inputs = move(self.inputs) if isinstance(self.inputs, Tensor) else copy(self.inputs).apply(move)
-        mask = None if self.mask is None else self.mask.to(like.device)
-        return replace(self, inputs=inputs, targets=self.targets.to(like.device), mask=mask)
+        def moved(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(move, value))
+            return move(value) if isinstance(value, Tensor) else copy(value).apply(move)
+
+        mask = None if self.mask is None else moved(self.mask)
+        return replace(self, inputs=moved(self.inputs), targets=self.targets.to(like.device), mask=mask)
 
     def scores(self, model: nn.Module) -> Tensor:
         """What the model says of every class, `(*targets.shape, C)`."""
-        if isinstance(self.inputs, Tensor):
+        if isinstance(self.inputs, Tensor | tuple):
             return model(self.inputs, self.mask)
         return model(self.inputs)
+
+
+def _parts(value: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True)

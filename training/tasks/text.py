@@ -33,6 +33,7 @@ class TextTask(Task):
         length: bytes per training row.
         evaluation_length: bytes per evaluation row.
         validation_bytes: validation reads evenly spaced rows of about this many bytes.
+        split: how the files were dealt out.
 
     Raises:
         ValueError: if a split is too short.
@@ -51,6 +52,7 @@ class TextTask(Task):
         length: int,
         evaluation_length: int,
         validation_bytes: int,
+        split: str = "whole files, by the hash of their paths",
     ) -> None:
         self.corpus = corpus
         self.length = length
@@ -70,7 +72,7 @@ class TextTask(Task):
         self.facts = {
             **facts,
             **{f"{name} data": f"{counts[name]:,} files, {len(s):,} bytes" for name, s in sizes.items()},
-            "split": "whole files, by the hash of their paths",
+            "split": split,
             "SHA-256 of all files": corpus.sha256,
         }
 
