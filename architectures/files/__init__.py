@@ -1,6 +1,6 @@
 """Specs, models and decoding states on disk."""
 
-from sma.architectures.files.folders import load_model, load_state, save_model, save_state
+from sma.architectures.files.folders import load_model, load_state, load_weights, save_model, save_state
 from sma.architectures.files.yaml import dump_spec, load_spec, parse_spec
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "load_model",
     "load_spec",
     "load_state",
+    "load_weights",
     "parse_spec",
     "save_model",
     "save_state",

@@ -59,6 +59,10 @@ class ReferenceLayer(SequenceModule):
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
         return self.module.step(x, state, mask)
 
+    @override
+    def flops(self, n: int) -> int:
+        return self.module.flops(n)
+
 
 def layer_from_reference(config: Mapping[str, Any], state: Tensors) -> ReferenceLayer:
     """A published layer, made of this project's modules.
