@@ -72,7 +72,9 @@ def train(
             run, ending = train(new, root=out, name=name, observer=display, command=command)
         else:
             run = Run.open(resumed)
-            same = TrainSpec.model_validate(apply_overrides(run.values(), assignments))
+            same = run.spec()
+            if assignments:
+                same = TrainSpec.model_validate(apply_overrides(run.values(), assignments))
             ending = resume(run, same, observer=display, command=command)
     if ending != "terminated":
         show_results(console, run)

@@ -4,10 +4,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated
 
 from pydantic import Field
+
+from sma.architectures.files.reading import read_whole
+
+MAX_BYTES = 2**32
+"""The largest file that is read."""
 
 SEPARATOR = b"\0"
 """Stands before every file: what the first byte of a file is predicted from."""
@@ -83,8 +88,10 @@ def read_files(
     """All non-empty files below `root` that match a glob, except below folders named in `without`.
 
     Raises:
-        ValueError: if a file cannot be read, or the pattern is not a relative glob.
+        ValueError: if a file cannot be read, or the pattern is not a glob below `root`.
     """
+    if ".." in PurePath(pattern).parts:
+        raise ValueError(f"task.pattern={pattern!r} leads out of the folder; leave out '..'")
     try:
         paths = sorted(path for path in root.glob(pattern) if path.is_file())
     except (NotImplementedError, ValueError) as error:
@@ -93,12 +100,7 @@ def read_files(
     for path in paths:
         relative = path.relative_to(root)
         if without.isdisjoint(relative.parts[:-1]):
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise ValueError(
-                    f"cannot read {path} ({error.strerror}); mend it or narrow the pattern"
-                ) from error
+            content = read_whole(path, limit=MAX_BYTES)
             if content:
                 files.append(TextFile(relative.as_posix(), content))
     return files

@@ -187,7 +187,10 @@ class TextFilesSpec(TextSpec):
 
     @override
     def read(self) -> tuple[list[TextFile], str, dict[str, str]]:
-        root = Path(self.folder).expanduser()
+        try:
+            root = Path(self.folder).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"task.folder={self.folder!r}: {error}; name a folder without ~") from error
         if not root.is_dir():
             raise ValueError(f"task.folder={self.folder!r} is not a folder; name one that holds text files")
         files = read_files(root, self.pattern)

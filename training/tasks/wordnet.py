@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sma.architectures.files.reading import read_whole
+
 FOLDER = Path("/usr/share/wordnet")
 FILES = {"n": "data.noun", "v": "data.verb", "a": "data.adj", "r": "data.adv"}
 CLASSES = (
@@ -84,12 +86,24 @@ def read_wordnet(folder: Path = FOLDER, *, vocab_size: int, n_tokens: int) -> Wo
     synsets: list[Synset] = []
     for part, name in FILES.items():
         path = folder / name
-        if not path.exists():
-            raise ValueError(f"{path} is missing; install WordNet: apt-get install wordnet-base")
-        content = path.read_bytes()
+        try:
+            content = read_whole(path, limit=2**28)
+        except FileNotFoundError:
+            raise ValueError(f"{path} is missing; install WordNet: apt-get install wordnet-base") from None
         digest.update(content)
-        synsets += parse(content.decode("latin-1"), part)
+        try:
+            synsets += parse(content.decode("latin-1"), part)
+        except (ValueError, IndexError) as error:
+            raise ValueError(
+                f"{path} is not a database file of WordNet ({error}); install it anew"
+            ) from error
     number = {synset.key: i for i, synset in enumerate(synsets)}
+    lost = [p for synset in synsets for p in synset.pointers if p not in number]
+    unknown = [s for s in synsets if not s.lemmas or not 0 <= s.lexical_class < len(CLASSES)]
+    if lost or unknown or not synsets:
+        raise ValueError(
+            f"the database files of WordNet in {folder} are damaged or of several versions; install it anew"
+        )
     pairs = {(i, number[p]) for i, synset in enumerate(synsets) for p in synset.pointers if number[p] != i}
     both = sorted(pairs | {(j, i) for i, j in pairs})
     tokens = torch.zeros(len(synsets), n_tokens, dtype=torch.int32)

@@ -98,6 +98,12 @@ def test_python_source_is_found_without_its_tests() -> None:
         ),
         (lambda folder: write_files(folder), {"pattern": "*.md"}, r"matches task.pattern='\*\.md'"),
         (lambda folder: write_files(folder), {"pattern": "/etc/*"}, "not a pattern below the folder"),
+        (
+            lambda folder: write_files(folder),
+            {"pattern": "../../*"},
+            r"leads out of the folder; leave out '\.\.'",
+        ),
+        (lambda folder: write_files(folder), {"folder": "~no-such-user/x"}, "name a folder without ~"),
         (lambda folder: write_files(folder, 2), {}, "only 2 with text were found; add files"),
         (
             lambda folder: write_files(folder),

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -78,3 +80,26 @@ def test_task(folder):
     ]
     nodes = torch.cat(list(task.splits.values()))
     assert sorted(nodes.tolist()) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("data.verb", "", r"damaged or of several versions"),  # that nouns point to
+        ("data.adv", "00000060 45 r 01 dimly 0 000 | of a class too many", r"damaged or of several versions"),
+        ("data.adv", "00000060 02 r 00 000 | without a word", r"damaged or of several versions"),
+        ("data.adv", "00000060 02 r 01", r"data.adv is not a database file of WordNet"),
+        ("data.adv", "\0" * 100, r"data.adv is not a database file of WordNet"),
+    ],
+)
+def test_damaged_files_are_named(folder, name, content, message):
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_wordnet(folder, vocab_size=1000, n_tokens=40)
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder):
+    (folder / "data.noun").unlink()
+    os.mkfifo(folder / "data.noun")
+    with pytest.raises(ValueError, match=r"data.noun is a pipe, not a file"):
+        read_wordnet(folder, vocab_size=1000, n_tokens=40)
