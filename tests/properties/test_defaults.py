@@ -97,7 +97,7 @@ def described(value):
         tensors = {key: described(tensor) for key, tensor in value.state_dict().items()}
         return type(value), settings, tensors, [described(part) for part in value.children()]
     if isinstance(value, Compaction):
-        return type(value), vars(value)
+        return type(value), {key: held for key, held in vars(value).items() if not key.startswith("_")}
     if isinstance(value, Tensor):
         return value.tolist()
     return [described(item) for item in value] if isinstance(value, list | tuple) else value
