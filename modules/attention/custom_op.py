@@ -5,21 +5,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sma.modules.attention.functions import attention_function
-from sma.modules.attention.tiled import Lists, Rule, attend, attend_backward
+from sma.modules.attention.functions import AttentionRule, attention_function
+from sma.modules.attention.positions import OffsetBias
+from sma.modules.attention.tiled import Lists, attend, attend_backward
 
 _FIELDS = (
-    "Tensor row, Tensor position, Tensor ptr, Tensor? table, Tensor? seed, "
-    "int? window, bool bidirectional, str function, int first, bool by_rank, float dropout"
+    "Tensor row, Tensor position, Tensor ptr, Tensor? table, Tensor? seed, int first, bool by_rank, "
+    "int? window, bool bidirectional, str function, float dropout"
 )
-"""Those of `Lists` and of `Rule`, the function by its name."""
+"""Those of `Lists`, of its bias, and of `AttentionRule`, the function by its name."""
+
+
+def compiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -> Tensor:
+    """`tiled_attention` as one operation; the function must have a name."""
+    bias, function = lists.bias, rule.function.name
+    table, first, by_rank = (None, 0, False) if bias is None else (bias.values, bias.first, bias.by_rank)
+    tensors = (lists.row, lists.position, lists.ptr, table, lists.seed)
+    y: Tensor = _op(
+        q, k, v, *tensors, first, by_rank, rule.window, rule.bidirectional, function, rule.dropout
+    )
+    return y
+
+
+def _lists_and_rule(*fields: Any) -> tuple[Lists, AttentionRule]:
+    row, position, ptr, table, seed, first, by_rank, window, bidirectional, function, dropout = fields
+    bias = None if table is None else OffsetBias(table, first, by_rank=by_rank)
+    rule = AttentionRule(window, bidirectional, attention_function(function), dropout)
+    return Lists(row, position, ptr, bias, seed), rule
 
 
 @torch.library.custom_op(
     "sma::tiled_attention", mutates_args=(), schema=f"(Tensor q, Tensor k, Tensor v, {_FIELDS}) -> Tensor"
 )
-def attention_op(q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> Tensor:
-    """`tiled_attention` with the fields of `Lists` and `Rule`, the function by its name."""
+def _op(q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> Tensor:
     with torch.autocast(q.device.type, enabled=False):
         return attend(q, k, v, *_lists_and_rule(*fields))
 
@@ -35,12 +53,7 @@ def _backward_op(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *fields: Any) ->
     return tuple(x.contiguous() for x in grads)
 
 
-def _lists_and_rule(*fields: Any) -> tuple[Lists, Rule]:
-    window, bidirectional, function, *others = fields[5:]
-    return Lists(*fields[:5]), Rule(window, bidirectional, attention_function(function), *others)
-
-
-@attention_op.register_fake
+@_op.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:
     return v.new_empty(v.shape)
 
@@ -64,4 +77,4 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return *grads, None, None, None, of_table, None, *[None] * len(ctx.rule)
 
 
-attention_op.register_autograd(_backward, setup_context=_setup_context)
+_op.register_autograd(_backward, setup_context=_setup_context)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from sma.elements import Elements
-from sma.modules.attention.functions import AttentionFunction
+from sma.modules.attention.functions import AttentionRule
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.functional import at_least_float32
 
@@ -21,19 +21,15 @@ def flex_windows(
     k: Tensor,
     v: Tensor,
     elements: Elements,
-    *,
-    window: int | None,
-    bidirectional: bool,
-    function: AttentionFunction,
+    rule: AttentionRule,
     bias: OffsetBias | None,
-    dropout: float,
 ) -> Tensor:
     """`windowed_attention` inside `attention_backend("flex")`; arguments and result as there.
 
     Raises:
         ValueError: for anything but softmax without dropout, and for float64 anywhere but on CPU.
     """
-    if function.name != "softmax" or dropout:
+    if rule.function.name != "softmax" or rule.dropout:
         raise ValueError(
             'attention_backend("flex") computes softmax without dropout only; use attention_backend("tiles") '
             "for other attention functions, and for dropout of attention weights"
@@ -46,8 +42,8 @@ def flex_windows(
         )
     slot = torch.arange(len(q), device=q.device)
     row = torch.where(elements.valid, elements.row, -1 - slot)  # a padding slot sees itself only
-    back = len(q) if window is None else window
-    ahead = back if bidirectional else 0
+    back = len(q) if rule.window is None else rule.window
+    ahead = back if rule.bidirectional else 0
 
     def is_key(_b: Tensor, _h: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (row[query] == row[key]) & (query - key <= back) & (key - query <= ahead)

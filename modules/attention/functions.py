@@ -1,4 +1,4 @@
-"""What turns scores into attention weights: softmax, and two functions that are not normalized."""
+"""The settings of attention, and the functions that turn its scores into weights."""
 
 import math
 from collections.abc import Callable
@@ -92,3 +92,20 @@ SOFTMAX = AttentionFunction(_softmax, normalized=True, gradient=_softmax_gradien
 _RELU2 = AttentionFunction(_relu2, normalized=False, gradient=_relu2_gradient, name="relu2")
 _LAPLACE = AttentionFunction(_laplace, normalized=False, gradient=_laplace_gradient, name="laplace")
 _FUNCTIONS = {function.name: function for function in (_LAPLACE, _RELU2, SOFTMAX)}
+
+
+@dataclass(frozen=True)
+class AttentionRule:
+    """What a query sees and how it weighs it: the settings that all of attention shares.
+
+    Attributes:
+        window: by how many ranks a key may be away; None: any.
+        bidirectional: whether keys may come after their query.
+        function: from scores to weights.
+        dropout: probability to drop a weight.
+    """
+
+    window: int | None
+    bidirectional: bool = False
+    function: AttentionFunction = SOFTMAX
+    dropout: float = 0.0

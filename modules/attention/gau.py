@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
-from sma.modules.attention.functions import AttentionFunction, attention_function
+from sma.modules.attention.functions import AttentionFunction, AttentionRule, attention_function
 from sma.modules.attention.memory import WorkingMemory, check_memory
 from sma.modules.attention.positions import RelativePosition, fitting_position
-from sma.modules.attention.windowed import visible_pairs, windowed_attention
+from sma.modules.attention.windowed import attend_windows, visible_pairs
 from sma.modules.functional import linear, truncated_normal
 from sma.sub_module import SubModule
 
@@ -91,17 +91,8 @@ class GAU(SubModule[WorkingMemory]):
     @override
     def forward(self, elements: Elements) -> Tensor:
         q, k, v, gate = self._project(elements)
-        y = windowed_attention(
-            q,
-            k,
-            F.dropout(v, self.hidden_dropout, self.training),
-            elements,
-            window=self.window,
-            bidirectional=self.bidirectional,
-            function=self.attention,
-            bias=self.position.bias(),
-            dropout=self.dropout if self.training else 0.0,
-        )
+        v = F.dropout(v, self.hidden_dropout, self.training)
+        y = attend_windows(q, k, v, elements, self._rule(), self.position.bias())
         return F.dropout(self.output(y * gate), self.output_dropout, self.training)
 
     @override
@@ -132,7 +123,7 @@ class GAU(SubModule[WorkingMemory]):
         """Without dropout of attention weights, values and results."""
         memory = check_memory(state, elements, self.window, (self.d_qk,), (self.d_hidden,))
         q, k, v, gate = self._project(elements)
-        y = memory.attend(q, k, v, elements, function=self.attention, bias=self.position.bias())
+        y = memory.attend(q, k, v, elements, self._rule(), self.position.bias())
         return self.output(y * gate)
 
     @override
@@ -141,6 +132,10 @@ class GAU(SubModule[WorkingMemory]):
         pairs = visible_pairs(n, self.window, bidirectional=self.bidirectional)
         per_element = self.d_model * (self.d_qk + 3 * self.d_hidden)
         return 2 * (n * per_element + pairs * (self.d_qk + self.d_hidden))
+
+    def _rule(self) -> AttentionRule:
+        dropout = self.dropout if self.training else 0.0
+        return AttentionRule(self.window, self.bidirectional, self.attention, dropout)
 
     def _project(self, elements: Elements) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys, values and gates."""

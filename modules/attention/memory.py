@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sma.elements import Elements
-from sma.modules.attention.functions import AttentionFunction
+from sma.modules.attention.functions import AttentionRule
 from sma.modules.attention.positions import OffsetBias
-from sma.modules.attention.windowed import query_divisor, windowed_attention
+from sma.modules.attention.windowed import attend_windows, query_divisor
 from sma.modules.functional import at_least_float32
 from sma.state import State, check_state
 
@@ -58,19 +58,19 @@ class WorkingMemory(State):
         k: Tensor,
         v: Tensor,
         elements: Elements,
-        *,
-        function: AttentionFunction,
+        rule: AttentionRule,
         bias: OffsetBias | None,
     ) -> Tensor:
         """Attention of new elements to themselves and to the W before them, which are then remembered.
 
-        Equals `windowed_attention` in one direction over everything so far; arguments and result as there.
+        Equals `windowed_attention` over everything so far, without dropout; arguments and result as there.
         Only rows with new elements advance. What is remembered is a constant to gradients.
         """
+        rule = replace(rule, dropout=0.0)
         if elements.longest == 1 and not torch.is_grad_enabled():
             # asked first: compiled code does not know how many elements there are
-            return self._attend_one_each(q, k, v, elements, function, bias)
-        return self._attend_many(q, k, v, elements, function, bias) if len(q) else v
+            return self._attend_one_each(q, k, v, elements, rule, bias)
+        return self._attend_many(q, k, v, elements, rule, bias) if len(q) else v
 
     def _attend_one_each(
         self,
@@ -78,7 +78,7 @@ class WorkingMemory(State):
         k: Tensor,
         v: Tensor,
         elements: Elements,
-        function: AttentionFunction,
+        rule: AttentionRule,
         bias: OffsetBias | None,
     ) -> Tensor:
         """A decoding step: no row has more than one slot."""
@@ -92,7 +92,7 @@ class WorkingMemory(State):
         keys = (
             self.keys.index_select(0, owner).movedim(1, -2).flatten(0, -3).to(dtype)
         )  # (T, W + 1, d_qk), or (T * H, W + 1, d_qk)
-        divisor = query_divisor(elements, q.shape[-1], size - 1, bidirectional=False, function=function)
+        divisor = query_divisor(elements, q.shape[-1], rule)
         queries = (q.to(dtype) / divisor).flatten(0, -2).unsqueeze(-1)
         scores = torch.bmm(keys, queries).view(*q.shape[:-1], size)
         spread = (len(age), *[1] * (scores.dim() - 2), size)  # over the heads, if there are several
@@ -100,7 +100,7 @@ class WorkingMemory(State):
             offset = -age if bias.by_rank else self.position[owner] - elements.position.unsqueeze(1)
             scores = scores + bias(offset).to(dtype).view(spread)
         scores = scores.masked_fill((age > count.unsqueeze(1)).view(spread), -torch.inf)
-        weights = function.weights(scores)
+        weights = rule.function.weights(scores)
         return self._weighted_values(weights, owner).to(v.dtype)
 
     def _write(self, slot: Tensor, k: Tensor, v: Tensor, elements: Elements) -> None:
@@ -132,7 +132,7 @@ class WorkingMemory(State):
         k: Tensor,
         v: Tensor,
         elements: Elements,
-        function: AttentionFunction,
+        rule: AttentionRule,
         bias: OffsetBias | None,
     ) -> Tensor:
         """A chunk of a prompt: windowed attention over a list with each row's memory before its elements."""
@@ -159,15 +159,8 @@ class WorkingMemory(State):
             ptr=elements.ptr + torch.arange(n_rows + 1, device=q.device) * window,
             longest=None,
         )
-        y = windowed_attention(
-            join(q.new_zeros(len(old_slots), *q.shape[1:]), q),
-            recall(self.keys, k),
-            recall(self.values, v),
-            joined,
-            window=window,
-            function=function,
-            bias=bias,
-        )
+        queries = join(q.new_zeros(len(old_slots), *q.shape[1:]), q)
+        y = attend_windows(queries, recall(self.keys, k), recall(self.values, v), joined, rule, bias)
         self._remember(k, v, elements)
         return y[new_slots]
 

@@ -6,10 +6,10 @@ from typing_extensions import override
 
 from sma.checks import check_features, check_rates, check_size, check_sizes
 from sma.elements import Elements
-from sma.modules.attention.functions import SOFTMAX
+from sma.modules.attention.functions import AttentionRule
 from sma.modules.attention.memory import WorkingMemory, check_memory
 from sma.modules.attention.positions import RelativePosition, fitting_position
-from sma.modules.attention.windowed import visible_pairs, windowed_attention
+from sma.modules.attention.windowed import attend_windows, visible_pairs
 from sma.modules.functional import first_parameter, linear
 from sma.sub_module import SubModule
 
@@ -63,17 +63,7 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
     @override
     def forward(self, elements: Elements) -> Tensor:
         q, k, v = self.heads.split(elements.x, elements.position)
-        y = windowed_attention(
-            q,
-            k,
-            v,
-            elements,
-            window=self.window,
-            bidirectional=self.bidirectional,
-            bias=self.heads.position.bias(),
-            dropout=self.dropout if self.training else 0.0,
-        )
-        return self.heads.join(y)
+        return self.heads.join(attend_windows(q, k, v, elements, self._rule(), self.heads.position.bias()))
 
     @override
     def init_state(
@@ -100,13 +90,16 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
         shape = (self.heads.n_heads, self.heads.d_head)
         memory = check_memory(state, elements, self.window, shape, shape)
         q, k, v = self.heads.split(elements.x, elements.position)
-        bias = self.heads.position.bias()
-        return self.heads.join(memory.attend(q, k, v, elements, function=SOFTMAX, bias=bias))
+        return self.heads.join(memory.attend(q, k, v, elements, self._rule(), self.heads.position.bias()))
 
     @override
     def flops(self, n: int) -> int:
         """For n elements in one row, and the keys that they see."""
         return self.heads.flops(n, visible_pairs(n, self.window, bidirectional=self.bidirectional))
+
+    def _rule(self) -> AttentionRule:
+        dropout = self.dropout if self.training else 0.0
+        return AttentionRule(self.window, self.bidirectional, dropout=dropout)
 
 
 class Heads(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
-from sma.modules.attention.functions import AttentionFunction
+from sma.modules.attention.functions import AttentionFunction, AttentionRule
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.tiles import Tile, row_tiles, window_tiles
 
@@ -22,42 +22,21 @@ _FAR = -1e30  # times a squared difference of runs: every attention function giv
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What a query sees and how it weighs it: all of attention that is no tensor.
-
-    Attributes:
-        window: by how many ranks a key may be away; None: any.
-        bidirectional: whether keys may come after their query.
-        function: from scores to weights.
-        first: the first offset of the bias table.
-        by_rank: whether its offsets are of ranks or of positions.
-        dropout: of weights.
-    """
-
-    window: int | None
-    bidirectional: bool
-    function: AttentionFunction
-    first: int
-    by_rank: bool
-    dropout: float
-
-
-@dataclass(frozen=True)
 class Lists:
-    """What attention needs to know of every slot, and the bias table.
+    """What attention needs to know of every slot, and what is random.
 
     Attributes:
         row: `(T,)` long; -1 in padding slots, which neighbours among them alone see.
         position: `(T,)` long.
         ptr: `(B + 1,)` long; row b owns the slots `ptr[b]:ptr[b + 1]`.
-        table: `(n,)`, added to scores; None: nothing.
+        bias: added to scores; None: nothing.
         seed: of the dropout; None without.
     """
 
     row: Tensor
     position: Tensor
     ptr: Tensor
-    table: Tensor | None
+    bias: OffsetBias | None
     seed: Tensor | None
 
 
@@ -90,17 +69,16 @@ class Plan:
     seed: int
 
     @classmethod
-    def of(cls, lists: Lists, rule: Rule, dtype: torch.dtype) -> "Plan":
+    def of(cls, lists: Lists, rule: AttentionRule, dtype: torch.dtype) -> "Plan":
         """The plan of a rule for some lists, computing in `dtype`."""
         row, position, reach = lists.row, lists.position, rule.window
         if reach is None:
             tiles, reach = row_tiles(lists.ptr, bidirectional=rule.bidirectional), len(row)
         else:
             tiles = window_tiles(row, reach, bidirectional=rule.bidirectional)
-        bias = None
-        if lists.table is not None:  # by rank, one small table serves all tiles
-            by_rank = rule.by_rank or _advances_with_rank(row, position)
-            bias = OffsetBias(lists.table, rule.first, by_rank=by_rank)
+        bias = lists.bias
+        if bias is not None and not bias.by_rank and _advances_with_rank(row, position):
+            bias = replace(bias, by_rank=True)  # one small table serves all tiles
         return cls(
             tiles=tiles,
             run=row.diff(prepend=row[:1]).ne(0).cumsum(0),
@@ -159,25 +137,26 @@ class Plan:
         return kept.div_(1 - self.dropout)
 
 
-def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
+def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -> Tensor:
     """weights(q k^T + bias) v, tile by tile. The bias table gets its gradient, too.
 
     Args:
         q: `(T, d_qk)`, scaled; in the dtype to compute in.
         k: `(T, d_qk)`.
         v: `(T, d_v)`.
-        lists: of the T slots.
+        lists: of the T slots, and the bias.
         rule: everything else.
 
     Returns:
         `(T, d_v)` in the dtype of `v`.
     """
     with torch.autocast(q.device.type, enabled=False):
-        y: Tensor = _TiledAttention.apply(q, k, v, lists.table, lists, rule)  # type: ignore[no-untyped-call]
+        table = None if lists.bias is None else lists.bias.values
+        y: Tensor = _TiledAttention.apply(q, k, v, table, lists, rule)  # type: ignore[no-untyped-call]
     return y
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -> Tensor:
     """The forward pass of `tiled_attention`, which autocast must not touch."""
     plan = Plan.of(lists, rule, q.dtype)
     y = plan.buffer(v.shape[1], filled=False)[plan.before :]
@@ -192,13 +171,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
 
 
 def attend_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k, v and of the bias table (empty without one), from weights computed again."""
-    plan, table = Plan.of(lists, rule, q.dtype), lists.table
+    plan = Plan.of(lists, rule, q.dtype)
     grad_q = plan.buffer(q.shape[1], filled=False)[plan.before :]
     grad_k, grad_v = (plan.buffer(x.shape[1], filled=True) for x in (k, v))
-    grad_table = q.new_zeros(0 if table is None else len(table))
+    grad_table = q.new_zeros(0 if plan.bias is None else len(plan.bias.values))
     for tile in plan.tiles:
         queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
         values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
@@ -226,11 +205,12 @@ class _TiledAttention(torch.autograd.Function):
     @staticmethod
     @override
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, lists: Lists, rule: Rule
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, lists: Lists, rule: AttentionRule
     ) -> Tensor:
         """Attend."""
         ctx.save_for_backward(q, k, v, table)
-        ctx.lists, ctx.rule = replace(lists, table=None), rule
+        bias = None if lists.bias is None else replace(lists.bias, values=q.new_empty(0))
+        ctx.lists, ctx.rule = replace(lists, bias=bias), rule  # the table is saved, as tensors are
         return attend(q, k, v, lists, rule)
 
     @staticmethod
@@ -239,8 +219,9 @@ class _TiledAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients."""
         q, k, v, table = ctx.saved_tensors
+        lists = ctx.lists if table is None else replace(ctx.lists, bias=replace(ctx.lists.bias, values=table))
         with torch.autocast(q.device.type, enabled=False):
-            *grads, grad_table = attend_backward(grad, q, k, v, replace(ctx.lists, table=table), ctx.rule)
+            *grads, grad_table = attend_backward(grad, q, k, v, lists, ctx.rule)
         return *grads, None if table is None else grad_table.to(table.dtype), None, None
 
 

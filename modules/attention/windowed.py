@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sma.elements import Elements
-from sma.modules.attention.custom_op import attention_op
-from sma.modules.attention.functions import SOFTMAX, AttentionFunction
+from sma.modules.attention.custom_op import compiled_attention
+from sma.modules.attention.functions import SOFTMAX, AttentionFunction, AttentionRule
 from sma.modules.attention.positions import OffsetBias
-from sma.modules.attention.tiled import Lists, Rule, tiled_attention
+from sma.modules.attention.tiled import Lists, tiled_attention
 from sma.modules.functional import at_least_float32
 
 _backend = "tiles"  # a plain global, so that torch.compile compiles again when it changes
@@ -89,78 +89,38 @@ def windowed_attention(
     Returns:
         In the shape and dtype of `v`; finite in padding slots.
     """
+    return attend_windows(q, k, v, elements, AttentionRule(window, bidirectional, function, dropout), bias)
+
+
+def attend_windows(
+    q: Tensor, k: Tensor, v: Tensor, elements: Elements, rule: AttentionRule, bias: OffsetBias | None
+) -> Tensor:
+    """`windowed_attention` by the rule; arguments and result as there."""
     if _backend == "flex" and len(q):
         from sma.modules.attention.flex import flex_windows  # imports torch's compiler
 
-        return flex_windows(
-            q,
-            k,
-            v,
-            elements,
-            window=window,
-            bidirectional=bidirectional,
-            function=function,
-            bias=bias,
-            dropout=dropout,
-        )
+        return flex_windows(q, k, v, elements, rule, bias)
     n_heads = q.shape[1] if q.dim() == 3 else None
     if n_heads is not None:  # one after another, as so many times the rows
         elements = _repeat_rows(elements, n_heads)
         q, k, v = (z.transpose(0, 1).reshape(-1, z.shape[2]) for z in (q, k, v))
     dtype = at_least_float32(torch.promote_types(torch.promote_types(q.dtype, k.dtype), v.dtype))
-    rule = Rule(
-        window=window,
-        bidirectional=bidirectional,
-        function=function,
-        first=0 if bias is None else bias.first,
-        by_rank=bias is not None and bias.by_rank,
-        dropout=dropout,
-    )
-    lists = Lists(
-        row=elements.row,
-        position=elements.position,
-        ptr=elements.ptr,
-        table=None if bias is None else bias.values,
-        seed=torch.randint(2**62, (), device="cpu") if dropout else None,
-    )
-    divisor = query_divisor(elements, q.shape[1], window, bidirectional=bidirectional, function=function)
-    y = _attend(q.to(dtype) / divisor, k, v, lists, rule)
+    q = q.to(dtype) / query_divisor(elements, q.shape[1], rule)
+    seed = torch.randint(2**62, (), device="cpu") if rule.dropout else None
+    lists = Lists(elements.row, elements.position, elements.ptr, bias, seed)
+    one_operation = torch.compiler.is_compiling() and rule.function.name is not None
+    y = (compiled_attention if one_operation else tiled_attention)(q, k, v, lists, rule)
     return y if n_heads is None else y.view(n_heads, len(y) // n_heads, y.shape[1]).transpose(0, 1)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Rule) -> Tensor:
-    """`tiled_attention`; in compiled code as one operation, if the function has a name to give it."""
-    if rule.function.name is None or not torch.compiler.is_compiling():
-        return tiled_attention(q, k, v, lists, rule)
-    y: Tensor = attention_op(
-        q,
-        k,
-        v,
-        lists.row,
-        lists.position,
-        lists.ptr,
-        lists.table,
-        lists.seed,
-        rule.window,
-        rule.bidirectional,
-        rule.function.name,
-        rule.first,
-        rule.by_rank,
-        rule.dropout,
-    )
-    return y
-
-
-def query_divisor(
-    elements: Elements, d_qk: int, window: int | None, *, bidirectional: bool, function: AttentionFunction
-) -> float | Tensor:
+def query_divisor(elements: Elements, d_qk: int, rule: AttentionRule) -> float | Tensor:
     """What queries are divided by: a number, or `(T, 1)` long where it depends on the element."""
-    if function.normalized:
+    if rule.function.normalized:
         return math.sqrt(d_qk)
-    if window is not None:
-        return 2 * window if bidirectional else window
+    if rule.window is not None:
+        return 2 * rule.window if rule.bidirectional else rule.window
     row = elements.row.clamp(min=0)
-    if bidirectional:
+    if rule.bidirectional:
         n_keys = torch.zeros_like(elements.ptr).index_add_(0, row, elements.valid.long())[row]
     else:
         n_keys = torch.arange(1, len(row) + 1, device=row.device) - elements.ptr[row]
