@@ -138,6 +138,8 @@ def _check_plain(name: str, tensor: Any) -> None:
 
 
 def _check_module(name: str, module: nn.Module, wanted: nn.Module | None) -> None:
+    if wanted is not None and _form(module) == _form(wanted):
+        return
     remedy = _remedy(name, module)
     if remedy is not None:
         raise ValueError(
@@ -155,6 +157,12 @@ def _check_module(name: str, module: nn.Module, wanted: nn.Module | None) -> Non
             f"{name or 'the model'} is a {kind}, but its spec builds a {type(wanted).__qualname__}, which "
             "loading would put there; save the model before its parts are replaced"
         )
+
+
+def _form(module: nn.Module) -> tuple[type, frozenset[str]]:
+    """The class of a part, without the one that a parametrization makes for it alone, and its own tensors."""
+    kind = type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
+    return kind, frozenset((*module._parameters, *module._buffers))
 
 
 def _check_tied(model: nn.Module) -> None:

@@ -4,6 +4,7 @@ import copy
 import io
 import re
 import warnings
+from typing import Literal
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-import sma
-from sma.architectures import load_model, save_model, seqboat
+import sma.spec.registry
+from sma import register
+from sma.architectures import load_model, parse_spec, save_model, seqboat
 from sma.architectures.files.folders import WEIGHTS_FILE, load_weights
 from sma.architectures.models.heads import LanguageModelHead
+from sma.architectures.specs.families import LayerSpec
 
 SPEC = seqboat(vocab_size=20, d_model=16, n_layers=2, window=4, d_qk=8, norm={"kind": "batch_norm"})
 LINEAR = "blocks.0.branches.0.module"
@@ -415,3 +418,24 @@ def test_a_head_of_its_own_has_its_own_matrix():
     x = torch.randn(2, 3, 16)
     torch.testing.assert_close(head(x), x @ head.weight.T)
     assert head.weight is not embedding.weight
+
+
+def test_parts_that_a_spec_parametrizes_are_saved_and_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sma.spec.registry, "_registered", dict(sma.spec.registry._registered))
+
+    @register
+    class NormedSpec(LayerSpec):
+        kind: Literal["normed_by_weight"] = "normed_by_weight"
+
+        def build(self, d_model):
+            return sma.PerElement(parametrizations.weight_norm(nn.Linear(d_model, d_model)))
+
+    values = SPEC.model_dump(mode="json")
+    values["blocks"][0]["branches"][0] = {"kind": "normed_by_weight"}
+    model = parse_spec(values).build().eval()
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert torch.equal(loaded(tokens()), model(tokens()))
+    nn.utils.parametrize.remove_parametrizations(model.get_submodule(LINEAR), "weight")
+    with pytest.raises(ValueError, match=rf"{LINEAR} is a .*Linear, but its spec builds"):
+        save_model(model, tmp_path)
