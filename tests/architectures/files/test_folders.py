@@ -170,7 +170,7 @@ def test_what_is_not_such_a_file_is_an_error_of_one_line(model, tmp_path, name, 
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_that_is_none_is_named(model, tmp_path):
+def test_a_missing_folder_is_named(model, tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "none", tmp_path / "file"):
         with pytest.raises(FileNotFoundError, match=rf"there is no file {folder}/{SPEC_FILE}"):

@@ -16,7 +16,6 @@ import sma.spec.registry
 from sma import register
 from sma.architectures import load_model, parse_spec, save_model, seqboat
 from sma.architectures.files.folders import WEIGHTS_FILE, load_weights
-from sma.architectures.models.heads import LanguageModelHead
 from sma.architectures.specs.families import LayerSpec
 
 SPEC = seqboat(vocab_size=20, d_model=16, n_layers=2, window=4, d_qk=8, norm={"kind": "batch_norm"})
@@ -408,16 +407,6 @@ def test_tied_weights_stay_tied(tmp_path, way):
     assert torch.equal(model.head.weight, source.embedding.weight + 1)
     save_model(model, tmp_path)
     source.load_state_dict(load_file(tmp_path / WEIGHTS_FILE))  # strict: what is saved is all there is
-
-
-def test_a_head_of_its_own_has_its_own_matrix():
-    embedding = make().embedding
-    head = LanguageModelHead(16, embedding=embedding, tie_embedding=False)
-    assert [name for name, _ in head.named_parameters()] == ["output.weight"]
-    assert head.embedding is None
-    x = torch.randn(2, 3, 16)
-    torch.testing.assert_close(head(x), x @ head.weight.T)
-    assert head.weight is not embedding.weight
 
 
 def test_parts_that_a_spec_parametrizes_are_saved_and_loaded(tmp_path, monkeypatch):

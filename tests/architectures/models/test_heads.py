@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sma.architectures.models.heads import mean_pool
+from sma.architectures.models.embeddings import TokenEmbedding
+from sma.architectures.models.heads import LanguageModelHead, mean_pool
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -25,3 +26,23 @@ def test_a_row_without_elements_has_the_mean_0():
     x = torch.full((1, 3, 2), torch.nan)
     assert mean_pool(x, torch.zeros(1, 3, dtype=torch.bool)).tolist() == [[0, 0]]
     assert mean_pool(x[:, :0], None).tolist() == [[0, 0]]
+
+
+def test_a_head_of_its_own_has_its_own_matrix():
+    embedding = TokenEmbedding(16, vocab_size=20)
+    head = LanguageModelHead(16, embedding=embedding, tie_embedding=False)
+    assert [name for name, _ in head.named_parameters()] == ["output.weight"]
+    assert head.embedding is None
+    x = torch.randn(2, 3, 16)
+    torch.testing.assert_close(head(x), x @ head.weight.T)
+    assert head.weight is not embedding.weight
+
+
+def test_a_tied_head_reads_the_matrix_of_the_embedding():
+    embedding = TokenEmbedding(16, vocab_size=20)
+    head = LanguageModelHead(16, embedding=embedding)
+    assert head.embedding is embedding
+    assert not list(head.parameters())
+    x = torch.randn(2, 3, 16)
+    torch.testing.assert_close(head(x), x @ embedding.weight.T)
+    assert head.flops(3) == 2 * 3 * 20 * 16
