@@ -82,6 +82,21 @@ class ActivationMap:
         return ActivationMap(self.active[elements], self.names)
 
 
+def to_map(source: Recording | ActivationMap, row: int) -> ActivationMap:
+    """The activations of a row of a recording, or those of a map as they are.
+
+    Raises:
+        ValueError: see `ActivationMap.of`.
+        TypeError: if it is neither of the two.
+    """
+    if isinstance(source, Recording):
+        return ActivationMap.of(source, row)
+    if not isinstance(source, ActivationMap):
+        found = type(source).__name__
+        raise TypeError(f"activations, which come first, must be a Recording or ActivationMap, got {found}")
+    return source
+
+
 def sub_module_names(widths: Sequence[int]) -> tuple[str, ...]:
     """What the sub-modules of layers with this many are called.
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sma.activation_map import sub_module_names
-from sma.plots import FAINT, INK, LINE, tint
+from sma.plots.html import FAINT, INK, LINE, tint
 
 ACCENT = "#0f766e"
 SECOND = "#c2410c"

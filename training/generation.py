@@ -146,7 +146,7 @@ def _check(
         raise ValueError(f"top_k must be at least 1, got {top_k}; leave it out for no limit")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}; leave it out for no limit")
-    if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"seed must fit in 64 bits, got {seed}")
+    if not 0 <= seed < 2**63:  # as in `TrainSpec`
+        raise ValueError(f"seed must be at least 0 and less than 2**63, got {seed}")
     if not all(stop):
         raise ValueError("stop must not contain an empty string: every text ends with one; leave it out")

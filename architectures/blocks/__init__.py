@@ -1,11 +1,10 @@
 """Blocks: the residual block, stacks of blocks."""
 
 from sma.architectures.blocks.residual import Residual, ResidualSpec, ResidualState
-from sma.architectures.blocks.stack import Blocks, BlocksSpec, RoutedLayerSpec, Stack, StackSpec, StackState
+from sma.architectures.blocks.stack import Blocks, RoutedLayerSpec, Stack, StackSpec, StackState
 
 __all__ = [
     "Blocks",
-    "BlocksSpec",
     "Residual",
     "ResidualSpec",
     "ResidualState",

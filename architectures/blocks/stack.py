@@ -124,35 +124,23 @@ class StackSpec(BlockSpec):
 
 
 @register
-class BlocksSpec(SubModuleSpec):
-    """Builds blocks that run on each row's activated elements only: Mixture-of-Depths.
+class RoutedLayerSpec(SubModuleSpec):
+    """Builds a layer or a block that runs on each row's activated elements only.
+
+    With a stack of blocks that is Mixture-of-Depths, with `sma` nested routing.
 
     Attributes:
-        blocks: the stack.
-        change_only: give what the blocks add to their input, so that a skipped element and one with
-            confidence 0 both pass a surrounding residual connection unchanged.
+        layer: the layer or block; one that is repeated is a stack.
+        change_only: give what it adds to its input, so that a skipped element and one with confidence 0 both
+            pass a surrounding residual connection unchanged.
     """
 
-    kind: Literal["blocks"] = "blocks"
-    blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
+    kind: Literal["layer"] = "layer"
+    layer: OneOf[LayerSpec | BlockSpec]
     change_only: bool = False
 
     @override
     def build(self, d_model: int) -> SequenceSubModule:
-        return SequenceSubModule(StackSpec(blocks=self.blocks).build(d_model), change_only=self.change_only)
-
-
-@register
-class RoutedLayerSpec(SubModuleSpec):
-    """Builds a layer that runs on each row's activated elements only: an SSM, or SMA inside SMA.
-
-    Attributes:
-        layer: the layer.
-    """
-
-    kind: Literal["layer"] = "layer"
-    layer: OneOf[LayerSpec]
-
-    @override
-    def build(self, d_model: int) -> SequenceSubModule:
-        return SequenceSubModule(self.layer.build(d_model))
+        layers = build_each((self.layer,), d_model)
+        layer = layers[0] if len(layers) == 1 else Stack(layers)
+        return SequenceSubModule(layer, change_only=self.change_only)

@@ -73,11 +73,19 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is nested too deep to read; write a flatter one") from None
     except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError) as error:
         # the last three: PyYAML on a tag whose text is of another kind, such as `!!bool maybe`
-        raise ValueError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path} is not valid YAML or JSON: {_problem(error)}") from error
     if not isinstance(values, dict):
         held = "nothing" if values is None else type(values).__name__
         raise ValueError(f"{path} holds {held} instead of a mapping of fields")
     return values
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong, and where, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        return f"{said}, line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    return " ".join(str(error).split())
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Architectures that route in other ways: depths, experts, unlike sub-modules."""
 
 from sma.architectures.blocks.residual import ResidualSpec
-from sma.architectures.blocks.stack import BlocksSpec, StackSpec
+from sma.architectures.blocks.stack import RoutedLayerSpec, StackSpec
 from sma.architectures.presets.preset import Blocks, Chosen, preset
 from sma.architectures.presets.seqboat import SEQBOAT, seqboat_layer
 from sma.architectures.presets.transformer import dense_attention, plain_residual
@@ -56,7 +56,7 @@ def mixture_of_depths(
     blocks = _pair(chosen, attention, FeedForwardLayerSpec(d_hidden=4 * d_model), LayerNormSpec())
     routed = SMASpec(
         router=ExpertChoiceSpec(capacity=capacity, d_predictor=max(1, d_model // 4)),
-        modules=(BlocksSpec(blocks=blocks, change_only=True),),
+        modules=(RoutedLayerSpec(layer=StackSpec(blocks=blocks), change_only=True),),
     )
     few = plain_residual(chosen, routed, norm=NoNormSpec())
     return (StackSpec(blocks=(*blocks, few), repeat=chosen.n_layers // 2),)

@@ -16,6 +16,7 @@ from sma import (
 from sma.architectures.specs.families import CompactionSpec, LayerSpec, RouterSpec, SubModuleSpec, build_each
 from sma.architectures.specs.fields import Share, Size
 from sma.modules.adapters import Dense
+from sma.spec.registry import lifts
 
 
 @register
@@ -83,8 +84,11 @@ class SMASpec(LayerSpec):
 
 
 @register
+@lifts("module")
 class DenseSpec(LayerSpec):
     """Builds `Dense`: a sub-module that every element reaches.
+
+    A sub-module that is written where a layer is wanted is lifted to one by this spec.
 
     Attributes:
         module: the sub-module.

@@ -3,11 +3,11 @@
 import inspect
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 from pydantic import BeforeValidator, SerializeAsAny
 
@@ -20,6 +20,7 @@ FAMILY_KEY = "x-family"
 SpecType = TypeVar("SpecType", bound=Spec)
 
 _registered: dict[tuple[type[Spec], str], type[Spec]] = {}
+_lifts: dict[type[Spec], dict[type[Spec], Callable[[Spec], Spec]]] = {}
 
 
 def register(spec: type[SpecType]) -> type[SpecType]:
@@ -64,10 +65,15 @@ def kinds(family: type[Spec]) -> dict[str, type[Spec]]:
     return found
 
 
-def find(family: type[SpecType], kind: str) -> type[SpecType]:
+def find(family: type[SpecType], kind: str, *others: type[Spec]) -> type[SpecType]:
     """The spec of a family that is known as `kind`.
 
     A package that claims the kind but is broken only causes a warning where another spec has it.
+
+    Args:
+        family: the family.
+        kind: the kind.
+        others: families whose kinds would do as well, for the hint of an error.
 
     Raises:
         ValueError: if there is none, if two packages claim it, or if its package fails to import; the
@@ -82,7 +88,7 @@ def find(family: type[SpecType], kind: str) -> type[SpecType]:
         return next(iter(claims))  # type: ignore[return-value]
     if problems:
         raise ValueError(f"unknown kind {kind!r} of {family.__name__}; {'; '.join(problems)}")
-    hint = near(kind, sorted(kinds(family)))
+    hint = near(kind, _known(family, *others))
     raise ValueError(f"unknown kind {kind!r} of {family.__name__} (is its package installed?){hint}")
 
 
@@ -108,22 +114,58 @@ def _contested(family: type[Spec], kind: str, claims: dict[type[Spec], str]) -> 
     return f"kind {kind!r} of {family.__name__} is claimed by {claimants}; uninstall or rename one"
 
 
-def open_field(family: type[Spec]) -> Callable[[Any], Any]:
+def lifts(field: str) -> Callable[[type[SpecType]], type[SpecType]]:
+    """Class decorator: what a field takes may also be written where the spec itself is wanted.
+
+    `{kind: dense, module: {kind: gau}}` is a layer; since `DenseSpec` lifts its `module`, a field for layers
+    takes `{kind: gau}` too, and holds the former.
+
+    Args:
+        field: a `OneOf` of one family.
+    """
+
+    def decorate(spec: type[SpecType]) -> type[SpecType]:
+        references = (m for m in spec.model_fields[field].metadata if isinstance(m, FamilyReference))
+        (given,) = next(references).families
+        _lifts.setdefault(spec.family(), {})[given] = lambda inner: spec(**{field: inner})
+        return spec
+
+    return decorate
+
+
+def lifted_families(family: type[Spec]) -> tuple[type[Spec], ...]:
+    """The families whose kinds may be written where `family` is wanted."""
+    return tuple(_lifts.get(family, ()))
+
+
+def open_field(*families: type[Spec]) -> Callable[[Any], Any]:
     """The validator behind `OneOf`: turns a mapping with a `kind` into that kind's spec."""
 
     def resolve(value: Any) -> Any:
         if isinstance(value, str):  # a bare kind is short for {kind: ...}
             value = {"kind": value}
-        if isinstance(value, Spec):
-            return value
-        kind = value.get("kind") if isinstance(value, dict) else None
-        if not isinstance(kind, str):
-            known = ", ".join(sorted(kinds(family)))
-            raise ValueError(f"needs a `kind`, one of: {known}")
-        with counted():
-            return find(family, kind).model_validate(value)
+        spec = value if isinstance(value, Spec) else _read(value, families)
+        for family in families if not isinstance(spec, families) else ():
+            if spec.family() in lifted_families(family):
+                return _lifts[family][spec.family()](spec)
+        return spec
 
     return resolve
+
+
+def _read(value: Any, families: Sequence[type[Spec]]) -> Spec:
+    """The spec of the first family that has the kind, of these and of those that are lifted to them."""
+    families = [*families, *(given for family in families for given in lifted_families(family))]
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        raise ValueError(f"needs a `kind`, one of: {', '.join(_known(*families))}")
+    family = next((family for family in families if _claims(family, kind)[0]), families[0])
+    with counted():
+        return find(family, kind, *families).model_validate(value)
+
+
+def _known(*families: type[Spec]) -> list[str]:
+    return sorted({kind for family in families for kind in kinds(family)})
 
 
 if TYPE_CHECKING:
@@ -134,22 +176,24 @@ else:
         """`OneOf[RouterSpec]`: a field that takes any kind of a family, from any package.
 
         The field accepts a spec, a mapping with its `kind`, or a bare kind name, and dumps every field of
-        what it holds.
+        what it holds. `OneOf[LayerSpec | BlockSpec]` takes the kinds of both.
         """
 
-        def __class_getitem__(cls, family: type[SpecType]) -> Any:
-            validator = BeforeValidator(open_field(family))
-            return Annotated[SerializeAsAny[family], validator, FamilyReference(family)]  # type: ignore[valid-type]
+        def __class_getitem__(cls, family: Any) -> Any:
+            families = get_args(family) or (family,)
+            return Annotated[
+                SerializeAsAny[family], BeforeValidator(open_field(*families)), FamilyReference(families)
+            ]
 
 
 @dataclass(frozen=True)
 class FamilyReference:
-    """Makes a JSON Schema name the family of a field; `sma.spec.schema` makes that a reference."""
+    """Makes a JSON Schema name the families of a field; `sma.spec.schema` makes that a reference."""
 
-    family: type[Spec]
+    families: tuple[type[Spec], ...]
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
-        return {FAMILY_KEY: origin(self.family)}
+        return {FAMILY_KEY: [origin(family) for family in self.families]}
 
 
 @cache

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 from sma.spec.base import Spec, origin
-from sma.spec.registry import FAMILY_KEY, FamilyReference, kinds
+from sma.spec.registry import FAMILY_KEY, FamilyReference, kinds, lifted_families
 
 
 def json_schema(family: type[Spec]) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def json_schema(family: type[Spec]) -> dict[str, Any]:
         if owner not in members:
             members[owner] = kinds(owner)
             pending.extend(other for spec in members[owner].values() for other in _families_in(spec))
+            pending.extend(lifted_families(owner))
     specs = [spec for found in members.values() for spec in found.values()]
     names: dict[str, str] = {}
     for spec in (*members, *specs):
@@ -29,6 +30,7 @@ def json_schema(family: type[Spec]) -> dict[str, Any]:
     for owner, found in members.items():
         definitions[names[origin(owner)]] = {
             "anyOf": [{"$ref": f"#/$defs/{names[origin(spec)]}"} for spec in found.values()]
+            + [{"$ref": f"#/$defs/{names[origin(family)]}"} for family in lifted_families(owner)]
             + [{"enum": sorted(found), "description": "short for {kind: ...}"}]
         }
     for spec in specs:
@@ -50,8 +52,9 @@ def _resolve(schema: Any, names: dict[str, str]) -> Any:
         return [_resolve(item, names) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    references = {"$ref": f"#/$defs/{names[schema[FAMILY_KEY]]}"} if FAMILY_KEY in schema else {}
-    return references | {key: _resolve(value, names) for key, value in schema.items() if key != FAMILY_KEY}
+    references = [{"$ref": f"#/$defs/{names[family]}"} for family in schema.get(FAMILY_KEY, ())]
+    together = references[0] if len(references) == 1 else {"anyOf": references} if references else {}
+    return together | {key: _resolve(value, names) for key, value in schema.items() if key != FAMILY_KEY}
 
 
 def _families_in(spec: type[Spec]) -> Iterator[type[Spec]]:
@@ -60,6 +63,7 @@ def _families_in(spec: type[Spec]) -> Iterator[type[Spec]]:
 
 
 def _families_of(annotation: Any, metadata: Iterable[Any] = ()) -> Iterator[type[Spec]]:
-    yield from (item.family for item in metadata if isinstance(item, FamilyReference))
+    for item in metadata:
+        yield from item.families if isinstance(item, FamilyReference) else ()
     for argument in get_args(annotation):
         yield from _families_of(argument, getattr(argument, "__metadata__", ()))

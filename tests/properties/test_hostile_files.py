@@ -38,7 +38,11 @@ def stack_of_unlike(part, i):
 
 
 def routed_blocks(part, _):
-    routed = {"kind": "sma", "router": "always", "modules": [{"kind": "blocks", "blocks": [part, part]}]}
+    routed = {
+        "kind": "sma",
+        "router": "always",
+        "modules": [{"kind": "layer", "layer": stack_of_two(part, None)}],
+    }
     return {"kind": "residual", "branches": [routed]}
 
 
@@ -81,7 +85,7 @@ REFUSED = {
 ACCEPTED = {
     "1,024 blocks in stacks": yaml.safe_dump(nested(stack_of_two, 10)),
     "unlike stacks": yaml.safe_dump(nested(stack_of_unlike, 28)),
-    "routed blocks in routed blocks": yaml.safe_dump(nested(routed_blocks, 8)),
+    "routed blocks in routed blocks": yaml.safe_dump(nested(routed_blocks, 7)),
     "3,000 equal modules": yaml.safe_dump(modules(["gau"] * 3_000)),
     "huge sizes": yaml.safe_dump(modules([{"kind": "gau", "d_qk": 2**24, "d_hidden": 2**24}])),
     "100 unlike modules": yaml.safe_dump(modules([{"kind": "gau", "window": n} for n in range(1, 101)])),

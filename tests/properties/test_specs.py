@@ -54,7 +54,7 @@ EXAMPLES = {
         {"kind": "gated_feed_forward", "d_hidden": 6, "dropout": 0.1, "bias": True},
         {"kind": "convolution", "kernel_size": 3, "activation": "silu"},
         {"kind": "multi_head_attention", "n_heads": 2, "window": 3, "position": "rank"},
-        {"kind": "blocks", "blocks": [RESIDUAL], "change_only": True},
+        {"kind": "layer", "layer": {**RESIDUAL, "repeat": 2}, "change_only": True},
         {"kind": "layer", "layer": SMA},
         {"kind": "ssm", "ssm": {"kind": "s4d", "d_state": 4}},
         {"kind": "graph_convolution", "name": "GATv2Conv", "arguments": {"heads": 2}},

@@ -92,22 +92,12 @@ def _curves(run: Run, results: Results) -> list[Section]:
     else:
         png = draw_accuracy(rows, baselines=results.baselines)
         progress = Image("accuracy.png", "Validation accuracy: higher is better", png)
-    return [
-        Section("Result", _comparison(results)),
-        Section(
-            "Training",
-            "",
-            [
-                progress,
-                Image(
-                    "activation.png",
-                    "Activation rate of each layer, on training batches",
-                    draw_activation(rows),
-                ),
-                Image("loss.png", "Training loss and learning rate (dashed)", draw_loss(rows)),
-            ],
-        ),
-    ]
+    images = [progress]
+    if results.test.activation_rates:
+        png = draw_activation(rows)
+        images.append(Image("activation.png", "Activation rate of each layer, on training batches", png))
+    images.append(Image("loss.png", "Training loss and learning rate (dashed)", draw_loss(rows)))
+    return [Section("Result", _comparison(results)), Section("Training", "", images)]
 
 
 def _comparison(results: Results) -> str:

@@ -11,6 +11,8 @@ class RunError(RuntimeError):
 def explain(error: BaseException) -> tuple[str, int] | None:
     """An error as one line and an exit code: 2 for wrong input, 1 for a failed run; None for a bug.
 
+    Below the line of an error in YAML stands the place, with a caret.
+
     Example:
         >>> explain(RunError("the disk is full; free some space"))
         ('the disk is full; free some space', 1)
@@ -26,8 +28,18 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if _is_out_of_memory(error):
         return "out of memory; set a smaller batch_size (with accumulation), task.length or model", 1
     if isinstance(error, RunError | ValueError | OSError):
-        return " ".join(str(error).split()), 2 if isinstance(error, ValueError | FileNotFoundError) else 1
+        line = " ".join(str(error).split())
+        return line + _place(error), 2 if isinstance(error, ValueError | FileNotFoundError) else 1
     return None
+
+
+def _place(error: BaseException) -> str:
+    """The line of YAML that an error is about, below it a caret, as lines of their own; else nothing."""
+    from yaml import MarkedYAMLError
+
+    mark = error.__cause__.problem_mark if isinstance(error.__cause__, MarkedYAMLError) else None
+    snippet = mark.get_snippet() if mark is not None else None
+    return f"\n{snippet}" if snippet else ""
 
 
 def cause(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from sma.training.figures import to_png
 from sma.training.tasks.neighbours import NeighbourSampler
 from sma.training.tasks.node_graph import NodeGraph
 from sma.training.tasks.running import evaluating, run_batch
-from sma.training.tasks.section import Image, Section
+from sma.training.tasks.section import Image, Section, tint_note
 from sma.training.tasks.task import IGNORED, Batch
 
 if TYPE_CHECKING:
@@ -28,25 +28,26 @@ SIZES = (8, 4)
 
 def graph_sections(graph: NodeGraph, test: Tensor, model: nn.Module) -> list[Section]:
     """What the test nodes, `(k,)`, of each class activated, and pictures with the nodes' names."""
-    answers, active = [], []
+    answers, maps = [], []
     for batch in graph.batches(test, BATCH_SIZE):
         said, found = read_nodes(model, batch)
         scored = batch.targets != IGNORED
         answers.append(torch.stack((batch.targets, said))[:, scored])
-        active.append(found[scored].counts / found.highest)
+        maps.append(found[scored])
     classes, said = torch.cat(answers, 1)
+    active = torch.cat([found.counts / found.highest for found in maps])
     rows = "".join(
         f"<tr><td>{html.escape(graph.class_names[c])}</td>"
         + "".join(f"<td class=number>{value}</td>" for value in (f"{n:,}", f"{right:.0%}", f"{share:.0%}"))
         + "</tr>"
-        for c, n, right, share in _by_class(classes, classes == said, torch.cat(active))
+        for c, n, right, share in _by_class(classes, classes == said, active)
     )
     heads = "".join(f"<td class=number>{head}</td>" for head in ("test nodes", "correct", "activation rate"))
     return [
         Section("Who activates", f"<table><tr><td>class</td>{heads}</tr>{rows}</table>"),
         Section(
             "Where the model activates",
-            "<p>The darker a node, the more layers activated their sub-modules on it.</p>",
+            tint_note(maps, "node"),
             [
                 Image(f"tinted_graph_{number}.png", caption, png)
                 for number, (caption, png) in enumerate(_pictures(graph, test, model), 1)
@@ -99,4 +100,4 @@ def _pictures(graph: NodeGraph, test: Tensor, model: nn.Module) -> Iterator[tupl
             answer = f"{true}, right" if said == true else f"{true}, taken for {said}"
             caption = f"{graph.names[int(node)]}, in brackets: {answer}; and nodes around it"
             names[int(torch.searchsorted(numbers, node))] = f"[{graph.names[int(node)]}]"
-        yield caption, to_png(draw_graph(edge_index, found, labels=names))
+        yield caption, to_png(draw_graph(found, edge_index, labels=names))

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 import sma
-from sma.plots import ActivationMap, draw_images, draw_layers, legend_html, text_html
+from sma.plots import ActivationMap, draw_images, draw_layers, text_html
 from sma.training.figures import draw_confusion, to_png
 from sma.training.tasks.rows import RowPairs, Rows, by_length
 from sma.training.tasks.running import evaluating
-from sma.training.tasks.section import Image, Section
+from sma.training.tasks.section import Image, Section, tint_note
 from sma.training.tasks.task import Batch
 
 N_SHOWN = 20
@@ -74,22 +74,17 @@ def _examples(
             (int(test.labels[i]), int(answers)) for i, (answers, _) in zip(chosen, read, strict=True)
         )
     ]
-    highest = found[0].highest
-    mean = sum(int(each.counts.sum()) for each in found) / (sum(map(len, found)) * highest)
-    intro = (
-        f"<p>Test {unit}s, tinted by how many of {highest} routed sub-modules activated on each "
-        f"element: white for none, darkest for all. On average {mean:.0%} did.</p>{legend_html(highest)}"
-    )
+    element = "pixel" if side is not None else "token" if names is not None else "element"
     values = [test.row(i) for i in chosen]
-    body, images = [intro], []
+    body, images = [f"<p>Held-out {unit}s.</p>{tint_note(found, element)}"], []
     if side is not None:
         pixels = torch.stack([torch.from_numpy(row.reshape(side, side).astype("f4")) for row in values])
-        png = to_png(draw_images(pixels / test.scale, found, titles=titles))
+        png = to_png(draw_images(found, pixels / test.scale, titles=titles))
         images.append(Image("tinted_images.png", "Test images", png))
     elif names is not None:
         for title, row, each in zip(titles, values, found, strict=True):
             words = [names[int(token)] for token in row[:LONGEST]]
-            body.append(f"<h3>{html.escape(title)}</h3>{text_html(words, each[: len(words)])}")
+            body.append(f"<h3>{html.escape(title)}</h3>{text_html(each[: len(words)], words)}")
     else:
         for number, (title, each) in enumerate(zip(titles[:4], found, strict=False), 1):
             png = to_png(draw_layers(each))

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import sma
-from sma.plots import ActivationMap, draw_layers, draw_text, legend_html, text_html
+from sma.plots import ActivationMap, draw_layers, draw_text, text_html
 from sma.training.figures import to_png
 from sma.training.tasks.corpus import TextFile
 from sma.training.tasks.running import evaluating
-from sma.training.tasks.section import Image, Section
+from sma.training.tasks.section import Image, Section, tint_note
 
 LINES = 34
 COLUMNS = 110
@@ -23,21 +23,18 @@ LEAD = 1500
 def text_sections(held_out: Sequence[TextFile], model: nn.Module, *, n_excerpts: int = 2) -> list[Section]:
     """Excerpts from the first of some held-out files that are long enough."""
     files = sorted(held_out, key=lambda file: len(file.content) < 2 * LEAD)[:n_excerpts]
-    blocks, images, highest = [], [], 1
+    blocks, images, shown = [], [], []
     for number, file in enumerate(files, 1):
         texts, found = excerpt(file, model)
-        highest = found.highest
-        blocks.append(f"<h3><code>{html.escape(file.path)}</code></h3>{text_html(texts, found)}")
-        png = to_png(draw_text(texts, found, columns=COLUMNS))
+        shown.append(found)
+        blocks.append(f"<h3><code>{html.escape(file.path)}</code></h3>{text_html(found, texts)}")
+        png = to_png(draw_text(found, texts, columns=COLUMNS))
         images.append(Image(f"tinted_text_{number}.png", f"{file.path}, tinted", png, embed=False))
         caption = f"{file.path}, layer by layer: dark where a character activated it"
         images.append(Image(f"layers_{number}.png", caption, to_png(draw_layers(found))))
-    intro = (
-        "<p>Held-out source, never seen in training. The darker a character, the more layers activated their "
-        "attention on reading it; on white ones only the state-space model and the linear map ran. Hold the "
-        f"pointer over a character to see which layers.</p>{legend_html(highest)}"
-    )
-    return [Section("Where the model attends", intro + "".join(blocks), images)]
+    intro = f"<p>Held-out text, never seen in training.</p>{tint_note(shown, 'character')}"
+    pointer = "<p>Hold the pointer over a character to see which.</p>" if shown[0].names else ""
+    return [Section("Where the model activates", intro + pointer + "".join(blocks), images)]
 
 
 def excerpt(file: TextFile, model: nn.Module) -> tuple[list[str], ActivationMap]:

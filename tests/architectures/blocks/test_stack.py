@@ -3,7 +3,7 @@ import torch
 import sma
 from sma.architectures import SequenceModelSpec
 from sma.architectures.blocks.residual import ResidualSpec
-from sma.architectures.blocks.stack import BlocksSpec, RoutedLayerSpec, StackSpec
+from sma.architectures.blocks.stack import RoutedLayerSpec, StackSpec
 from sma.architectures.specs.sma import SMASpec
 from sma.testing import SequenceModuleContract, SpecContract, SubModuleContract
 
@@ -55,7 +55,7 @@ def test_a_stack_is_its_blocks_in_order():
 
 class TestBlocks(SubModuleContract):
     def make(self):
-        return BlocksSpec.model_validate({"blocks": [BLOCK]}).build(self.d_model)
+        return RoutedLayerSpec.model_validate({"layer": BLOCK}).build(self.d_model)
 
 
 class TestNestedSMA(SubModuleContract):
@@ -63,9 +63,9 @@ class TestNestedSMA(SubModuleContract):
         return RoutedLayerSpec.model_validate({"layer": INNER}).build(self.d_model)
 
 
-class TestBlocksSpec(SpecContract):
+class TestRoutedBlockSpec(SpecContract):
     def make(self):
-        return BlocksSpec.model_validate({"blocks": [BLOCK], "change_only": True})
+        return RoutedLayerSpec.model_validate({"layer": {**BLOCK, "repeat": 2}, "change_only": True})
 
 
 class TestRoutedLayerSpec(SpecContract):
@@ -75,7 +75,7 @@ class TestRoutedLayerSpec(SpecContract):
 
 def test_a_routed_block_is_the_block_on_the_active_elements():
     torch.manual_seed(0)
-    module = BlocksSpec.model_validate({"blocks": [BLOCK], "change_only": True}).build(4)
+    module = RoutedLayerSpec.model_validate({"layer": BLOCK, "change_only": True}).build(4)
     x, active = torch.randn(1, 6, 4), torch.tensor([[True, False, True, True, False, True]])
     elements = sma.PackedCompaction().compress(x, active)
     expected = module.module(x[active][None])[0] - x[active]
@@ -94,3 +94,13 @@ def test_nested_sma_is_recorded_with_its_own_rate():
     assert [layer.name for layer in recording.layers] == ["", "sub_modules.0.module"]
     received = recording.layers[0].n_elements[0]
     assert recording.layers[1].mask.sum() == received  # it routes among the elements that it was given
+
+
+def test_a_repeated_block_is_routed_as_a_stack():
+    block = ResidualSpec.model_validate({**SSM, "repeat": 3})
+    repeated = RoutedLayerSpec(layer=block).build(4)
+    stacked = RoutedLayerSpec(layer=StackSpec(blocks=(block,))).build(4)
+    assert repeated.state_dict().keys() == stacked.state_dict().keys()
+    stacked.load_state_dict(repeated.state_dict())
+    elements = sma.PackedCompaction().compress(torch.randn(2, 5, 4), torch.rand(2, 5) > 0.4)
+    torch.testing.assert_close(repeated(elements), stacked(elements))

@@ -187,7 +187,7 @@ class TestModel:
                 {
                     "kind": "sma",
                     "router": {"kind": "expert_choice", "capacity": 0.5},
-                    "modules": [{"kind": "blocks", "blocks": [block.model_dump()], "change_only": True}],
+                    "modules": [{"kind": "layer", "layer": block.model_dump(), "change_only": True}],
                 }
             ],
         }

@@ -28,8 +28,8 @@ def test_a_ramp_arrives():
         (GumbelSpec, {"temperature": {"start": 1}}, r"(?m)^temperature\.end\n  is missing; set it"),
         (
             ActivationBudgetSpec,
-            {**BUDGET, "rate": [0.2, {"start": 1, "end": 0.1, "stop": 3}]},
-            r"(?m)^rate\.1\n  unknown field 'stop'; did you mean start\?",
+            {**BUDGET, "rate": [0.2, {"start": 1, "end": 0.1, "strat": 3}]},
+            r"(?m)^rate\.1\n  unknown field 'strat'; did you mean start\?",
         ),
         (ActivationBudgetSpec, {**BUDGET, "rate": 2}, r"(?m)^rate\n  .* less than or equal to 1"),
     ],

@@ -107,9 +107,9 @@ def drawn(monkeypatch):
     """What is drawn: edges, activations and labels."""
     calls = []
 
-    def draw(edge_index, found, *, labels):
+    def draw(found, edge_index, *, labels):
         calls.append((edge_index, found, labels))
-        return sma.plots.draw_graph(edge_index, found, labels=labels)
+        return sma.plots.draw_graph(found, edge_index, labels=labels)
 
     monkeypatch.setattr("sma.training.tasks.graphs_section.draw_graph", draw)
     return calls

@@ -1,6 +1,6 @@
 """Pictures show what was recorded, and refuse what does not fit it."""
 
-import re
+import inspect
 
 import pytest
 import torch
@@ -50,39 +50,21 @@ def test_a_map_has_the_real_elements_of_a_row(recording):
     assert found[[1, 3]].active.tolist() == [found.active[1].tolist(), found.active[3].tolist()]
 
 
-@pytest.mark.parametrize(
-    ("share", "color"), [(0, "#ffffff"), (1, "#37ac97"), (2, "#37ac97"), (0.5, "#a7e0d3"), (0.125, "#ecf8f6")]
-)
-def test_tints(share, color):
-    assert tint(share) == color
-
-
-@pytest.mark.parametrize("texts", ["a<\n d", ["to", "k&", "e\n", "", "ns"]])
-def test_html_says_of_every_character_what_it_activated(texts):
-    active = torch.tensor([[0, 0, 0], [1, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 0]]).bool()
-    page = text_html(texts, ActivationMap(active, ("a", "b", "c")))
-    runs = re.findall(r'<span style="background:(.{7})" title="(.*?)">(.*?)</span>', page, re.DOTALL)
-    tinted = "".join(texts[1:3]).replace("&", "&amp;").replace("<", "&lt;").replace("\n", "\u21b5\n")
-    expected = [(tint(2 / 3), "a; c", tinted), (tint(1), "a; b; c", texts[3]), (tint(1 / 3), "b", texts[4])]
-    assert runs == expected
-    assert f">{texts[0]}<span" in page
-
-
 def test_text_is_drawn_where_it_stands_and_wrapped():
     found = ActivationMap(torch.tensor([1, 0, 1, 1, 0, 1]).bool()[:, None], ("layer 1",))
-    axes = draw_text("ab\ncde", found, columns=2).axes[0]
+    axes = draw_text(found, "ab\ncde", columns=2).axes[0]
     strong = rgb(1)
     assert colors(axes) == dict.fromkeys([(0, 0), (2, 0), (0, 1), (0, 2)], strong)  # a, line break, c, e
 
 
 def test_images_are_tinted_by_pixel(recording):
     images = torch.rand(1, 2, 3)
-    figure = draw_images(images, recording, titles=["noise"])
+    figure = draw_images(recording, images, titles=["noise"])
     shown = [image.get_array() for axes in figure.axes for image in axes.get_images()]
     torch.testing.assert_close(torch.as_tensor(shown[0].data), images[0])
     assert shown[1].tolist() == ActivationMap.of(recording).counts.view(2, 3).tolist()
-    draw_images(torch.rand(3, 2, 3, 3), [ActivationMap.of(recording)] * 3, columns=2)
-    draw_images(torch.rand(0, 2, 3), [])
+    draw_images([ActivationMap.of(recording)] * 3, torch.rand(3, 2, 3, 3), columns=2)
+    draw_images([], torch.rand(0, 2, 3))
 
 
 @pytest.mark.parametrize("row", [0, 1])
@@ -99,7 +81,7 @@ def test_layers_are_drawn_over_positions(recording, row):
 @pytest.mark.parametrize("positions", [None, torch.rand(4, 2)])
 def test_nodes_are_tinted(recording, positions):
     edges = Edges(torch.tensor([[0, 1, 2], [1, 2, 0]]))
-    axes = draw_graph(edges, recording, row=1, positions=positions).axes[0]
+    axes = draw_graph(recording, edges, row=1, positions=positions).axes[0]
     lines, nodes = axes.collections[:2]
     assert len(lines.get_segments()) == 3
     counts = ActivationMap.of(recording, 1).counts.tolist()
@@ -111,20 +93,20 @@ def test_nodes_are_tinted(recording, positions):
 def test_nodes_are_labelled(recording):
     labels = ["a", "b", "c", "d"]
     positions = torch.rand(4, 2)
-    axes = draw_graph(torch.tensor([[0], [1]]), recording, row=1, labels=labels, positions=positions).axes[0]
+    axes = draw_graph(recording, torch.tensor([[0], [1]]), row=1, labels=labels, positions=positions).axes[0]
     assert [text.get_text() for text in axes.texts] == labels
     torch.testing.assert_close(torch.tensor([text.xy for text in axes.texts]), positions)
 
 
 def test_nothing_to_draw():
     nothing = ActivationMap.none(0)
-    assert text_html("", nothing).endswith("></pre>")
+    assert text_html(nothing, "").endswith("></pre>")
     for figure in (
-        draw_text("", nothing),
+        draw_text(nothing, ""),
         draw_layers(nothing),
         draw_layers(ActivationMap.none(3)),
-        draw_graph(torch.zeros(2, 0, dtype=torch.long), nothing),
-        draw_graph(torch.tensor([[0], [1]]), ActivationMap.none(2)),
+        draw_graph(nothing, torch.zeros(2, 0, dtype=torch.long)),
+        draw_graph(ActivationMap.none(2), torch.tensor([[0], [1]])),
     ):
         figure.canvas.draw()
 
@@ -132,22 +114,22 @@ def test_nothing_to_draw():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda r: draw_text("abc", r), "3 texts, but 6 elements"),
-        (lambda r: text_html("abcdef", r, row=1), "6 texts, but 4 elements"),
+        (lambda r: draw_text(r, "abc"), "3 texts, but 6 elements"),
+        (lambda r: text_html(r, "abcdef", row=1), "6 texts, but 4 elements"),
         (lambda r: draw_layers(r, row=2), "row=2, but the recording has 2 rows"),
-        (lambda r: draw_images(torch.rand(1, 2, 2), r), "4 pixels, but 6 elements"),
-        (lambda r: draw_images(torch.rand(2, 6), r), r"images must be \(n, H, W\)"),
-        (lambda r: draw_images(torch.rand(1, 3, 2, 5), r), r"\(1, 3, 2, 5\); .*images.permute\(0, 2, 3, 1\)"),
-        (lambda r: draw_images(torch.rand(1, 1, 3, 2), r), r"leave out the channel: images\[:, 0\]"),
-        (lambda r: draw_images(torch.rand(1, 2, 3), r, titles=[]), "1 images, but 0 titles"),
-        (lambda r: draw_images(torch.rand(2, 2, 3), [ActivationMap.of(r)]), "2 images, but 1 activations"),
-        (lambda r: draw_graph(torch.tensor([[0], [6]]), r), "nodes 0 to 6, but there are 6"),
-        (lambda r: draw_graph(torch.zeros(3, 1).long(), r), r"edges must be \(2, E\)"),
+        (lambda r: draw_images(r, torch.rand(1, 2, 2)), "4 pixels, but 6 elements"),
+        (lambda r: draw_images(r, torch.rand(2, 6)), r"images must be \(n, H, W\)"),
+        (lambda r: draw_images(r, torch.rand(1, 3, 2, 5)), r"\(1, 3, 2, 5\); .*images.permute\(0, 2, 3, 1\)"),
+        (lambda r: draw_images(r, torch.rand(1, 1, 3, 2)), r"leave out the channel: images\[:, 0\]"),
+        (lambda r: draw_images(r, torch.rand(1, 2, 3), titles=[]), "1 images, but 0 titles"),
+        (lambda r: draw_images([ActivationMap.of(r)], torch.rand(2, 2, 3)), "2 images, but 1 activations"),
+        (lambda r: draw_graph(r, torch.tensor([[0], [6]])), "nodes 0 to 6, but there are 6"),
+        (lambda r: draw_graph(r, torch.zeros(3, 1).long()), r"edges must be \(2, E\)"),
         (
-            lambda r: draw_graph(torch.tensor([[0], [1]]), r, positions=torch.rand(5, 2)),
+            lambda r: draw_graph(r, torch.tensor([[0], [1]]), positions=torch.rand(5, 2)),
             r"positions must be \(6, 2\)",
         ),
-        (lambda r: draw_graph(torch.tensor([[0], [1]]), r, labels=["a"]), "1 labels, but 6 elements"),
+        (lambda r: draw_graph(r, torch.tensor([[0], [1]]), labels=["a"]), "1 labels, but 6 elements"),
         (lambda r: ActivationMap(torch.zeros(3, 2), ("a", "b")), "active must be a bool"),
         (lambda r: ActivationMap(torch.zeros(3, 2).bool(), ("a",)), "column"),
     ],
@@ -163,7 +145,18 @@ def test_what_does_not_fit_is_refused(recording, draw, message):
 )
 def test_texts_are_strings(recording, draw, texts, shown):
     with pytest.raises(TypeError, match=rf"texts must be a string, or a list of strings, got .*{shown}"):
-        draw(texts, recording)
+        draw(recording, texts)
+
+
+@pytest.mark.parametrize("draw", [draw_graph, draw_images, draw_layers, draw_text, text_html])
+def test_activations_come_first(draw):
+    assert next(iter(inspect.signature(draw).parameters)) == "activations"
+
+
+@pytest.mark.parametrize("draw", [draw_graph, draw_text, text_html])
+def test_what_is_not_activations_is_named(recording, draw):
+    with pytest.raises(TypeError, match=r"come first, must be a Recording or ActivationMap, got str"):
+        draw("abcdef", recording)
 
 
 def test_recordings_that_cannot_be_drawn():

@@ -1,118 +1,57 @@
-"""Pictures of what a recording shows: text, images, layers over positions, and graphs, tinted by activation.
+"""Figures of text, images, layers over positions and graphs, tinted by activation.
 
-    from sma import plots
-    plots.draw_text(text, recording).savefig("text.png")
-
-Figures are matplotlib's, made without pyplot, so that nothing is shown or kept by itself.
+They are matplotlib's, made without pyplot, so that nothing is shown or kept by itself.
 """
 
-import html
-import reprlib
-from collections.abc import Collection, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from sma.activation_map import ActivationMap
+from sma.activation_map import ActivationMap, to_map
 from sma.elements import Edges
+from sma.plots.html import (
+    FAINT,
+    INK,
+    LINE,
+    NEWLINE,
+    TINTS,
+    check_length,
+    check_texts,
+    ticks,
+    tint,
+)
 from sma.recording import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "ActivationMap",
-    "draw_graph",
-    "draw_images",
-    "draw_layers",
-    "draw_text",
-    "legend_html",
-    "text_html",
-    "tint",
-]
-
-INK = "#1f2933"
-FAINT = "#9aa5b1"
-LINE = "#e4e7eb"
-TINTS = ("#ffffff", "#d9f2ec", "#a7e0d3", "#6ec9b7", "#37ac97")
-NEWLINE = "\u21b5"
-"""What a line break is shown as, since it can be activated like any other character."""
-
-
-def tint(share: float) -> str:
-    """The background colour of an element that activated this share of all sub-modules; white for none."""
-    place = min(max(share, 0.0), 1.0) * (len(TINTS) - 1)
-    low = min(int(place), len(TINTS) - 2)
-    ends = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in TINTS[low : low + 2]]
-    mixed = (round(a + (b - a) * (place - low)) for a, b in zip(*ends, strict=True))
-    return "#" + "".join(f"{value:02x}" for value in mixed)
-
-
-def legend_html(highest: int) -> str:
-    """The tints of 0 to `highest` activations, as HTML."""
-    style = f"color:{INK};padding:0 .6em;background:"
-    cells = "".join(f'<span style="{style}{tint(n / highest)}">{n}</span>' for n in _ticks(highest))
-    return f"<p class=legend>sub-modules activated: {cells}</p>"
-
-
-def text_html(texts: Sequence[str], activations: Recording | ActivationMap, *, row: int = 0) -> str:
-    """Text in which every element is tinted by how many sub-modules it activated, as HTML.
-
-    In a notebook, `IPython.display.HTML` shows it. The pointer over an element says which ones.
-
-    Args:
-        texts: the text of each element: a string has one character each, a list of tokens one token.
-        activations: of these elements, or a recording.
-        row: of the recording.
-
-    Raises:
-        ValueError: if there are more or fewer texts than elements.
-        TypeError: if they are no strings.
-
-    Example:
-        >>> text_html("ab", ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)))
-        '<pre class=tinted ...><span style="background:#37ac97" title="layer 1">a</span>b</pre>'
-    """
-    found = _activations(activations, row)
-    _check_texts(texts, found)
-    sets = [tuple(active.nonzero().flatten().tolist()) for active in found.active]
-    parts = []
-    for active, run in groupby(zip(texts, sets, strict=True), key=lambda pair: pair[1]):
-        text = html.escape("".join(text for text, _ in run)).replace("\n", f"{NEWLINE}\n")
-        if active:
-            names = "; ".join(found.names[m] for m in active)
-            color = tint(len(active) / found.highest)
-            text = f'<span style="background:{color}" title="{html.escape(names)}">{text}</span>'
-        parts.append(text)
-    return f'<pre class=tinted style="color:{INK};background:{TINTS[0]}">{"".join(parts)}</pre>'
-
 
 def draw_text(
-    texts: Sequence[str], activations: Recording | ActivationMap, *, row: int = 0, columns: int = 100
+    activations: Recording | ActivationMap, texts: Sequence[str], *, row: int = 0, columns: int = 100
 ) -> "Figure":
     """Text on a grid, every element on a background that says how many sub-modules it activated.
 
     Args:
+        activations: of the elements, or a recording.
         texts: the text of each element: a string has one character each, a list of tokens one token.
-        activations: of these elements, or a recording.
         row: of the recording.
         columns: characters per line; longer lines are wrapped.
 
     Raises:
         ValueError: if there are more or fewer texts than elements.
-        TypeError: if they are no strings.
+        TypeError: if they are not strings, or `activations` is neither of the two.
 
     Example:
-        >>> draw_text("ab", ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)))
+        >>> draw_text(ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)), "ab")
         <Figure size ...>
     """
     from matplotlib.figure import Figure
 
-    found = _activations(activations, row)
-    _check_texts(texts, found)
+    found = to_map(activations, row)
+    check_texts(texts, found)
     cells = list(_cells(texts, found.counts.tolist(), columns))
     n_lines = cells[-1][0] + 1 if cells else 0
     width = max([column + 1 for _, column, _, _ in cells] + [24 + 4 * (min(found.highest, 10) + 1)])
@@ -128,15 +67,15 @@ def draw_text(
         if not character.isspace():
             axes.text(column + 0.5, line + 0.72, character, ha="center", **style)
     axes.text(0, n_lines + 1.72, "sub-modules activated:", **style)
-    for i, count in enumerate(_ticks(found.highest)):
+    for i, count in enumerate(ticks(found.highest)):
         _cell(axes, 24 + 4 * i, n_lines + 1, tint(count / found.highest), width=3, edge=FAINT)
         axes.text(25.5 + 4 * i, n_lines + 1.72, str(count), ha="center", **style)
     return figure
 
 
 def draw_images(
-    images: Tensor,
     activations: Recording | Sequence[ActivationMap],
+    images: Tensor,
     *,
     titles: Sequence[str] | None = None,
     columns: int = 10,
@@ -144,9 +83,9 @@ def draw_images(
     """Images, and below each how many sub-modules its pixels activated.
 
     Args:
+        activations: of each image, or a recording whose first n rows they are.
         images: `(n, H, W)`, high is dark, or `(n, H, W, 3)` in colour, in [0, 1]; an element per pixel,
             row after row.
-        activations: of each image, or a recording whose first n rows they are.
         titles: above the images.
         columns: images side by side.
 
@@ -155,7 +94,7 @@ def draw_images(
 
     Example:
         >>> active = torch.rand(6, 1) > 0.5
-        >>> draw_images(torch.rand(1, 2, 3), [ActivationMap(active, ("layer 1",))], titles=["noise"])
+        >>> draw_images([ActivationMap(active, ("layer 1",))], torch.rand(1, 2, 3), titles=["noise"])
         <Figure size ...>
     """
     from matplotlib.colors import LinearSegmentedColormap
@@ -182,7 +121,7 @@ def draw_images(
         axes.spines[:].set_visible(False)
     tints = LinearSegmentedColormap.from_list("tints", TINTS)
     for i, (image, shown) in enumerate(zip(images.detach().cpu().float(), activations, strict=True)):
-        _check_length("pixels", image.shape[0] * image.shape[1], shown)
+        check_length("pixels", image.shape[0] * image.shape[1], shown)
         above, below = (grid[3 * (i // columns) + part][i % columns] for part in (0, 1))
         above.imshow(image.numpy(), cmap="gray_r")
         below.imshow(shown.counts.view(image.shape[:2]).numpy(), cmap=tints, vmin=0, vmax=shown.highest)
@@ -207,7 +146,7 @@ def draw_layers(activations: Recording | ActivationMap, *, row: int = 0) -> "Fig
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
-    found = _activations(activations, row)
+    found = to_map(activations, row)
     figure = Figure(figsize=(8, 0.8 + 0.28 * len(found.names)))
     axes = figure.add_subplot()
     shape = {"xlim": (0, max(len(found), 1)), "ylim": (found.highest, 0)}
@@ -227,8 +166,8 @@ def draw_layers(activations: Recording | ActivationMap, *, row: int = 0) -> "Fig
 
 
 def draw_graph(
-    edges: Edges | Tensor,
     activations: Recording | ActivationMap,
+    edges: Edges | Tensor,
     *,
     row: int = 0,
     labels: Sequence[str] | None = None,
@@ -237,8 +176,8 @@ def draw_graph(
     """A graph whose nodes are tinted by how many sub-modules they activated.
 
     Args:
-        edges: between the nodes of this graph, numbered from 0; `Edges`, or an `edge_index (2, E)`.
         activations: of the nodes, or a recording.
+        edges: between the nodes of this graph, numbered from 0; `Edges`, or an `edge_index (2, E)`.
         row: of the recording: the number of the graph in its batch.
         labels: written above the nodes.
         positions: `(n, 2)`; where the nodes are. None: networkx's spring layout.
@@ -248,13 +187,13 @@ def draw_graph(
 
     Example:
         >>> nodes = ActivationMap(torch.tensor([[True], [False], [True]]), ("layer 1",))
-        >>> draw_graph(torch.tensor([[0, 1], [1, 2]]), nodes)
+        >>> draw_graph(nodes, torch.tensor([[0, 1], [1, 2]]))
         <Figure size ...>
     """
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    found = _activations(activations, row)
+    found = to_map(activations, row)
     index = (edges.index if isinstance(edges, Edges) else edges).cpu()
     if index.dim() != 2 or len(index) != 2:
         raise ValueError(f"edges must be (2, E), got {tuple(index.shape)}")
@@ -267,7 +206,7 @@ def draw_graph(
     if places.shape != (len(found), 2):
         raise ValueError(f"positions must be ({len(found)}, 2), got {tuple(places.shape)}")
     if labels is not None:
-        _check_length("labels", len(labels), found)
+        check_length("labels", len(labels), found)
     figure = Figure(figsize=(6, 6))
     axes = figure.add_subplot()
     axes.axis("off")
@@ -284,23 +223,6 @@ def draw_graph(
     return figure
 
 
-def _activations(source: Recording | ActivationMap, row: int) -> ActivationMap:
-    return ActivationMap.of(source, row) if isinstance(source, Recording) else source
-
-
-def _check_texts(texts: Sequence[str], activations: ActivationMap) -> None:
-    if not isinstance(texts, Collection) or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"texts must be a string, or a list of strings, got {reprlib.repr(texts)}")
-    _check_length("texts", len(texts), activations)
-
-
-def _check_length(what: str, n: int, activations: ActivationMap) -> None:
-    if n != len(activations):
-        raise ValueError(
-            f"there are {n} {what}, but {len(activations)} elements were recorded; give one for each element"
-        )
-
-
 def _cells(texts: Sequence[str], counts: Sequence[int], columns: int) -> Iterator[tuple[int, int, str, int]]:
     """Line, column, character and count of every character on a grid."""
     line = column = 0
@@ -312,12 +234,6 @@ def _cells(texts: Sequence[str], counts: Sequence[int], columns: int) -> Iterato
             line, column = (line + 1, 0) if character == "\n" else (line, column + 1)
 
 
-def _ticks(highest: int) -> list[int]:
-    """0 to `highest`, or 11 of these."""
-    n = min(highest, 10)
-    return [round(highest * i / n) for i in range(n + 1)]
-
-
 def _cell(axes: "Axes", x: float, y: float, color: str, *, width: float = 1, edge: str = "none") -> None:
     from matplotlib.patches import Rectangle
 
@@ -325,7 +241,7 @@ def _cell(axes: "Axes", x: float, y: float, color: str, *, width: float = 1, edg
 
 
 def _node_legend(axes: "Axes", highest: int) -> None:
-    for count in _ticks(highest):
+    for count in ticks(highest):
         axes.scatter([], [], c=tint(count / highest), edgecolors=INK, linewidths=0.7, label=str(count))
     place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 11}
     axes.legend(title="sub-modules activated", frameon=False, fontsize=9, **place)
