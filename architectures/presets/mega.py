@@ -9,8 +9,9 @@ from sma.architectures.presets.preset import Blocks, Borrowed, Chosen, preset
 from sma.architectures.presets.transformer import plain_residual
 from sma.architectures.specs.attention import LearnedBiasSpec, MegaSpec
 from sma.architectures.specs.families import BlockSpec, PositionSpec
-from sma.architectures.specs.feed_forward import FeedForwardLayerSpec
+from sma.architectures.specs.feed_forward import FeedForwardSpec
 from sma.architectures.specs.fields import Dropout, Size
+from sma.architectures.specs.sma import DenseSpec
 from sma.architectures.specs.ssm import EMASpec
 
 MEGA: Borrowed = {
@@ -93,10 +94,10 @@ def mega_chunk(
 def _layers(
     chosen: Chosen, attention: MegaSpec, d_model: int, d_feed_forward: FeedForward, dropout: float
 ) -> Blocks:
-    feed_forward = FeedForwardLayerSpec(
+    feed_forward = FeedForwardSpec(
         d_hidden=2 * d_model if d_feed_forward in ("twice", None) else d_feed_forward, activation="silu"
     )
-    after = plain_residual(chosen, feed_forward, dropout)
+    after = plain_residual(chosen, DenseSpec(module=feed_forward), dropout)
     attention = attention.model_copy(update={"norm": after.norm, "norm_position": after.norm_position})
     if d_feed_forward is None:
         return (attention.model_copy(update={"repeat": chosen.n_layers}),)

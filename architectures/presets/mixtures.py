@@ -9,15 +9,14 @@ from sma.architectures.specs.attention import GAUSpec
 from sma.architectures.specs.families import LayerSpec, NormSpec
 from sma.architectures.specs.feed_forward import (
     ConvolutionSpec,
-    FeedForwardLayerSpec,
-    GatedFeedForwardSpec,
+    FeedForwardSpec,
     LinearSpec,
     MixtureOfExpertsSpec,
 )
 from sma.architectures.specs.fields import Dropout, Positive, Share, Size
 from sma.architectures.specs.norms import LayerNormSpec, NoNormSpec, RMSNormSpec
 from sma.architectures.specs.routers import ExpertChoiceSpec, LatentConfiguratorSpec, TopKSpec
-from sma.architectures.specs.sma import SMASpec
+from sma.architectures.specs.sma import DenseSpec, SMASpec
 from sma.architectures.specs.ssm import EMASpec
 
 
@@ -53,7 +52,9 @@ def mixture_of_depths(
     if chosen.n_layers % 2:
         raise ValueError(f"half of the blocks are routed, so n_layers must be even, got {chosen.n_layers}")
     attention = dense_attention(chosen, d_model, n_heads, max_positions)
-    blocks = _pair(chosen, attention, FeedForwardLayerSpec(d_hidden=4 * d_model), LayerNormSpec())
+    blocks = _pair(
+        chosen, attention, DenseSpec(module=FeedForwardSpec(d_hidden=4 * d_model)), LayerNormSpec()
+    )
     routed = SMASpec(
         router=ExpertChoiceSpec(capacity=capacity, d_predictor=max(1, d_model // 4)),
         modules=(RoutedLayerSpec(layer=StackSpec(blocks=blocks), change_only=True),),
@@ -169,13 +170,13 @@ def sma_all(chosen: Chosen, *, d_model: Size) -> Blocks:
 
     Example:
         >>> [m.kind for m in sma_all(vocab_size=256, d_model=64, n_layers=2).blocks[0].branches[1].modules]
-        ['gau', 'gated_feed_forward', 'convolution']
+        ['gau', 'feed_forward', 'convolution']
     """
     routed = SMASpec(
         router=chosen.spec(LatentConfiguratorSpec),
         modules=(
             chosen.spec(GAUSpec, bidirectional=chosen.bidirectional),
-            GatedFeedForwardSpec(d_hidden=2 * d_model),
+            FeedForwardSpec(d_hidden=2 * d_model, gated=True, activation="silu", bias=False),
             ConvolutionSpec(kernel_size=4, activation="silu"),
         ),
     )

@@ -7,7 +7,7 @@ from sma.architectures.blocks.stack import StackSpec
 from sma.architectures.presets.preset import Blocks, Borrowed, Chosen, preset
 from sma.architectures.specs.attention import DenseAttentionSpec, MultiHeadAttentionSpec
 from sma.architectures.specs.families import LayerSpec
-from sma.architectures.specs.feed_forward import FeedForwardLayerSpec
+from sma.architectures.specs.feed_forward import FeedForwardSpec
 from sma.architectures.specs.fields import Dropout, Size
 from sma.architectures.specs.sma import DenseSpec
 
@@ -97,5 +97,5 @@ def plain_residual(chosen: Chosen, branch: LayerSpec, dropout: float = 0.0, **ot
 def _pair(
     chosen: Chosen, attention: LayerSpec, d_model: int, d_feed_forward: int | None, dropout: float
 ) -> Blocks:
-    feed_forward = FeedForwardLayerSpec(d_hidden=d_feed_forward or 4 * d_model)
+    feed_forward = DenseSpec(module=FeedForwardSpec(d_hidden=d_feed_forward or 4 * d_model))
     return tuple(plain_residual(chosen, part, dropout) for part in (attention, feed_forward))

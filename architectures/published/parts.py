@@ -13,7 +13,7 @@ from sma import Spec
 from sma.architectures.blocks.residual import ResidualSpec
 from sma.architectures.specs.attention import GAUSpec, LearnedBiasSpec, RankBiasSpec, RotarySpec, T5BiasSpec
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, PositionSpec
-from sma.architectures.specs.feed_forward import FeedForwardLayerSpec, LinearSpec
+from sma.architectures.specs.feed_forward import FeedForwardSpec, LinearSpec
 from sma.architectures.specs.norms import BatchNormSpec, LayerNormSpec, RMSNormSpec, ScaleNormSpec
 from sma.architectures.specs.routers import LatentConfiguratorSpec
 from sma.architectures.specs.sma import DenseSpec, SMASpec
@@ -207,14 +207,15 @@ def feed_forward(options: Mapping[str, Any], d_hidden: int, hidden_dropout: floa
     norm_part = norm(options["norm_type"])
     position = "pre" if options["prenorm"] else "post"
     activation = activation_name(options["activation"])
+    branch = FeedForwardSpec(d_hidden=d_hidden, activation=activation, dropout=hidden_dropout)
     spec = ResidualSpec(
         norm=norm_part.spec,
         norm_position=position,
-        branches=(FeedForwardLayerSpec(d_hidden=d_hidden, activation=activation, dropout=hidden_dropout),),
+        branches=(DenseSpec(module=branch),),
         activation="identity",
         dropout=options["dropout"],
     )
-    layers = (("fc1", "0"), ("fc2", "3"))
+    layers = (("fc1", "hidden"), ("fc2", "out"))
     maps = (
         Rule(f"{there}.{name}", f"branches.0.module.{here}.{name}")
         for there, here in layers

@@ -25,9 +25,7 @@ from sma.architectures.specs.families import (
 )
 from sma.architectures.specs.feed_forward import (
     ConvolutionSpec,
-    FeedForwardLayerSpec,
     FeedForwardSpec,
-    GatedFeedForwardSpec,
     LinearSpec,
     MixtureOfExpertsSpec,
 )
@@ -61,10 +59,8 @@ __all__ = [
     "EMASpec",
     "EmbeddingSpec",
     "ExpertChoiceSpec",
-    "FeedForwardLayerSpec",
     "FeedForwardSpec",
     "GAUSpec",
-    "GatedFeedForwardSpec",
     "GraphConvolutionSpec",
     "GumbelSpec",
     "HeadSpec",

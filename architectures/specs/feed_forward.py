@@ -2,16 +2,15 @@
 
 from typing import Literal
 
-from torch import nn
 from typing_extensions import override
 
-from sma import OneOf, PerElement, register
+from sma import OneOf, PerElement, SubModule, register
 from sma.architectures.specs.families import LayerSpec, RouterSpec, SubModuleSpec
 from sma.architectures.specs.fields import Activation, Dropout, Positive, Size
 from sma.modules.convolution import CausalConvolution
 from sma.modules.experts import ExpertBank, MixtureOfExperts
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
-from sma.modules.functional import ActivationFunction, linear
+from sma.modules.functional import linear
 
 
 @register
@@ -28,55 +27,27 @@ class LinearSpec(LayerSpec):
 
 @register
 class FeedForwardSpec(SubModuleSpec):
-    """Builds `FeedForward`."""
+    """Builds `FeedForward`, or `GatedFeedForward`.
+
+    Attributes:
+        d_hidden: width between the maps.
+        gated: whether a gate multiplies the hidden units; SwiGLU is gated, with silu and without biases.
+        activation: the element-wise function of the hidden units, or of the gate.
+        dropout: on the hidden units.
+        bias: whether the maps have biases.
+    """
 
     kind: Literal["feed_forward"] = "feed_forward"
     d_hidden: Size
+    gated: bool = False
     activation: Activation = "gelu"
     dropout: Dropout = 0.0
     bias: bool = True
 
     @override
-    def build(self, d_model: int) -> FeedForward:
-        return FeedForward(d_model, **self.model_dump(exclude={"kind"}))
-
-
-@register
-class GatedFeedForwardSpec(SubModuleSpec):
-    """Builds `GatedFeedForward`."""
-
-    kind: Literal["gated_feed_forward"] = "gated_feed_forward"
-    d_hidden: Size
-    activation: Activation = "silu"
-    dropout: Dropout = 0.0
-    bias: bool = False
-
-    @override
-    def build(self, d_model: int) -> GatedFeedForward:
-        return GatedFeedForward(d_model, **self.model_dump(exclude={"kind"}))
-
-
-@register
-class FeedForwardLayerSpec(LayerSpec):
-    """Builds two linear maps of every element with an activation between them.
-
-    Attributes:
-        d_hidden: width between the maps.
-        activation: the element-wise function between them.
-        dropout: on the hidden units.
-    """
-
-    kind: Literal["feed_forward"] = "feed_forward"
-    d_hidden: Size
-    activation: Activation = "gelu"
-    dropout: Dropout = 0.0
-
-    @override
-    def build(self, d_model: int) -> PerElement:
-        hidden, out = linear(d_model, self.d_hidden), linear(self.d_hidden, d_model)
-        return PerElement(
-            nn.Sequential(hidden, ActivationFunction(self.activation), nn.Dropout(self.dropout), out)
-        )
+    def build(self, d_model: int) -> SubModule:
+        form = GatedFeedForward if self.gated else FeedForward
+        return form(d_model, **self.model_dump(exclude={"kind", "gated"}))
 
 
 @register

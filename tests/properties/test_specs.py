@@ -51,7 +51,7 @@ EXAMPLES = {
         GAU,
         {"kind": "gau", "bidirectional": True, "window": None, "attention": "laplace", "position": "none"},
         {"kind": "feed_forward", "d_hidden": 6, "activation": "silu", "bias": False},
-        {"kind": "gated_feed_forward", "d_hidden": 6, "dropout": 0.1, "bias": True},
+        {"kind": "feed_forward", "d_hidden": 6, "gated": True, "dropout": 0.1},
         {"kind": "convolution", "kernel_size": 3, "activation": "silu"},
         {"kind": "multi_head_attention", "n_heads": 2, "window": 3, "position": "rank"},
         {"kind": "layer", "layer": {**RESIDUAL, "repeat": 2}, "change_only": True},
@@ -85,7 +85,6 @@ EXAMPLES = {
         {"kind": "s4d", "d_state": 4, "bidirectional": True, "step_max": 0.2},
         {"kind": "selective_ssm", "d_state": 3, "d_head": 4, "kernel_size": 2},
         {"kind": "linear", "bias": False},
-        {"kind": "feed_forward", "d_hidden": 6},
         {**SMA, "compaction": {"kind": "capacity", "capacity": 0.5}},
         {"kind": "dense", "module": GAU},
         {"kind": "dense_attention", "n_heads": 2, "max_positions": 20},
@@ -153,7 +152,9 @@ class KindContract(SpecContract):
         if isinstance(spec, families.PositionSpec):
             return spec.build(4, window=3, bidirectional=False)
         if spec.kind == "language_model":
-            return spec.build(self.d_model, TokenEmbedding(self.d_model, vocab_size=11))
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                return spec.build(self.d_model, TokenEmbedding(self.d_model, vocab_size=11))
         return super().build(spec)
 
     def inputs(self, x):

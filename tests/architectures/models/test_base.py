@@ -10,14 +10,13 @@ from torch import nn
 import sma.spec.registry
 from sma import OneOf, PerElement, register
 from sma.architectures import load_spec, parse_spec
-from sma.architectures.blocks.stack import StackSpec
+from sma.architectures.blocks.stack import Stack, StackSpec
 from sma.architectures.models import base
 from sma.architectures.models.embeddings import TokensSpec
 from sma.architectures.models.heads import LanguageModelSpec
 from sma.architectures.models.sequence import SequenceModelSpec
 from sma.architectures.presets.by_name import model_presets, starting_sizes
 from sma.architectures.specs.families import LayerSpec
-from sma.modules import FeedForward
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 MODELS = [path for path in EXAMPLES.glob("*.yaml") if "kind: training" not in path.read_text()]
@@ -43,30 +42,30 @@ def kinds(monkeypatch):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     nn.utils.parametrizations.weight_norm(layer)
-            return PerElement(module.module)
+            return module
 
     @register
     class Many(Wrapper):
         kind: Literal["many"] = "many"
 
         def build(self, d_model):
-            return PerElement(nn.Sequential(*(self.inner.build(d_model).module for _ in range(5))))
+            return Stack([self.inner.build(d_model) for _ in range(5)])
 
     @register
     class Narrow(Wrapper):
         kind: Literal["narrow"] = "narrow"
 
         def build(self, d_model):
-            inside = self.inner.build(6).module
-            return PerElement(nn.Sequential(nn.Linear(d_model, 6), inside, nn.Linear(6, d_model)))
+            ends = PerElement(nn.Linear(d_model, 6)), PerElement(nn.Linear(6, d_model))
+            return Stack([ends[0], self.inner.build(6), ends[1]])
 
     @register
     class Changed(Wrapper):
         kind: Literal["changed"] = "changed"
 
         def build(self, d_model):
-            copied = self.inner.model_copy(update={"d_hidden": 0})
-            return PerElement(FeedForward(d_model, d_hidden=copied.build(d_model).module[0].out_features))
+            module = self.inner.module.model_copy(update={"d_hidden": 0})
+            return self.inner.model_copy(update={"module": module}).build(d_model)
 
     @register
     class Six(LayerSpec):

@@ -11,7 +11,7 @@ def test_layers():
     for layer in mega_chunk(**SIZES, chunk=3).build().blocks:
         attention, feed_forward = layer.blocks
         assert type(attention) is MegaAttention
-        assert feed_forward.branches[0].module[0].out_features == 16
+        assert feed_forward.branches[0].module.hidden.out_features == 16
     assert len(mega(**SIZES, d_feed_forward=None).build().blocks) == 2
 
 
