@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from typing_extensions import override
@@ -122,6 +123,35 @@ def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
         if name in cast:
             buffer.copy_(cast[name])
     return y
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum of every rank's `x` in the default process group, with gradient; `x` where there is no group.
+
+    Backward sums over ranks as well. So a loss that every rank computes from such sums has, once
+    data-parallel training has averaged the ranks' gradients, the gradient that one process has on all data.
+    Every rank must call this equally often.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return x
+    total: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of the ranks' tensors; of the ranks' gradients in backward."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _SumOverRanks.apply(gradient)  # type: ignore[no-untyped-call]
 
 
 def first_parameter(module: nn.Module) -> Tensor:

@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self, override
 
-from sma.modules.functional import at_least_float32, held_in_float32
+from sma.modules.functional import at_least_float32, held_in_float32, sum_over_ranks
 from sma.recomputation import recomputing
 from sma.sequence import zero_padding
 
@@ -216,12 +216,7 @@ class BatchNorm(Norm):
         return mean, self._over_ranks(squares) / count.clamp(min=1), count
 
     def _over_ranks(self, x: Tensor) -> Tensor:
-        """The sum of every rank's `x`, with gradient."""
-        if not (self.sync and distributed.is_available() and distributed.is_initialized()):
-            return x
-        from torch.distributed.nn.functional import all_reduce
-
-        return all_reduce(x)  # type: ignore[no-untyped-call]
+        return sum_over_ranks(x) if self.sync else x
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, count: Tensor) -> None:

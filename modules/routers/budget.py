@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from sma.modules.functional import at_least_float32, sum_over_ranks
 from sma.modules.routers.ramp import Ramp, Scheduled
 from sma.recomputation import replayed
 from sma.routing import Router, Routing
@@ -25,6 +26,9 @@ class ActivationBudget(Router):
     output: without them a rate that is too low could never rise. (The mean confidence itself would be
     differentiable, but it is not the rate: a tempered softmax that activates nothing may well have a mean
     confidence of 0.49.)
+
+    In training with several processes, the elements are those of all ranks: a budget is not linear in the
+    rate, so that each rank's own would be another. Every rank must call the router equally often.
 
     Decisions and confidences are the wrapped router's.
 
@@ -85,15 +89,31 @@ class ActivationBudget(Router):
         return self.router.step(x, state, mask)
 
     def _loss(self, routing: Routing, mask: Tensor | None) -> Tensor:
-        confidence = routing.confidence
+        confidence = routing.confidence.to(at_least_float32(routing.confidence.dtype))
         straight_through = routing.active + (confidence - confidence.detach())
-        rates, n_real = mean_over_real(straight_through, mask)
+        rates, n_real = mean_over_real(straight_through, mask, over_ranks=self.training)
         each = torch.split(rates, 1) if len(self.rates) > 1 else (rates,)
         excess = torch.cat([rate - target() for rate, target in zip(each, self.rates, strict=True)])
         return self.coefficient * excess.square().mean() * (n_real > 0)
 
 
-def mean_over_real(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The mean `(M,)` over the real elements of `values (B, L, M)`, 0 if there are none, and their number."""
-    n_real = torch.ones_like(values[..., 0]).sum() if mask is None else mask.sum().to(values)
-    return zero_padding(values, mask).sum((0, 1)) / n_real.clamp(min=1), n_real
+def mean_over_real(values: Tensor, mask: Tensor | None, *, over_ranks: bool) -> tuple[Tensor, Tensor]:
+    """The mean over the real elements of a batch, in float32 at least.
+
+    Args:
+        values: `(B, L, K)`.
+        mask: `(B, L)` bool, True = a real element. None: all are real.
+        over_ranks: take the elements of all ranks of the default process group, where there is one. Every
+            rank must then call this equally often, also one without elements.
+
+    Returns:
+        The mean `(K,)`, 0 if there are no real elements, and their number, a scalar.
+    """
+    values = zero_padding(values.to(at_least_float32(values.dtype)), mask)
+    n_elements = values.shape[0] * values.shape[1]
+    n_real = values.new_full((1,), n_elements) if mask is None else mask.sum().to(values).view(1)
+    totals = torch.cat([values.sum((0, 1)), n_real])
+    if over_ranks:
+        totals = sum_over_ranks(totals)
+    n_real = totals[-1].detach()
+    return totals[:-1] / n_real.clamp(min=1), n_real

@@ -24,7 +24,8 @@ class TopKRouter(Router):
        c_t^m = p_t^m \;\text{ or }\; p_t^m / \textstyle\sum_{a_t^j = 1} p_t^j $$
 
     The second confidence is that of Mixtral (https://arxiv.org/abs/2401.04088), the first that of Switch
-    (https://arxiv.org/abs/2101.03961). Losses, over the real elements of the batch:
+    (https://arxiv.org/abs/2101.03961). Losses, over the real elements of the batch (in training with several
+    processes, of all ranks' batches):
 
     - `load_balance`, coefficient times $ M \sum_m f_m P_m $, with f the share of all activations that went to
       m, and P the mean of p (Switch, Eq. 4, where k = 1). Uniform routing makes it the coefficient for any k.
@@ -93,13 +94,16 @@ class TopKRouter(Router):
         return Routing(active, scores.softmax(-1), self._losses(logits, active, mask))
 
     def _losses(self, logits: Tensor, active: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        if not (self.balance_coefficient > 0 or self.z_coefficient > 0):
+            return {}
+        each = logits.softmax(-1), active.to(logits), logits.logsumexp(-1, keepdim=True).square()
+        means, _ = mean_over_real(torch.cat(each, -1), mask, over_ranks=self.training)
+        probability, rate, square = torch.split(means, [self.n_modules, self.n_modules, 1])
         losses = {}
         if self.balance_coefficient > 0:
-            share = active.sum((0, 1)) / active.sum().clamp(min=1)
-            probability, _ = mean_over_real(logits.softmax(-1), mask)
+            share = rate / self.top_k
             losses["load_balance"] = self.balance_coefficient * self.n_modules * (share * probability).sum()
         if self.z_coefficient > 0:
-            square, _ = mean_over_real(logits.logsumexp(-1, keepdim=True).square(), mask)
             losses["router_z"] = self.z_coefficient * square.sum()
         return losses
 
@@ -172,7 +176,7 @@ class ExpertChoiceRouter(Router):
             return Routing(active, confidence)
         logits = self.predictor(x, mask)
         errors = F.binary_cross_entropy_with_logits(logits, active.to(logits), reduction="none")
-        loss, _ = mean_over_real(errors, mask)
+        loss, _ = mean_over_real(errors, mask, over_ranks=self.training)
         # Without the loss the predictor would get no gradient at all: this gives it a zero tensor.
         confidence = torch.where(torch.ones_like(active), confidence, logits)
         return Routing(active, confidence, {"choice_predictor": loss.mean()})
