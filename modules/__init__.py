@@ -5,98 +5,39 @@ if __name__ == "modules":
         "import sma.modules instead of modules: the bare name is only its folder in the repository"
     )
 
-from sma.modules.adapters import Dense, DenseState
-from sma.modules.attention.chunked import ChunkAttention, ChunkAttentionState
-from sma.modules.attention.dense import DenseAttention, DenseAttentionState
-from sma.modules.attention.functions import AttentionFunction, attention_function
-from sma.modules.attention.gau import GAU
-from sma.modules.attention.mega import MegaAttention, MegaState, RotaryBias
-from sma.modules.attention.memory import WorkingMemory
-from sma.modules.attention.multi_head import MultiHeadAttention
-from sma.modules.attention.positions import (
-    LearnedBias,
-    NoPosition,
-    OffsetBias,
-    RankBias,
-    RelativePosition,
-    Rotary,
-    T5Bias,
-)
-from sma.modules.attention.windowed import attention_backend, windowed_attention
-from sma.modules.convolution import CausalConvolution
-from sma.modules.experts import ExpertBank, MixtureOfExperts
+from sma.modules import attention, graph, routers, ssm
+from sma.modules.adapters import Dense, DenseState, SequenceSubModule
+from sma.modules.attention import *
+from sma.modules.convolution import CausalConvolution, ConvolutionState
+from sma.modules.experts import ExpertBank, FairShareState, MixtureOfExperts, MixtureOfExpertsState
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
 from sma.modules.functional import activation_function
-from sma.modules.graph.batch import NodeRows
-from sma.modules.graph.convolution import GraphConvolution
-from sma.modules.graph.named import check_convolution, named_convolution
+from sma.modules.graph import *
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
-from sma.modules.routers.budget import ActivationBudget
-from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter
-from sma.modules.routers.pointwise import GumbelRouter, LatentConfigurator, SigmoidRouter
-from sma.modules.routers.ramp import Ramp, Scheduled, set_progress
-from sma.modules.routers.top_k import ExpertChoiceRouter, TopKRouter
-from sma.modules.ssm.diagonal import DiagonalSSM
-from sma.modules.ssm.ema import MultiHeadEMA
-from sma.modules.ssm.mamba2 import SelectiveSSM
-from sma.modules.ssm.s4d import S4D
-from sma.modules.ssm.sub_module import SSMSubModule
+from sma.modules.routers import *
+from sma.modules.ssm import *
 
 __all__ = [
-    "GAU",
-    "S4D",
-    "ActivationBudget",
-    "AlwaysActive",
-    "AttentionFunction",
     "BatchNorm",
     "CausalConvolution",
-    "ChunkAttention",
-    "ChunkAttentionState",
+    "ConvolutionState",
     "Dense",
-    "DenseAttention",
-    "DenseAttentionState",
     "DenseState",
-    "DiagonalSSM",
     "ExpertBank",
-    "ExpertChoiceRouter",
+    "FairShareState",
     "FeedForward",
     "GatedFeedForward",
-    "GraphConvolution",
-    "GumbelRouter",
-    "LatentConfigurator",
     "LayerNorm",
-    "LearnedBias",
-    "MegaAttention",
-    "MegaState",
     "MixtureOfExperts",
-    "MultiHeadAttention",
-    "MultiHeadEMA",
-    "NeverActive",
+    "MixtureOfExpertsState",
     "NoNorm",
-    "NoPosition",
-    "NodeRows",
     "Norm",
-    "OffsetBias",
     "RMSNorm",
-    "Ramp",
-    "RandomRouter",
-    "RankBias",
-    "RelativePosition",
-    "Rotary",
-    "RotaryBias",
-    "SSMSubModule",
     "ScaleNorm",
-    "Scheduled",
-    "SelectiveSSM",
-    "SigmoidRouter",
-    "T5Bias",
-    "TopKRouter",
-    "WorkingMemory",
+    "SequenceSubModule",
     "activation_function",
-    "attention_backend",
-    "attention_function",
-    "check_convolution",
-    "named_convolution",
-    "set_progress",
-    "windowed_attention",
 ]
+__all__ += attention.__all__
+__all__ += graph.__all__
+__all__ += routers.__all__
+__all__ += ssm.__all__
