@@ -91,11 +91,14 @@ def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
             "optimizer.betas.1=2: Input should be less than 1",
         ),
         ({"schedule": {"kind": "linear", "warm": 3}}, "schedule: unknown field 'warm'"),
+        ({"threads": 100_000}, "threads=100000: at most 1,024 are allowed, since torch crashes"),
+        ({"batch_size": 10**30}, "less than or equal to 16777216"),
+        ({"steps": 10**30}, "less than or equal to 9007199254740992"),
         ({"device": "gpu"}, "device='gpu': use auto, cpu"),
         ({"model": {"preset": "seqboot"}}, "there is no preset 'seqboot'; did you mean seqboat"),
         ({"model": {"preset": "seqboat", "d_modl": 3}}, "has no option 'd_modl'; did you mean d_model"),
         ({"model": {"preset": "seqboat", "d_model": 8}}, "preset seqboat needs n_layers; set them"),
-        ({"task": {}}, "task: needs a `kind`, one of: digits, "),
+        ({"task": {}}, "task: needs a `kind`, one of: associative_recall, digits, "),
     ],
 )
 def test_errors_name_field_value_and_remedy_in_one_line(

@@ -151,3 +151,17 @@ def test_only_what_may_begin_a_stop_string_waits() -> None:
 def test_errors(model: SequenceModel, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate(model, b"", **{"n_tokens": 1, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_not_finite_are_an_error(value: float, temperature: float) -> None:
+    scores = torch.zeros(256)
+    scores[3] = value
+    with pytest.raises(ValueError, match=rf"scores a byte by {value}, .* use other weights"):
+        choose(scores, torch.Generator(), temperature=temperature)
+
+
+def test_a_temperature_near_zero_takes_the_most_probable_byte() -> None:
+    scores = torch.tensor([3.0, 5.0, 4.999, -1e30])
+    assert {choose(scores, torch.Generator(), temperature=t) for t in (1e-300, 1e-40, 1e-6)} == {1}

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 import sma
 from sma.architectures import load_model
-from sma.architectures.models.base import ModelSpec
+from sma.architectures.models.base import Model, ModelSpec
 from sma.training import Observer, Run, RunError, TrainSpec, evaluate
 from sma.training.run.checkpoints import read_position
+from sma.training.tasks.task import Evaluation
 from sma.training.trainer import Trainer
 
 Make = Callable[..., tuple[Trainer, Run]]
@@ -200,7 +201,7 @@ def test_ctrl_c_before_the_first_validation_still_leaves_a_best_model(make: Make
     load_model(run.best)
 
 
-class Broken(nn.Module):
+class Broken(Model):
     """A model whose scores turn into NaN after some training calls."""
 
     def __init__(self, spec: "BrokenSpec") -> None:
@@ -297,3 +298,49 @@ def _without_dropout(make: Make) -> dict[str, Any]:
         block |= {"mixer_dropout": 0.0, "dropout": 0.0}
     model["embedding"]["dropout"] = 0.0
     return model
+
+
+def test_a_warm_up_longer_than_the_run_is_said_before_it_starts(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer, run = make(steps=2, schedule={"kind": "linear", "warmup": 100})
+    trainer.fit(run)
+    assert "the warm-up is longer than the run (schedule.warmup=100, steps=2)" in caplog.text
+    caplog.clear()
+    trainer, run = make(steps=2)
+    trainer.fit(run)
+    assert not caplog.text
+
+
+def test_resuming_a_finished_run_says_what_it_does(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    trainer, run = make(steps=2)
+    trainer.fit(run)
+    again = Trainer(trainer.spec, trainer.task)
+    again.resume(run)
+    assert again.fit(run) == "finished"
+    assert "ended at step 2, so nothing is left to train: its best weights are tested" in caplog.text
+    assert f"sma train --spec {run.path / 'spec.yaml'} --set steps=" in caplog.text
+
+
+def test_a_run_that_reached_its_time_limit_is_not_validated_twice(make: Make) -> None:
+    trainer, run = make(steps=None, time_limit=0.2)
+    trainer.fit(run)
+    rows = run.metrics()
+    again = Trainer(trainer.spec, trainer.task)
+    again.resume(run)
+    assert again.fit(run) == "time limit"
+    assert run.metrics() == rows
+
+
+def test_a_validation_loss_that_is_not_a_number_keeps_the_best_weights(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, run = make(validation_interval=2)
+    losses = iter([1.0, float("nan")])
+    monkeypatch.setattr(
+        "sma.training.trainer.evaluate",
+        lambda *arguments, **options: Evaluation(next(losses), 0.5, 1, 0.0, {}),
+    )
+    with pytest.raises(RunError, match=r"the validation loss is nan after step 4; .*\(step 2\) in .*best"):
+        trainer.fit(run)
+    assert read_position(run).best_step == 2
