@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sma.capacity import Share, within
-from sma.checks import check_features, check_part, check_sizes
+from sma.checks import check_features, check_not_mapped, check_part, check_sizes
 from sma.elements import Edges
 from sma.modules.functional import activation_function, truncated_normal
 from sma.recomputation import replayed
@@ -217,6 +217,7 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
 
     def _run(self, x: Tensor, routing: Routing, kept: Tensor, mask: Tensor | None) -> Tensor:
         record_layer(self, routing, kept.sum(1), mask)
+        check_not_mapped(kept, "MixtureOfExperts")
         counts = kept.sum((0, 1))
         n_elements = kept.shape[0] * kept.shape[1]
         pair = _by_expert(kept).nonzero().squeeze(1)

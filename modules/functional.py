@@ -154,6 +154,13 @@ class _SumOverRanks(torch.autograd.Function):
         return _SumOverRanks.apply(gradient)  # type: ignore[no-untyped-call]
 
 
+def transformed() -> bool:
+    """Whether `torch.func` or forward-mode differentiation is at work: they take plain operations only."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+
+
 def first_parameter(module: nn.Module) -> Tensor:
     """A parameter, whose device and dtype a state takes that is given neither; float32 without parameters."""
     return next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))

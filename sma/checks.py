@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -70,6 +71,20 @@ def check_features(x: Tensor, n_dims: int, d_model: int | None = None) -> None:
         remedy = f"; embed tokens first{remedy}"
     width = "D" if d_model is None else d_model
     raise ValueError(f"x must be ({axes}, {width}) floating point, got {describe(x)}{remedy}")
+
+
+def check_not_mapped(x: Tensor, what: str) -> None:
+    """Raise ValueError if `x` is mapped over by `torch.func.vmap`, where shapes cannot depend on the data."""
+    if torch.compiler.is_compiling():
+        return
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            raise ValueError(
+                f"{what} makes shapes that depend on the data, which torch.func.vmap cannot; use SMA with "
+                "CapacityCompaction, or give it the whole batch without vmap"
+            )
+        x = functorch.get_unwrapped(x)
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sma.capacity import Share, within
+from sma.checks import check_not_mapped
 from sma.elements import Elements
 from sma.state import NoState, State, check_state
 
@@ -95,6 +96,7 @@ class PackedCompaction(Compaction):
     @override
     def compress(self, x: Tensor, active: Tensor) -> Elements:
         _check(x, active)
+        check_not_mapped(active, "PackedCompaction")
         length = max(x.shape[1], 1)
         index = active.flatten().nonzero().squeeze(1)
         ptr = torch.nn.functional.pad(active.sum(1).cumsum(0), (1, 0))
@@ -234,8 +236,9 @@ class CapacityCompaction(Compaction):
         kept = within(active, allowed, before.kept)
         if self.strict and bool((kept != active).any()):
             raise ValueError(self._overflow(active, kept))
-        before.seen.add_(real.sum(1))
-        before.kept.add_(kept.sum(1))
+        if state is not None:
+            before.seen.add_(real.sum(1))
+            before.kept.add_(kept.sum(1))
         return kept
 
     @override

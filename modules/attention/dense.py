@@ -1,10 +1,12 @@
 """Multi-head attention over whole sequences."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from typing_extensions import override
 
 from sma.checks import check_size
@@ -12,7 +14,7 @@ from sma.elements import Edges
 from sma.modules.attention.multi_head import Heads
 from sma.modules.attention.positions import RelativePosition
 from sma.modules.attention.windowed import visible_pairs
-from sma.modules.functional import first_parameter
+from sma.modules.functional import first_parameter, transformed
 from sma.modules.rows import real_first, to_places
 from sma.sequence import SequenceModule, zero_padding
 from sma.state import State, check_state
@@ -156,10 +158,21 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
             return q + 0 * v
         q, k, v = (z.transpose(1, 2) for z in (q, k, v))
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None and not self.bidirectional
-        )
+        causal = seen is None and not self.bidirectional
+        with sdpa_kernel(SDPBackend.MATH) if transformed() else nullcontext():
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=causal)
+        if not torch.compiler.is_compiling() and "ScaledDotProduct" in type(y.grad_fn).__name__:
+            y.register_hook(_refuse_second_derivatives)  # type: ignore[no-untyped-call]
         return y.transpose(1, 2)
+
+
+def _refuse_second_derivatives(grad: Tensor) -> None:
+    """A hook of a fused kernel's result: gradients are enabled where this one shall have a graph itself."""
+    if torch.is_grad_enabled():
+        raise ValueError(
+            "torch's fused attention has no second derivatives; run DenseAttention's forward pass inside "
+            "torch.nn.attention.sdpa_kernel(SDPBackend.MATH), or use torch.func"
+        )
 
 
 def _put(buffer: Tensor, at: tuple[Tensor, Tensor], new: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from sma.modules.attention.functions import AttentionFunction, AttentionRule
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.tiles import Tile, row_tiles, window_tiles
+from sma.modules.functional import transformed
 
 _FAR = -1e30  # times a squared difference of runs: every attention function gives it weight 0, as -inf
 
@@ -115,11 +115,9 @@ class Plan:
         rank = tile.rank_offsets(self.run.device)
         base = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
         base.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
-        bias = None
-        if self.bias is not None and index is not None:
-            bias = self.bias.values.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
-            if bias.dim() == 2:
-                base, bias = base + bias, None
+        bias = self._bias_at(index)
+        if bias is not None and bias.dim() == 2:
+            base, bias = base + bias, None
         if tile.one_row:
             scores = torch.baddbmm(base, queries, keys.mT)
         else:
@@ -127,6 +125,18 @@ class Plan:
             scores = torch.addcmul(base, between, between, value=_FAR, out=between)
             scores.baddbmm_(queries, keys.mT)
         return scores if bias is None else scores.add_(bias)
+
+    def plain_scores(self, tile: Tile, queries: Tensor, keys: Tensor, index: Tensor | None) -> Tensor:
+        """The same from operations that change nothing in place; finite, for derivatives of any order."""
+        rank = tile.rank_offsets(self.run.device)
+        hidden = (rank < -self.back) | (rank > self.ahead) | (tile.run_offsets(self.run, self.dtype) != 0)
+        scores, bias = torch.bmm(queries, keys.mT), self._bias_at(index)
+        return (scores if bias is None else scores + bias).masked_fill(hidden, _FAR)
+
+    def _bias_at(self, index: Tensor | None) -> Tensor | None:
+        if self.bias is None or index is None:
+            return None
+        return self.bias.values.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
 
     def kept(self, tile: Tile, weights: Tensor) -> Tensor | None:
         """The factors of dropout, the same at every call for the same tile; None without dropout."""
@@ -151,6 +161,8 @@ def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Attenti
         `(T, d_v)` in the dtype of `v`.
     """
     with torch.autocast(q.device.type, enabled=False):
+        if transformed():
+            return attend_plainly(q, k, v, lists, rule)
         table = None if lists.bias is None else lists.bias.values
         y: Tensor = _TiledAttention.apply(q, k, v, table, lists, rule)  # type: ignore[no-untyped-call]
     return y
@@ -168,6 +180,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -
         values, into = tile.keys(v, plan.dtype), tile.queries(y, plan.dtype)
         torch.bmm(weights if kept is None else weights * kept, values, out=into)
     return y[: len(q)].to(v.dtype)
+
+
+def attend_plainly(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -> Tensor:
+    """The same from operations that torch differentiates itself, to any order, in more memory."""
+    plan, parts = Plan.of(lists, rule, q.dtype), [v[:0].to(q.dtype)]
+    for tile in plan.tiles:
+        queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
+        weights = plan.function.weights(plan.plain_scores(tile, queries, keys, plan.bias_index(tile)))
+        kept = plan.kept(tile, weights)
+        weights = weights if kept is None else weights * kept
+        parts.append(torch.bmm(weights, tile.keys(v, plan.dtype)).flatten(0, 1))
+    return torch.cat(parts)[: len(q)].to(v.dtype)
 
 
 def attend_backward(
@@ -214,20 +238,37 @@ class _TiledAttention(torch.autograd.Function):
         return attend(q, k, v, lists, rule)
 
     @staticmethod
-    @once_differentiable
     @override
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients."""
+        """The gradients; where they shall be differentiated again, those of `attend_plainly`."""
         q, k, v, table = ctx.saved_tensors
         lists = ctx.lists if table is None else replace(ctx.lists, bias=replace(ctx.lists.bias, values=table))
         with torch.autocast(q.device.type, enabled=False):
+            if torch.is_grad_enabled() or transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
+                return *_plain_gradients(grad, q, k, v, lists, ctx.rule), None, None
             *grads, grad_table = attend_backward(grad, q, k, v, lists, ctx.rule)
         return *grads, None if table is None else grad_table.to(table.dtype), None, None
 
 
+def _plain_gradients(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule
+) -> list[Tensor | None]:
+    """The gradients of q, k, v and the bias table, each by itself: one may have been made from another."""
+    with torch.enable_grad():
+        q, k, v = (x.view_as(x) for x in (q, k, v))
+        bias = lists.bias
+        if bias is not None:
+            lists = replace(lists, bias=(bias := replace(bias, values=bias.values.view_as(bias.values))))
+        own = (q, k, v, None if bias is None else bias.values)
+        taken = [x for x in own if x is not None and x.requires_grad]
+        y = attend_plainly(q, k, v, lists, rule)
+        grads = iter(torch.autograd.grad(y, taken, grad, create_graph=True, materialize_grads=True))
+    return [next(grads) if x is not None and x.requires_grad else None for x in own]
+
+
 def _narrow(position: Tensor) -> Tensor:
     """As int32 where offsets fit, which is faster. A device is not asked: it would wait."""
-    if position.device.type != "cpu" or not len(position):
+    if position.device.type != "cpu" or transformed() or not len(position):
         return position
     low, high = position.aminmax()
     return position.int() if int(high - low) < 2**30 else position
@@ -235,7 +276,7 @@ def _narrow(position: Tensor) -> Tensor:
 
 def _advances_with_rank(row: Tensor, position: Tensor) -> bool:
     """Whether positions and ranks differ by a constant in each row. A device is not asked: it would wait."""
-    if row.device.type != "cpu":
+    if row.device.type != "cpu" or transformed():
         return False
     one_on = position[1:] == position[:-1] + 1
     return bool((one_on | (row[1:] != row[:-1]) | (row[1:] < 0)).all())

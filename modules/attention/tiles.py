@@ -5,6 +5,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from sma.modules.functional import transformed
 
 _BLOCK = 64  # queries per block; the fastest of 32, 64 and 128 on CPU
 _WORKSPACE = {"cpu": 2**19}  # scores of a tile, by device: 2 MB, a core's second-level cache
@@ -43,8 +46,7 @@ class Tile:
     def keys(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """(T, d) -> (n_blocks, n_keys, d), blocks overlapping in memory."""
         inside = _slots(x, self.first_key, self.last_key, 0).to(dtype)
-        down, across = inside.stride()
-        return inside.as_strided((self.n_blocks, self.n_keys, x.shape[1]), (self.block * down, down, across))
+        return inside.unfold(0, self.n_keys, self.block).mT
 
     def offsets(self, x: Tensor) -> Tensor:
         """x of the key minus x of the query: (T,) -> (n_blocks, block, n_keys)."""
@@ -62,8 +64,7 @@ class Tile:
         return self._differences(keys, queries)
 
     def _differences(self, keys: Tensor, queries: Tensor) -> Tensor:
-        of_blocks = keys.as_strided((self.n_blocks, 1, self.n_keys), (self.block, 0, 1))
-        return of_blocks - queries.view(self.n_blocks, -1, 1)
+        return keys.unfold(0, self.n_keys, self.block).unsqueeze(1) - queries.view(self.n_blocks, -1, 1)
 
     def rank_offsets(self, device: torch.device) -> Tensor:
         """The same for ranks, equal in all blocks: (block, n_keys)."""
@@ -93,7 +94,7 @@ def window_tiles(row: Tensor, window: int, *, bidirectional: bool) -> list[Tile]
 
 def _in_one_row(tiles: list[Tile], row: Tensor) -> list[bool]:
     """Which tiles lie inside one row. A device is not asked: it would wait."""
-    if row.device.type != "cpu":
+    if row.device.type != "cpu" or transformed():
         return [False] * len(tiles)
     ends = torch.tensor([(tile.first_key, tile.last_key - 1) for tile in tiles], dtype=torch.long).view(-1, 2)
     inside = (ends[:, 0] >= 0) & (ends[:, 1] < len(row))
@@ -117,9 +118,9 @@ def _slots(x: Tensor, start: int, stop: int, fill: int) -> Tensor:
     inside = x[max(start, 0) : max(stop, 0)]
     if len(inside) == stop - start:
         return inside
-    padded = x.new_full((stop - start, *x.shape[1:]), fill)
-    padded[max(-start, 0) :][: len(inside)] = inside
-    return padded
+    before = min(max(-start, 0), stop - start)
+    sides = (before, stop - start - before - len(inside))
+    return F.pad(inside, (0, 0) * (x.dim() - 1) + sides, value=fill)
 
 
 def _workspace(device: torch.device) -> int:

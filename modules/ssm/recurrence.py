@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from sma.modules.functional import at_least_float32
+from sma.modules.functional import at_least_float32, transformed
 from sma.modules.ssm.scan import scan, shift
 
 CHUNK = 64  # elements; 32 to 128 are about equally fast for 16 to 64 states
@@ -209,8 +209,6 @@ def full_precision(x: Tensor) -> Tensor:
 class _ChannelsFirst(torch.autograd.Function):
     """`(N, C, D)` -> `(D, N, C)` with C contiguous in memory, as matrix products need it, in both passes."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     @override
     def forward(x: Tensor) -> Tensor:
@@ -224,13 +222,11 @@ class _ChannelsFirst(torch.autograd.Function):
     @staticmethod
     @override
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _TimeFirst.apply(grad)  # type: ignore[no-untyped-call]
+        return _time_first(grad)
 
 
 class _TimeFirst(torch.autograd.Function):
     """The inverse of `_ChannelsFirst`."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     @override
@@ -245,13 +241,11 @@ class _TimeFirst(torch.autograd.Function):
     @staticmethod
     @override
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _ChannelsFirst.apply(grad)  # type: ignore[no-untyped-call]
+        return _channels_first(grad)
 
 
 class _Products(torch.autograd.Function):
     """Batched `x @ a` and `x @ b`; both add to one gradient of x in place."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     @override
@@ -276,17 +270,31 @@ def _to_chunks(x: Tensor, size: int) -> Tensor:
     n_rows, length, d_model = x.shape
     n_chunks = max(1, -(-length // size))
     x = F.pad(x, (0, 0, 0, n_chunks * size - length)) if n_chunks * size > length else x
-    chunks = _ChannelsFirst.apply(x.reshape(n_rows * n_chunks, size, d_model))  # type: ignore[no-untyped-call]
+    chunks = _channels_first(x.reshape(n_rows * n_chunks, size, d_model))
     return torch.unflatten(chunks, 1, (n_rows, n_chunks))
 
 
 def _to_sequence(chunks: Tensor) -> Tensor:
     """`(D, B, G, C)` -> `(B, G * C, D)`."""
     d_model, n_rows, n_chunks, size = chunks.shape
-    x = _TimeFirst.apply(chunks.flatten(1, 2))  # type: ignore[no-untyped-call]
+    x = _time_first(chunks.flatten(1, 2))
     return x.view(n_rows, n_chunks * size, d_model)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    if transformed():
+        return x.permute(2, 0, 1)
+    return _ChannelsFirst.apply(x)  # type: ignore[no-untyped-call]
+
+
+def _time_first(x: Tensor) -> Tensor:
+    if transformed():
+        return x.permute(1, 2, 0).contiguous()
+    return _TimeFirst.apply(x)  # type: ignore[no-untyped-call]
 
 
 def _products(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Batched `x @ a` and `x @ b`."""
+    if transformed():
+        return torch.bmm(x, a), torch.bmm(x, b)
     return _Products.apply(x, a, b)  # type: ignore[no-untyped-call]
