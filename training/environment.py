@@ -1,4 +1,4 @@
-"""What a run computes with: random numbers and a device."""
+"""Seeds, and the device of a run."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""How good a model is on a split of a task."""
+"""Evaluation of a model on a split of a task."""
 
 from time import perf_counter
 

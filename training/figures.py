@@ -100,7 +100,7 @@ def draw_activation(rows: Sequence[Row]) -> bytes:
 
 
 def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
-    """A confusion matrix: rows are the classes that were shown, columns those that were said."""
+    """A confusion matrix: rows are the true classes, columns the model's answers."""
     figure = Figure(figsize=(5, 4.6))
     axes = figure.add_subplot()
     n = len(counts)

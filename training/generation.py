@@ -36,7 +36,7 @@ def generate(
         stop: what ends the text. It is not part of it, so a byte that may begin one waits for the next.
 
     Raises:
-        ValueError: if the model is none, or an argument is out of range; the message names it.
+        ValueError: if `model` is not such a model, or an argument is out of range; the message names it.
     """
     _check(n_tokens, temperature, top_k, top_p, seed, stop)
     choice: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}

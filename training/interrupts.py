@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what they ask a run to do."""
+"""Ctrl-C and SIGTERM: a run finishes its step before it stops."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""The batches of one step, and what each of them counts."""
+"""The micro-batches of one step, and the weight of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

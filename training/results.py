@@ -1,4 +1,4 @@
-"""What a run measured, and where and how: results.json and facts.json."""
+"""Results and facts of a run: results.json and facts.json, and the models that they are about."""
 
 import importlib.metadata
 import os
@@ -151,7 +151,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: torch.device) -> dict[str, str | int | None]:
-    """What the run ran on."""
+    """The machine that the run ran on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "system": platform.platform(),

@@ -23,7 +23,7 @@ class ScheduleSpec(Spec):
 
     @abstractmethod
     def factor(self, step: int, progress: float) -> float:
-        """What the learning rate is multiplied by in a step.
+        """The factor of the learning rate in a step.
 
         Args:
             step: the number of steps before this one.

@@ -26,7 +26,7 @@ from sma.training.tasks.task import Task
 
 
 class Observer:
-    """What is told about a run as it goes on. This one only logs notices; the command shows everything."""
+    """Hears of a run as it goes on. This one only logs notices; that of the command shows everything."""
 
     def on_start(self, trainer: "Trainer") -> None:
         """Before the first step, or the first after resuming."""

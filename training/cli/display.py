@@ -1,4 +1,4 @@
-"""What commands show: the progress of a run, its results, scores, and differences of specs."""
+"""Output of the commands: the progress of a run, its results, scores, and differences of specs."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from typing_extensions import override
 
-from sma.training.report.page import measure
+from sma.training.report.formats import measure
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.tasks.task import Evaluation

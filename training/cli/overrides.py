@@ -119,7 +119,7 @@ def _index(node: list[Any], name: str, path: Path) -> int:
 
 
 def _expand(node: Any, name: str) -> None:
-    """Replace a preset by its spec, in place, if `name` is no option of it."""
+    """Replace a preset by its spec, in place, if `name` is not an option of it."""
     if isinstance(node, dict) and "preset" in node and name not in preset_options(node["preset"]):
         spec = expand_preset(dict(node))
         node.clear()

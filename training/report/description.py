@@ -1,4 +1,4 @@
-"""What a model consists of: parameters per part, and what an element costs."""
+"""The parts of a model: their parameters, and the operations that an element costs."""
 
 import math
 from dataclasses import dataclass, replace

@@ -5,6 +5,7 @@ import html
 from collections.abc import Sequence
 
 from sma.training.figures import draw_accuracy, draw_activation, draw_curves, draw_loss
+from sma.training.report.formats import duration, measure
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.run.records import Facts, Results
@@ -32,30 +33,10 @@ def write_report(run: Run, sections: Sequence[Section]) -> str:
     return str(run.write("report.html", page))
 
 
-def measure(value: float, headline: str, unit: str) -> str:
-    """A headline measure with its unit."""
-    return f"{value:.3f} bits per {unit}" if headline == "bits" else f"{100 * value:.1f} % correct"
-
-
 def mean_rate(results: Results) -> float | None:
     """The share of sub-module activations over all SMA layers; None without such layers."""
     rates = [rate for layer in results.test.activation_rates.values() for rate in layer]
     return sum(rates) / len(rates) if rates else None
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people.
-
-    Example:
-        >>> duration(75), duration(4000)
-        ('1 min 15 s', '1 h 6 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _head(run: Run, facts: Facts, results: Results) -> str:

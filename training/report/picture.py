@@ -19,7 +19,7 @@ _BETWEEN, _NARROWEST = 9, 20  # characters: between the columns, and of names at
 def picture(spec: Spec, label: str = "") -> Tree:
     """A spec and what it contains, each with the fields that are set to something else than the default.
 
-    What stands behind a router is drawn as routed: the sub-modules beside it, or what holds it.
+    Sub-modules behind a router are drawn as routed; or the part that holds both, where they are not its own.
 
     Example:
         >>> from rich import print

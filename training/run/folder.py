@@ -104,7 +104,7 @@ class Run:
     @property
     def advice(self) -> str:
         """How to go on after an error that has nothing to do with this run's fields."""
-        return f"free some space or mend the folder, then go on with: {self.resume}"
+        return f"free some space or repair the folder, then go on with: {self.resume}"
 
     @property
     def has_started(self) -> bool:

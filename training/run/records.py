@@ -1,4 +1,4 @@
-"""What the files of a run folder hold: pydantic models that check what is read, however it is damaged."""
+"""The files of a run folder as pydantic models, which check what is read, however it is damaged."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar

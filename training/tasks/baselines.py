@@ -1,4 +1,4 @@
-"""Honest baselines for bytes: context-count models and xz."""
+"""Baselines for bytes: context-count models and xz."""
 
 import lzma
 

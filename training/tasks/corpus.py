@@ -1,4 +1,4 @@
-"""Text files as data: reading a folder, and dealing its files out to training, validation and test."""
+"""Text files as data: reading a folder, and splitting its files into training, validation and test."""
 
 import hashlib
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Text files, each wholly in one of three splits; in the order of `TextFile.place`, which is no order."""
+    """Text files, each wholly in one of three splits, in the order of `TextFile.place`."""
 
     training: tuple[TextFile, ...]
     validation: tuple[TextFile, ...]
@@ -52,7 +52,7 @@ class Corpus:
 
     @classmethod
     def split(cls, files: Sequence[TextFile], *, validation_share: float, test_share: float) -> "Corpus":
-        """Deal out files by the hash of their paths; each split gets at least one.
+        """Split files by the hash of their paths; each split gets at least one.
 
         Adding or removing a file moves no other file, except in corpora so small that a split would be empty.
 

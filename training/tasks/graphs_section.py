@@ -1,4 +1,4 @@
-"""Which nodes of a graph a model activates on: by class, and in pictures of the graph or of parts of it."""
+"""The report's sections on graphs: activation by class, and pictures of the graph or of parts of it."""
 
 import html
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ SIZES = (8, 4)
 
 
 def graph_sections(graph: NodeGraph, test: Tensor, model: nn.Module) -> list[Section]:
-    """What the test nodes, `(k,)`, of each class activated, and pictures with the nodes' names."""
+    """Activation and accuracy of the test nodes `(k,)` by class, and pictures with the nodes' names."""
     answers, maps = [], []
     for batch in graph.batches(test, BATCH_SIZE):
         said, found = read_nodes(model, batch)
@@ -44,7 +44,7 @@ def graph_sections(graph: NodeGraph, test: Tensor, model: nn.Module) -> list[Sec
     )
     heads = "".join(f"<td class=number>{head}</td>" for head in ("test nodes", "correct", "activation rate"))
     return [
-        Section("Who activates", f"<table><tr><td>class</td>{heads}</tr>{rows}</table>"),
+        Section("Activation by class", f"<table><tr><td>class</td>{heads}</tr>{rows}</table>"),
         Section(
             "Where the model activates",
             tint_note(maps, "node"),

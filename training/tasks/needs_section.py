@@ -1,4 +1,4 @@
-"""How far a model activates on the elements that its answers need, and on no others."""
+"""The report's section on known needs: how well activations agree with the elements that answers need."""
 
 import html
 from itertools import islice

@@ -72,7 +72,7 @@ class RecallTask(Task):
 
 
 class RecallSpec(TaskSpec):
-    """What the tasks with known needs have in common.
+    """Base of the tasks whose needs are known.
 
     Attributes:
         length: elements per row.

@@ -1,4 +1,4 @@
-"""Which classes are confused, and on which elements of a row a model activates."""
+"""The report's sections on classified rows: the confusion matrix, and rows tinted by activation."""
 
 import html
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def _confusions(test: Rows | RowPairs, model: nn.Module, classes: Sequence[str],
             matrix.index_put_((batch.targets, answers), torch.ones_like(answers), accumulate=True)
     right, n = int(matrix.diagonal().sum()), int(matrix.sum())
     png = draw_confusion(matrix.tolist(), classes)
-    image = Image("confusion.png", "What was shown against what the model said", png)
+    image = Image("confusion.png", "True classes (rows) against the model's answers (columns)", png)
     return Section("Confusions", f"<p>{right:,} of {n:,} held-out {unit}s are right.</p>", [image])
 
 

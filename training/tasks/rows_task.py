@@ -149,5 +149,5 @@ def _check(name: str, rows: Rows | RowPairs, n_classes: int) -> None:
     if len(wrong):
         raise ValueError(
             f"row {wrong[0]} of the {name} split has label {rows.labels[wrong[0]]}, and the classes are 0 to "
-            f"{n_classes - 1}; mend the label or name more classes"
+            f"{n_classes - 1}; correct the label or name more classes"
         )

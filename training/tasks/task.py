@@ -1,4 +1,4 @@
-"""What a model is trained on and measured by: the contract of a task, and the family of its specs."""
+"""The contract of tasks: batches, splits, baselines and sections; and the family of their specs."""
 
 import math
 from abc import ABC, abstractmethod
@@ -74,7 +74,7 @@ class Batch:
         return replace(self, inputs=moved(self.inputs), targets=self.targets.to(like.device), mask=mask)
 
     def scores(self, model: nn.Module) -> Tensor:
-        """What the model says of every class, `(*targets.shape, C)`."""
+        """The model's scores of the classes, `(*targets.shape, C)`."""
         if isinstance(self.inputs, Tensor | tuple):
             return model(self.inputs, self.mask)
         return model(self.inputs)
@@ -142,7 +142,7 @@ class Task(ABC):
 
     @abstractmethod
     def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
-        """What the report shows beside the curves: the model at work on test data."""
+        """Sections of the report beside the curves, which show the model at work on test data."""
 
 
 class TaskSpec(Spec):

@@ -118,7 +118,7 @@ class TextTask(Task):
 
 
 class TextSpec(TaskSpec):
-    """What text tasks have in common.
+    """Base of the tasks on text files.
 
     Attributes:
         length: bytes per training row.

@@ -1,4 +1,4 @@
-"""Held-out text in which every character says how many layers activated on it."""
+"""The report's section on text: held-out files, each character tinted by its activations."""
 
 import html
 from collections.abc import Sequence

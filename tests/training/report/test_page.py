@@ -3,12 +3,10 @@
 import re
 from typing import Any
 
-import pytest
 import torch
 
 import sma
 from sma.training import TrainSpec
-from sma.training.report.page import duration
 from sma.training.train import train
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -49,8 +47,3 @@ def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
         assert (run.path / image).read_bytes().startswith(PNG)
     for text in ("logistic regression", "% correct", "held-out images are right"):
         assert text in page
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (59.7, "1 min 0 s"), (3700, "1 h 1 min")])
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -40,7 +40,7 @@ def test_sub_modules_are_routed_and_wrapped_routers_are_not() -> None:
         "routed: feed_forward",
     ]
     depths = drawn(mixture_of_depths(vocab_size=8, d_model=8, n_layers=2, n_heads=2))
-    assert [line for line in depths if "routed" in line] == ["routed: blocks"]
+    assert [line for line in depths if "routed" in line] == ["routed: layer  change_only True"]
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -1,4 +1,4 @@
-"""What a report on a graph shows is what the model did on it."""
+"""The report on a graph shows what the model did on it."""
 
 import re
 

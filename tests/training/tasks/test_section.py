@@ -1,4 +1,4 @@
-"""What a report says about tints."""
+"""The note on tints in a report."""
 
 import torch
 

@@ -26,6 +26,6 @@ def test_excerpts_show_the_file_and_the_activations(make: Make) -> None:
         place += len(character.encode())
 
 
-def test_bytes_that_are_no_text_are_shown_one_by_one() -> None:
+def test_bytes_that_are_not_text_are_shown_one_by_one() -> None:
     assert characters("aé".encode()) == [("a", 1), ("é", 2)]
     assert [size for _, size in characters(b"a\xff\xfe")] == [1, 1, 1]
