@@ -47,6 +47,11 @@ class Routing:
                 "Routing.active and Routing.confidence must both be (B, L, M), got "
                 f"{tuple(self.active.shape)} and {tuple(self.confidence.shape)}"
             )
+        if not self.confidence.is_floating_point():
+            raise ValueError(
+                f"Routing.confidence must be floating point, got {self.confidence.dtype}; it carries "
+                "the gradient"
+            )
 
 
 class Router(Part[StateT]):

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from sma.checks import check_features
 from sma.routing import Router, Routing, mask_padding
+from sma.sequence import check_mask
 from sma.state import State, check_state
 
 _MASK = 0xFFFFFFFF
@@ -25,6 +27,7 @@ class AlwaysActive(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
+        _check(x, mask)
         return _certain(x.new_ones(*x.shape[:2], self.n_modules, dtype=torch.bool), x, mask)
 
 
@@ -43,6 +46,7 @@ class NeverActive(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
+        _check(x, mask)
         return _certain(x.new_zeros(*x.shape[:2], self.n_modules, dtype=torch.bool), x, mask)
 
 
@@ -98,6 +102,7 @@ class RandomRouter(Router[RandomRouterState]):
 
     @override
     def step(self, x: Tensor, state: RandomRouterState, mask: Tensor | None = None) -> Routing:
+        _check(x, mask)
         check_state(state, RandomRouterState, len(x))
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         place = state.position[:, None] + real.cumsum(1)
@@ -106,17 +111,22 @@ class RandomRouter(Router[RandomRouterState]):
 
     def _draw(self, place: Tensor) -> Tensor:
         """`(B, L, M)` numbers in [0, 2**32)."""
-        key = _scatter(torch.full((), self.seed & _MASK, device=place.device))
-        key = _scatter(key ^ (self.seed >> 32))
-        keys = _scatter(key ^ torch.arange(self.n_modules, device=place.device))
-        return _scatter(_scatter(place & _MASK).unsqueeze(-1) ^ keys)
+        key = _hash32(torch.full((), self.seed & _MASK, device=place.device))
+        key = _hash32(key ^ (self.seed >> 32))
+        keys = _hash32(key ^ torch.arange(self.n_modules, device=place.device))
+        return _hash32(_hash32(place & _MASK).unsqueeze(-1) ^ keys)
+
+
+def _check(x: Tensor, mask: Tensor | None) -> None:
+    check_features(x, 3)
+    check_mask(mask, x)
 
 
 def _certain(active: Tensor, x: Tensor, mask: Tensor | None) -> Routing:
     return Routing(mask_padding(active, mask), torch.ones_like(active, dtype=x.dtype))
 
 
-def _scatter(x: Tensor) -> Tensor:
+def _hash32(x: Tensor) -> Tensor:
     """A bijection of the numbers below 2**32 that leaves nothing of their order.
 
     The 32-bit hash "lowbias32" of https://nullprogram.com/blog/2018/07/31/, moved so that 0 does not stay 0.

@@ -25,9 +25,12 @@ from sma.modules import (
     BatchNorm,
     ExpertChoiceRouter,
     FeedForward,
+    GumbelRouter,
     LatentConfigurator,
     MultiHeadEMA,
+    Ramp,
     RandomRouter,
+    SigmoidRouter,
     TopKRouter,
 )
 from sma.modules.attention.gau import GAU
@@ -53,6 +56,44 @@ class TestActivationBudgetOfRandomRouter(RouterContract):
 
     def make(self):
         return ActivationBudget(RandomRouter(2, rate=0.5), rate=0.3, coefficient=1.0)
+
+
+class TestActivationBudgetOfGumbelRouter(RouterContract):
+    """Settings that move, one rate per module, and every subset of three modules."""
+
+    smooth = False
+
+    def make(self):
+        router = GumbelRouter(self.d_model, n_modules=3, temperature=Ramp(2.0, 0.5))
+        return ActivationBudget(router, rate=(0.5, Ramp(1.0, 0.2), 0.1), coefficient=1.0)
+
+
+class TestActivationBudgetOfTopKRouter(RouterContract):
+    """A wrapped router with losses of its own."""
+
+    def make(self):
+        return ActivationBudget(TopKRouter(self.d_model, n_modules=3, top_k=2), rate=0.5, coefficient=1.0)
+
+    def reachable(self, n_modules):
+        return {subset for subset in product((False, True), repeat=n_modules) if sum(subset) == 2}
+
+
+class TestActivationBudgetOfExpertChoiceRouter(RouterContract):
+    """A wrapped router that looks ahead."""
+
+    def make(self):
+        router = ExpertChoiceRouter(self.d_model, n_modules=2, capacity=0.3)
+        return ActivationBudget(router, rate=0.2, coefficient=1.0)
+
+
+class TestLatentConfiguratorOfThree(RouterContract):
+    def make(self):
+        return LatentConfigurator(self.d_model, n_modules=3, init_temperature_scale=0.3)
+
+
+class TestSigmoidRouterWithThreshold(RouterContract):
+    def make(self):
+        return SigmoidRouter(self.d_model, n_modules=3, threshold=0.6)
 
 
 class TestGAURelu2(SubModuleContract):

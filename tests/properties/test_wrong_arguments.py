@@ -11,6 +11,7 @@ from sma.architectures import seqboat
 from sma.modules import (
     GAU,
     S4D,
+    ActivationBudget,
     AlwaysActive,
     BatchNorm,
     CausalConvolution,
@@ -24,6 +25,9 @@ from sma.modules import (
     LayerNorm,
     MultiHeadAttention,
     MultiHeadEMA,
+    NeverActive,
+    Ramp,
+    RandomRouter,
     RMSNorm,
     ScaleNorm,
     SelectiveSSM,
@@ -92,6 +96,43 @@ TAKE_X = {
 def test_x_of_another_shape_or_dtype(name, x):
     with pytest.raises(ValueError, match=rf"x must be \(.*, (8|D)\) floating point, got \(.*{x.dtype}"):
         TAKE_X[name]()(x)
+
+
+ROUTERS = {
+    "latent configurator": lambda: LatentConfigurator(D, n_modules=2),
+    "sigmoid": lambda: SigmoidRouter(D, n_modules=2),
+    "gumbel": lambda: GumbelRouter(D, n_modules=2),
+    "top-k with jitter": lambda: TopKRouter(D, n_modules=2, top_k=1, normalize=False, jitter=0.1),
+    "expert choice": lambda: ExpertChoiceRouter(D, n_modules=2, capacity=0.5, d_predictor=3),
+    "always": lambda: AlwaysActive(2),
+    "never": lambda: NeverActive(2),
+    "random": lambda: RandomRouter(2, rate=0.5),
+}
+WRAPS = {
+    "alone": lambda router: router,
+    "with a budget": lambda router: ActivationBudget(router, rate=Ramp(1.0, 0.5), coefficient=1.0),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize("name", ROUTERS)
+def test_routers_name_what_they_cannot_read(name, wrap):
+    router, x = WRAPS[wrap](ROUTERS[name]()), torch.zeros(2, 5, D)
+    for wrong in (x.long(), x.bool(), x[0], x.to(torch.complex64)):
+        with pytest.raises(ValueError, match=rf"x must be \(.*\) floating point, got \(.*{wrong.dtype}"):
+            router(wrong)
+    for mask in (torch.ones(2, 5), torch.ones(5, 2, dtype=torch.bool), torch.ones(2, 5, 1) > 0):
+        with pytest.raises(ValueError, match=re.escape(f"got {tuple(mask.shape)} {mask.dtype}")):
+            router(x, mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize("name", ROUTERS)
+def test_routers_read_half_precision(name, wrap, dtype):
+    router = WRAPS[wrap](ROUTERS[name]()).to(dtype)
+    routing = router(torch.randn(2, 5, D, dtype=dtype))
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in routing.losses.values())
 
 
 def test_elements_of_another_width():

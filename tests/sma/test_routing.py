@@ -16,6 +16,11 @@ def test_routing_refuses_unlike_shapes(shape):
         Routing(torch.ones(1, 2, 3, dtype=torch.bool), torch.ones(shape))
 
 
+def test_routing_refuses_confidences_that_are_not_floating_point():
+    with pytest.raises(ValueError, match=r"must be floating point, got torch\.int64"):
+        Routing(torch.ones(1, 2, 3, dtype=torch.bool), torch.ones(1, 2, 3, dtype=torch.long))
+
+
 def test_a_router_needs_a_module():
     with pytest.raises(ValueError, match="n_modules=0 must be an integer of at least 1"):
         InputRouter(0)
