@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -260,85 +260,62 @@ class BagEmbedding(Embedding):
         return means.to(self.weight.dtype).view(*inputs.shape[:2], self.weight.shape[1])
 
 
+class _ElementsSpec(EmbeddingSpec):
+    """Fields of every embedding, see `Embedding`."""
+
+    sinusoid: bool = False
+    norm: OneOf[NormSpec] | None = None
+    dropout: Dropout = 0.0
+
+    def _options(self, d_model: int) -> dict[str, Any]:
+        """The arguments of what is built, with the norm built."""
+        options = {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+        return options | {"norm": None if self.norm is None else self.norm.build(d_model)}
+
+
 @register
-class TokensSpec(EmbeddingSpec):
+class TokensSpec(_ElementsSpec):
     """Builds `TokenEmbedding`."""
 
     kind: Literal["tokens"] = "tokens"
     vocab_size: Size
     scale: bool = False
-    sinusoid: bool = False
-    norm: OneOf[NormSpec] | None = None
-    dropout: Dropout = 0.0
 
     @override
     def build(self, d_model: int) -> TokenEmbedding:
-        return TokenEmbedding(
-            d_model,
-            vocab_size=self.vocab_size,
-            scale=self.scale,
-            sinusoid=self.sinusoid,
-            norm=None if self.norm is None else self.norm.build(d_model),
-            dropout=self.dropout,
-        )
+        return TokenEmbedding(d_model, **self._options(d_model))
 
 
 @register
-class FeaturesSpec(EmbeddingSpec):
+class FeaturesSpec(_ElementsSpec):
     """Builds `FeatureEmbedding`."""
 
     kind: Literal["features"] = "features"
     d_input: Size
-    sinusoid: bool = False
-    norm: OneOf[NormSpec] | None = None
-    dropout: Dropout = 0.0
 
     @override
     def build(self, d_model: int) -> FeatureEmbedding:
-        return FeatureEmbedding(
-            d_model,
-            d_input=self.d_input,
-            sinusoid=self.sinusoid,
-            norm=None if self.norm is None else self.norm.build(d_model),
-            dropout=self.dropout,
-        )
+        return FeatureEmbedding(d_model, **self._options(d_model))
 
 
 @register
-class ScalarsSpec(EmbeddingSpec):
+class ScalarsSpec(_ElementsSpec):
     """Builds `ScalarEmbedding`."""
 
     kind: Literal["scalars"] = "scalars"
-    sinusoid: bool = False
-    norm: OneOf[NormSpec] | None = None
-    dropout: Dropout = 0.0
 
     @override
     def build(self, d_model: int) -> ScalarEmbedding:
-        return ScalarEmbedding(
-            d_model,
-            sinusoid=self.sinusoid,
-            norm=None if self.norm is None else self.norm.build(d_model),
-            dropout=self.dropout,
-        )
+        return ScalarEmbedding(d_model, **self._options(d_model))
 
 
 @register
-class BagSpec(EmbeddingSpec):
+class BagSpec(_ElementsSpec):
     """Builds `BagEmbedding`."""
 
     kind: Literal["bag"] = "bag"
     vocab_size: Size
-    sinusoid: bool = False
-    norm: OneOf[NormSpec] | None = None
-    dropout: Dropout = 0.0
 
     @override
     def build(self, d_model: int) -> BagEmbedding:
-        return BagEmbedding(
-            d_model,
-            vocab_size=self.vocab_size,
-            sinusoid=self.sinusoid,
-            norm=None if self.norm is None else self.norm.build(d_model),
-            dropout=self.dropout,
-        )
+        return BagEmbedding(d_model, **self._options(d_model))

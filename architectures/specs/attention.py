@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from typing_extensions import override
 
 from sma import OneOf, register
@@ -52,7 +52,9 @@ class RankBiasSpec(PositionSpec):
     @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> RankBias:
         if window is None:
-            raise ValueError("position rank has one entry per offset in the window; set window")
+            raise ValueError(
+                "position rank has a bias per offset inside a window; set window, or chunk in mega"
+            )
         return RankBias(window, bidirectional=bidirectional)
 
 
@@ -121,14 +123,6 @@ class GAUSpec(SubModuleSpec):
     hidden_dropout: Dropout = 0.0
     output_dropout: Dropout = 0.0
 
-    @model_validator(mode="after")
-    def _check_position(self) -> "GAUSpec":
-        if self.position.kind == "rotary" and self.d_qk % 2:
-            raise ValueError(f"rotary positions rotate pairs, so d_qk must be even, got {self.d_qk}")
-        if self.position.kind == "rank" and self.window is None:
-            raise ValueError("position rank has one entry per offset in the window; set window")
-        return self
-
     @override
     def build(self, d_model: int) -> GAU:
         return GAU(
@@ -164,12 +158,6 @@ class MultiHeadAttentionSpec(SubModuleSpec):
     bidirectional: bool = False
     position: OneOf[PositionSpec] = RotarySpec()
     dropout: Dropout = 0.0
-
-    @model_validator(mode="after")
-    def _check_position(self) -> "MultiHeadAttentionSpec":
-        if self.position.kind == "rank" and self.window is None:
-            raise ValueError("position rank has one entry per offset in the window; set window")
-        return self
 
     @override
     def build(self, d_model: int) -> MultiHeadAttention:
@@ -252,14 +240,6 @@ class MegaSpec(BlockSpec):
     dropout: Dropout = 0.0
     attention_dropout: Dropout = 0.0
     hidden_dropout: Dropout = 0.0
-
-    @model_validator(mode="after")
-    def _check(self) -> "MegaSpec":
-        if self.position.kind in ("rotary", "rotary_bias") and self.d_qk % 2:
-            raise ValueError(f"rotary positions turn pairs, so d_qk must be even, got {self.d_qk}")
-        if self.position.kind == "rank" and self.chunk is None:
-            raise ValueError("position rank has one entry per offset in a chunk; set chunk")
-        return self
 
     @override
     def build(self, d_model: int) -> MegaAttention:

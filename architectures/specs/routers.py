@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 from typing_extensions import override
 
 from sma import OneOf, register
@@ -124,12 +124,6 @@ class TopKSpec(RouterSpec):
     balance_coefficient: Coefficient = 0.01
     z_coefficient: Coefficient = 0.001
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _check_normalize(self) -> "TopKSpec":
-        if self.normalize and self.top_k == 1:
-            raise ValueError("with top_k 1 a normalised confidence is always 1; set normalize to false")
-        return self
 
     @override
     def build(self, d_model: int, n_modules: int) -> TopKRouter:

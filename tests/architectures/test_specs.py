@@ -71,7 +71,6 @@ GAU = "blocks.0.branches.1.modules.0"
         (f"{GAU}.windw", 4, "did you mean window"),
         (f"{GAU}.window", 0, "greater than or equal to 1"),
         (f"{GAU}.window", -3, "greater than or equal to 1"),
-        (f"{GAU}.d_qk", 7, "d_qk must be even, got 7"),
         (f"{GAU}.attention", "relu", "'softmax', 'relu2' or 'laplace'"),
         (f"{GAU}.kind", "gua", "did you mean gau"),
         ("blocks.0.branches.1.router.kind", "gau", "unknown kind 'gau' of RouterSpec"),
@@ -92,6 +91,18 @@ def test_a_wrong_field_is_named(values, path, value, message):
     place = ".".join(map(str, caught.value.errors()[0]["loc"]))
     assert path.startswith(place) or place.startswith(path)
     assert place.count(".") >= path.count(".") - 1  # no further from the field than its parent
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("d_qk", 7, "d_qk=7 must be even"), ("window", None, "position rank has .*; set window")],
+)
+def test_values_that_do_not_fit_together_are_told_at_their_part(values, field, value, message):
+    put(values, f"{GAU}.position", "rank" if field == "window" else "rotary")
+    put(values, f"{GAU}.{field}", value)
+    place = f"{GAU}.position".replace(".", r"\.")
+    with pytest.raises(ValidationError, match=f"{place}: {message}"):
+        SequenceModelSpec.model_validate(values)
 
 
 def test_third_party_kinds_round_trip(values):
