@@ -20,6 +20,9 @@ CHECKSUMS = "checksums"
 """The field of the metadata that holds the checksums, as JSON: of each tensor by its name, and of the other
 metadata by the empty name."""
 
+MAX_NAME = 1000
+"""Characters in the name of a tensor."""
+
 
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
@@ -76,6 +79,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(
             f"{path} is truncated or not a safetensors file ({reason}); copy it again"
         ) from error
+    strange = next((name for name in tensors if not name.isprintable() or len(name) > MAX_NAME), None)
+    if strange is not None:
+        raise ValueError(f"{path} holds a tensor with the name {strange[:80]!r}; copy the file again")
     _check(path, tensors, metadata)
     return tensors, metadata
 

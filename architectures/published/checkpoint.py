@@ -54,7 +54,8 @@ def model_from_checkpoint(path: str | Path) -> SequenceModel:
 def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
     state = checkpoint.get("model")
     if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(x, torch.Tensor) for name, x in state.items()
+        isinstance(name, str) and name.isprintable() and isinstance(x, torch.Tensor)
+        for name, x in state.items()
     ):
         raise ValueError(f"{path} holds no state dict under 'model'; it is not a checkpoint of fairseq")
     for name, x in state.items():

@@ -81,7 +81,7 @@ def one_line(error: ValidationError) -> str:
         is_shown = detail["type"] != "missing" and (value is None or isinstance(value, str | int | float))
         shown = f"={_short(value)}" if is_shown else ""
         parts.append(f"{path}{shown}: {detail['msg']}" if path else detail["msg"])
-    return " | ".join(parts)
+    return " ".join(" | ".join(parts).split())
 
 
 def _may_be_none(spec: type[BaseModel], place: Place) -> bool:

@@ -112,3 +112,12 @@ def test_checksums_are_of_the_content_alone(path, tmp_path):
     save_tensors(tmp_path / "again", dict(reversed(TENSORS.items())), {"step": "3"})
     first, again = (json.loads(load_tensors(p)[1]["checksums"]) for p in (path, tmp_path / "again"))
     assert first == again
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "a" * 1001])
+def test_a_strange_name_is_told_in_one_short_line(path, name):
+    save_file({name: WEIGHT}, path)
+    with pytest.raises(ValueError, match=r"holds a tensor with the name '.*'; copy the file again") as error:
+        load_tensors(path)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
