@@ -186,34 +186,6 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     return _FUNCTIONS[name]
 
 
-class ActivationFunction(nn.Module):
-    """An activation function as a module.
-
-    Args:
-        name: as `activation_function` takes it.
-
-    Example:
-        >>> import torch
-        >>> ActivationFunction("relu")(torch.tensor([-1.0, 1.0]))
-        tensor([0., 1.])
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-        self.function = activation_function(name)
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        """Element by element."""
-        return self.function(x)
-
-    @override
-    def extra_repr(self) -> str:
-        """The name."""
-        return self.name
-
-
 def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
