@@ -135,8 +135,9 @@ class LanguageModelHead(nn.Module):
                 f"head language_model predicts tokens, but the embedding is {type(embedding).__name__}; "
                 "use an embedding of kind tokens"
             )
+        self.d_model, self.vocab_size = d_model, len(embedding.weight)
         self._tied: tuple[TokenEmbedding, ...] = (embedding,) if tie_embedding else ()
-        self.output = None if tie_embedding else nn.Linear(d_model, len(embedding.weight), bias=False)
+        self.output = None if tie_embedding else nn.Linear(d_model, self.vocab_size, bias=False)
         if self.output is not None:
             nn.init.normal_(self.output.weight, std=d_model**-0.5)
 
@@ -161,7 +162,7 @@ class LanguageModelHead(nn.Module):
 
     def flops(self, n: int) -> int:
         """Floating-point operations for `n` elements; a multiply-add counts as 2."""
-        return 2 * n * self.weight.numel()
+        return 2 * n * self.d_model * self.vocab_size
 
 
 @register

@@ -7,6 +7,8 @@ from torch.nn.utils import parametrizations, prune
 
 import sma
 from sma.architectures import seqboat
+from sma.architectures.models.embeddings import TokenEmbedding
+from sma.architectures.models.heads import LanguageModelHead
 from sma.architectures.presets.by_name import model_presets, starting_sizes
 from sma.modules import (
     Dense,
@@ -91,6 +93,15 @@ def test_adapted_models_decode(preset):
     first, _ = model.prefill(tokens[:, :4], None, state)
     steps = [model.step(tokens[:, t], state) for t in (4, 5)]
     assert_close(torch.cat([first, torch.stack(steps, 1)], 1), whole, "step by step")
+
+
+def test_an_adapted_language_model_head_counts_its_operations():
+    embedding = TokenEmbedding(D, vocab_size=11)
+    head = LanguageModelHead(D, embedding=embedding, tie_embedding=False)
+    adapt(head)
+    head(torch.randn(2, 3, D)).sum().backward()
+    assert head.output.up.grad is not None
+    assert head.flops(3) == LanguageModelHead(D, embedding=embedding).flops(3) == 2 * 3 * D * 11
 
 
 @pytest.mark.parametrize(
