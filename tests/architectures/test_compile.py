@@ -5,7 +5,8 @@ import torch
 
 import sma
 from sma import SMA, CapacityCompaction
-from sma.architectures import seqboat
+from sma.architectures import mega_chunk, seqboat, ssm_only, transformer
+from sma.modules import MultiHeadEMA, SelectiveSSM
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,61 @@ def test_a_decoding_step_compiles_to_one_graph():
                 torch.testing.assert_close(step(tokens, same), model.step(tokens, state))
     for (name, mine), (_, theirs) in zip(same.tensors(), state.tensors(), strict=True):
         torch.testing.assert_close(mine, theirs, msg=name)
+
+
+LENGTHS = (128, 192, 200, 256, 300, 320, 384, 448, 500, 512, 577, 700, 1100)
+"""Whole chunks of an SSM and parts of them, and numbers of chunks that a scan halves differently."""
+
+
+def check_lengths(module, make, *, at_most, backend):
+    """One graph serves all lengths but for `at_most` guards, such as whole chunks; outputs and gradients."""
+    compiled = torch.compile(module, backend=backend, fullgraph=True, dynamic=True)
+    torch._dynamo.utils.counters.clear()
+    for length in LENGTHS:
+        arguments, results = make(length), []
+        for run in (module, compiled):
+            module.zero_grad()
+            y = run(*arguments)
+            y.square().sum().backward()
+            results.append([y, *(p.grad for p in module.parameters())])
+        for mine, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()) + 1e-6)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= at_most
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MultiHeadEMA(4, d_state=2),
+        lambda: MultiHeadEMA(4, d_state=2, truncation=96, bidirectional=True),
+        lambda: SelectiveSSM(4, d_head=4, d_state=2),
+    ],
+    ids=["EMA", "truncated both ways", "Mamba-2"],
+)
+def test_a_state_space_model_compiles_once_for_many_lengths(make):
+    check_lengths(make(), lambda length: (torch.randn(2, length, 4),), at_most=4, backend="eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_model_of_fixed_capacity_compiles_once_for_many_lengths_and_rows(masked):
+    model = language_model(CapacityCompaction(64), n_layers=1)
+
+    def make(length):
+        tokens = torch.randint(11, (2 + length % 3, length))
+        mask = torch.arange(length) < torch.randint(1, length + 1, (len(tokens), 1)) if masked else None
+        return (tokens, mask)
+
+    check_lengths(model, make, at_most=4, backend="aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", [ssm_only, mega_chunk, transformer])
+def test_other_models_compile_once_for_many_lengths(preset):
+    options = {"chunk": 16} if preset is mega_chunk else {"n_heads": 2} if preset is transformer else {}
+    model = preset(vocab_size=11, d_model=8, n_layers=1, **options).build()
+    make = lambda length: (torch.randint(11, (2, length)),)  # noqa: E731
+    check_lengths(model, make, at_most=4, backend="aot_eager")
 
 
 def test_nothing_is_lost_when_a_compiled_model_is_recorded():

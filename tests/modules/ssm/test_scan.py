@@ -1,8 +1,10 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from sma.modules.ssm.scan import scan, shift
+from sma.modules.ssm.scan import _scan_op, scan, shift
 
 
 def slow(states: Tensor, log_decay: Tensor) -> Tensor:
@@ -14,21 +16,26 @@ def slow(states: Tensor, log_decay: Tensor) -> Tensor:
     return torch.cat(result, -2) if result else states
 
 
+@pytest.mark.parametrize("run", [scan, _scan_op], ids=["plain", "operation"])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 8, 13])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize("constant", [True, False])
-def test_scan_equals_the_loop(n: int, dtype: torch.dtype, constant: bool) -> None:
+def test_scan_equals_the_loop(run: Any, n: int, dtype: torch.dtype, constant: bool) -> None:
     states = torch.randn(2, 3, n, 4, dtype=dtype)
     log_decay = torch.randn(3, 1 if constant else n, 4, dtype=dtype)
     log_decay = log_decay - log_decay.real.abs() - 0.1
-    torch.testing.assert_close(scan(states, log_decay), slow(states, log_decay), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(run(states, log_decay), slow(states, log_decay), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("run", [scan, _scan_op], ids=["plain", "operation"])
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize("constant", [True, False])
-def test_gradients(constant: bool) -> None:
-    states = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
-    log_decay = (-torch.rand(2, 1 if constant else 5, 1, dtype=torch.float64)).requires_grad_()
-    assert torch.autograd.gradcheck(scan, (states, log_decay))
+def test_gradients(run: Any, n: int, dtype: torch.dtype, constant: bool) -> None:
+    states = torch.randn(2, n, 3, dtype=dtype, requires_grad=True)
+    log_decay = -torch.rand(2, 1 if constant else n, 1, dtype=torch.float64).to(dtype)
+    log_decay = (log_decay + 0.3j if dtype.is_complex else log_decay).requires_grad_()
+    assert torch.autograd.gradcheck(run, (states, log_decay))
 
 
 def test_decays_that_underflow() -> None:
