@@ -186,6 +186,11 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     return _FUNCTIONS[name]
 
 
+def keeps_zero(function: Callable[[Tensor], Tensor]) -> bool:
+    """Whether an activation function is known to be 0 at 0: all named ones are but sigmoid."""
+    return function is not F.sigmoid and any(function is known for known in _FUNCTIONS.values())
+
+
 def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 

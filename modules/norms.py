@@ -10,17 +10,18 @@ from typing_extensions import Self, override
 
 from sma.modules.functional import at_least_float32, held_in_float32, sum_over_ranks
 from sma.recomputation import recomputing
-from sma.sequence import zero_padding
+from sma.sequence import check_input, zero_padding
 
 
 class Norm(nn.Module, ABC):
     """A map `(B, L, D) -> (B, L, D)` that normalises, in float32 at least, and returns the given dtype.
 
-    What padding holds influences neither real elements nor any gradient. One whose result in evaluation
-    depends on later elements says `causal = False`.
+    What padding holds, if it is finite, influences neither real elements nor any gradient. One whose result
+    in evaluation depends on later elements says `causal = False`. `keeps_zero` says whether zeros stay zeros.
     """
 
     causal: bool = True
+    keeps_zero: bool = False
 
     @abstractmethod
     @override
@@ -28,12 +29,17 @@ class Norm(nn.Module, ABC):
         """Normalise.
 
         Args:
-            x: `(B, L, D)`.
+            x: `(B, L, D)`, finite at padding.
             mask: `(B, L)` bool, True = a real element. None: all are real.
 
         Returns:
             `(B, L, D)`; finite, but not necessarily 0, at padding.
         """
+
+    def zero_at_padding(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """The same for `x` that is 0 at padding, with a result that is so too."""
+        y = self(x, mask)
+        return y if self.keeps_zero else zero_padding(y, mask)
 
 
 class NoNorm(Norm):
@@ -43,6 +49,8 @@ class NoNorm(Norm):
         >>> NoNorm()(torch.ones(1, 2, 3)).sum()
         tensor(6.)
     """
+
+    keeps_zero = True
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -77,7 +85,7 @@ class LayerNorm(Norm):
         dtype = at_least_float32(x.dtype)
         weight, bias = (p if p is None else p.to(dtype) for p in (self.weight, self.bias))
         y = F.layer_norm(
-            zero_padding(x, mask, self.d_model).to(dtype), (self.d_model,), weight, bias, self.eps
+            check_input(x, mask, self.d_model).to(dtype), (self.d_model,), weight, bias, self.eps
         )
         return y.to(x.dtype)
 
@@ -97,6 +105,8 @@ class RMSNorm(Norm):
         tensor([[[1., 1.]]])
     """
 
+    keeps_zero = True
+
     def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
         self.d_model = d_model
@@ -105,7 +115,7 @@ class RMSNorm(Norm):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return _divide_by_root_mean_square(zero_padding(x, mask, self.d_model), self.eps, self.weight)
+        return _divide_by_root_mean_square(check_input(x, mask, self.d_model), self.eps, self.weight)
 
 
 class ScaleNorm(Norm):
@@ -124,6 +134,8 @@ class ScaleNorm(Norm):
         tensor([[[ 1., -1.]]], grad_fn=<RoundBackward1>)
     """
 
+    keeps_zero = True
+
     def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
         self.d_model = d_model
@@ -132,7 +144,7 @@ class ScaleNorm(Norm):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return _divide_by_root_mean_square(zero_padding(x, mask, self.d_model), self.eps, self.weight)
+        return _divide_by_root_mean_square(check_input(x, mask, self.d_model), self.eps, self.weight)
 
 
 class BatchNorm(Norm):

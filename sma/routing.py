@@ -100,7 +100,7 @@ class Router(Part[StateT]):
         """Route every element.
 
         Args:
-            x: `(B, L, D)`.
+            x: `(B, L, D)`, 0 at padding.
             mask: `(B, L)` bool, True = a real element. None: all are real.
 
         Returns:

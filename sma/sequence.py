@@ -15,9 +15,15 @@ from sma.state import NoState, StateT
 class SequenceModule(Part[StateT]):
     """A map `(B, L, D) -> (B, L, D)`: a mixer, a branch, a block, an SMA layer.
 
-    A row's result does not depend on its batch-mates or on what padding holds. `causal` says whether a
-    result depends on nothing after it; only then `init_state` and `step` exist. `uses_edges` says whether
-    elements are nodes of graphs to it; `forward` then takes a third argument, the `Edges` between them.
+    A row's result does not depend on its batch-mates or on how it is padded. `causal` says whether a result
+    depends on nothing after it; only then `init_state` and `step` exist. `uses_edges` says whether elements
+    are nodes of graphs to it; containers then pass `forward` the `Edges` between them, to others `x` and
+    `mask` alone.
+
+    Padding: it is 0 in `x`, for `forward` and `step`, and must be 0 in the result. Zeros are made once per
+    block, where something that is not 0 arises (`zero_padding`), not again by every part: parts that mix
+    elements may rely on them. Models, the blocks of `sma.architectures` and `SparseModularActivation` make
+    their own input's padding 0, so that it may hold anything.
     """
 
     @abstractmethod
@@ -26,12 +32,12 @@ class SequenceModule(Part[StateT]):
         """Map whole sequences.
 
         Args:
-            x: `(B, L, D)`.
+            x: `(B, L, D)`, 0 at padding.
             mask: `(B, L)` bool, True = a real element. None: all are real.
             edges: between elements of the same row, numbered as in the flattened `(B * L)` input.
 
         Returns:
-            `(B, L, D)`.
+            `(B, L, D)`, 0 at padding.
         """
 
     def step(self, x: Tensor, state: StateT, mask: Tensor | None = None) -> Tensor:
@@ -40,12 +46,12 @@ class SequenceModule(Part[StateT]):
         The state is a constant to gradients: they reach `x` and the parameters through these elements only.
 
         Args:
-            x: `(B, L, D)`; L = 1 decodes one element, more are a chunk of a prompt.
+            x: `(B, L, D)`, 0 at padding; L = 1 decodes one element, more are a chunk of a prompt.
             state: as `init_state` returned it.
             mask: `(B, L)` bool; padding does not advance a row.
 
         Returns:
-            `(B, L, D)`, equal at real elements to `forward` on all elements so far.
+            `(B, L, D)`, equal at real elements to `forward` on all elements so far, and 0 at padding.
         """
         raise NotImplementedError(f"{type(self).__name__} does not support step-by-step decoding")
 
@@ -75,7 +81,7 @@ class PerElement(SequenceModule[NoState]):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        return self.module(zero_padding(x, mask, input_width(self.module)))
+        return zero_padding(self.module(check_input(x, mask, input_width(self.module))), mask)
 
     @override
     def init_state(
@@ -120,9 +126,19 @@ def zero_padding(x: Tensor, mask: Tensor | None, d_model: int | None = None) -> 
         ValueError: if x is not `(B, L, D)` floating point, D is not `d_model` (None: any), or the mask is not
             `(B, L)` bool.
     """
+    check_input(x, mask, d_model)
+    return x if mask is None else torch.where(mask.unsqueeze(-1), x, 0)  # faster than masked_fill
+
+
+def check_input(x: Tensor, mask: Tensor | None, d_model: int | None = None) -> Tensor:
+    """`x (B, L, D)`, where its padding is known to be zero, or may be anything finite.
+
+    Raises:
+        ValueError: as `zero_padding`.
+    """
     check_features(x, 3, d_model)
     check_mask(mask, x)
-    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+    return x
 
 
 def input_width(module: nn.Module) -> int | None:

@@ -14,7 +14,7 @@ from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, build_each
 from sma.architectures.specs.fields import Activation, Dropout
 from sma.architectures.specs.norms import LayerNormSpec
-from sma.modules.functional import activation_function
+from sma.modules.functional import activation_function, keeps_zero
 from sma.modules.norms import NoNorm, Norm
 from sma.sequence import arguments, zero_padding
 from sma.state import check_parts, check_state
@@ -69,6 +69,7 @@ class Residual(SequenceModule[ResidualState]):
         self.branches = nn.ModuleList(branches)
         self.post_norm = NoNorm() if pre_norm else norm
         self.activation = activation
+        self.keeps_zero = keeps_zero(activation)
         self.mixer_dropout = nn.Dropout(mixer_dropout)
         self.dropout = nn.Dropout(dropout)
 
@@ -101,14 +102,17 @@ class Residual(SequenceModule[ResidualState]):
         self, x: Tensor, mask: Tensor | None, run: Callable[[SequenceModule, int, Tensor], Tensor]
     ) -> Tensor:
         x = zero_padding(x, mask)
-        h = self.pre_norm(x, mask)
+        h = self.pre_norm.zero_at_padding(x, mask)
         parts = self._parts()
         if self.mixer is not None:
-            h = self.mixer_dropout(self.activation(run(parts[0], 0, h)))
+            h = self.mixer_dropout(self._activate(run(parts[0], 0, h), mask))
         first = len(parts) - len(self.branches)
         y = reduce(torch.add, [run(part, i, h) for i, part in enumerate(parts[first:], first)])
-        y = self.post_norm(self.activation(self.dropout(y) + x), mask)
-        return zero_padding(y, mask)
+        return self.post_norm.zero_at_padding(self._activate(self.dropout(y) + x, mask), mask)
+
+    def _activate(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        y = self.activation(x)
+        return y if self.keeps_zero else zero_padding(y, mask)
 
 
 @register

@@ -16,6 +16,7 @@ from sma.architectures.specs.fields import Size
 from sma.causality import check_causal
 from sma.checks import describe
 from sma.modules.norms import Norm
+from sma.sequence import zero_padding
 from sma.state import check_parts, check_state
 
 Inputs = Tensor | tuple[Tensor, Tensor]
@@ -155,9 +156,7 @@ class SequenceModel(Model):
         return self.prefill(inputs.unsqueeze(1), None, state)[0].squeeze(1)
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if self.norm is not None:
-            x = self.norm(x, mask)
-        return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+        return zero_padding(x if self.norm is None else self.norm(x, mask), mask)
 
 
 @register

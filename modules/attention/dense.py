@@ -16,7 +16,7 @@ from sma.modules.attention.positions import RelativePosition
 from sma.modules.attention.windowed import visible_pairs
 from sma.modules.functional import first_parameter, transformed
 from sma.modules.rows import real_first, to_places
-from sma.sequence import SequenceModule, zero_padding
+from sma.sequence import SequenceModule, check_input, zero_padding
 from sma.state import State, check_state
 
 
@@ -82,7 +82,7 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""
-        x = zero_padding(x, mask, self.heads.d_model)
+        x = check_input(x, mask, self.heads.d_model)
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         q, k, v = self._project(x, (real.cumsum(1) - 1).clamp(min=0))
         if mask is None:
@@ -123,7 +123,7 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
         """
         shape = ((self.max_positions or 0) + 1, self.heads.n_heads, self.heads.d_head)
         check_state(state, DenseAttentionState, len(x), keys=shape, values=shape)
-        x = zero_padding(x, mask, self.heads.d_model)
+        x = check_input(x, mask, self.heads.d_model)
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         spare = state.keys.shape[1] - 1
         place = state.count.unsqueeze(1) + real.cumsum(1) - 1

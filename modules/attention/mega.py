@@ -173,13 +173,12 @@ class MegaAttention(SequenceModule[MegaState]):
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
         x = zero_padding(x, mask)
-        h = self.pre_norm(x, mask)
+        h = self.pre_norm.zero_at_padding(x, mask)
         v = self.hidden_dropout(F.silu(self.value(h)))
         update, z, reset, direct = self._gates(self.dropout(F.silu(mix(h))))
         q, k = (z.unsqueeze(-2) * self.scale + self.shift).to(z).unbind(-2)
         h = self.dropout(F.silu(direct + self.output(reset * attend(q, k, v))))
-        y = self.post_norm(torch.lerp(x, h.to(x), update.to(x)), mask)
-        return zero_padding(y, mask)
+        return zero_padding(self.post_norm(torch.lerp(x, h.to(x), update.to(x)), mask), mask)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         sizes = [self.d_model, self.attention.d_qk, self.d_hidden, self.d_model]

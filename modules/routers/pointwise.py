@@ -11,7 +11,7 @@ from sma.modules.functional import in_float32, linear
 from sma.modules.routers.ramp import Ramp, Scheduled
 from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
-from sma.sequence import zero_padding
+from sma.sequence import check_input
 
 
 class LatentConfigurator(Router):
@@ -51,7 +51,7 @@ class LatentConfigurator(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        logits = in_float32(self.projection, zero_padding(x, mask, self.d_model))
+        logits = in_float32(self.projection, check_input(x, mask, self.d_model))
         skip, activate = torch.unflatten(logits, -1, (self.n_modules, 2)).unbind(-1)
         margin = activate - skip
         temperature = self.log_temperature.to(margin.dtype).exp()
@@ -86,7 +86,7 @@ class SigmoidRouter(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        confidence = in_float32(self.projection, zero_padding(x, mask, self.d_model)).sigmoid()
+        confidence = in_float32(self.projection, check_input(x, mask, self.d_model)).sigmoid()
         return Routing(mask_padding(confidence > self.threshold, mask), confidence)
 
 
@@ -127,7 +127,7 @@ class GumbelRouter(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        logits = in_float32(self.projection, zero_padding(x, mask, self.d_model))
+        logits = in_float32(self.projection, check_input(x, mask, self.d_model))
         if self.training:
             logits = logits + torch.rand_like(logits).logit()
         soft = (logits / self.temperature()).sigmoid()

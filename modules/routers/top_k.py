@@ -13,7 +13,7 @@ from sma.modules.functional import at_least_float32, in_float32, linear
 from sma.modules.routers.budget import mean_over_real
 from sma.recomputation import replayed
 from sma.routing import Router, Routing, mask_padding
-from sma.sequence import zero_padding
+from sma.sequence import check_input
 from sma.state import NoState, State
 
 
@@ -82,7 +82,7 @@ class TopKRouter(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        x = zero_padding(x, mask, self.d_model)
+        x = check_input(x, mask, self.d_model)
         if self.training and self.jitter > 0:
             noise = torch.empty_like(x, dtype=at_least_float32(x.dtype))
             x = x * noise.uniform_(1 - self.jitter, 1 + self.jitter)
@@ -206,7 +206,7 @@ class ExpertChoiceRouter(Router):
         return Routing(active, self._confidence(x, mask))
 
     def _confidence(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return self.score(in_float32(self.projection, zero_padding(x, mask, self.d_model)))
+        return self.score(in_float32(self.projection, check_input(x, mask, self.d_model)))
 
     def _choose(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         """`(B, L, M)` bool: the highest of each row and module; of equals, the earlier."""
@@ -232,7 +232,7 @@ class _Predictor(nn.Module):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        hidden = in_float32(self.hidden, zero_padding(x.detach(), mask))
+        hidden = in_float32(self.hidden, x.detach())
         return in_float32(self.out, F.silu(hidden))
 
 

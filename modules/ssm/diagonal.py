@@ -13,7 +13,7 @@ from sma.elements import Edges
 from sma.modules.functional import held_in_float32
 from sma.modules.rows import may_have_holes, real_first, take, to_places
 from sma.modules.ssm.recurrence import Modes, convolve, final_state, full_precision
-from sma.sequence import SequenceModule, zero_padding
+from sma.sequence import SequenceModule, check_input, zero_padding
 from sma.state import State, check_state
 
 SHORT = 16  # elements; a step of at most this many runs them one by one
@@ -167,7 +167,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         return tuple(modes.finite() for modes in self.modes())
 
     def _input(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return zero_padding(x, mask, self.d_model).to(full_precision(self.omega).dtype)
+        return check_input(x, mask, self.d_model).to(full_precision(self.omega).dtype)
 
     def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes = self._modes()[0]

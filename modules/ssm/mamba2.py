@@ -16,7 +16,7 @@ from sma.modules.norms import RMSNorm
 from sma.modules.rows import may_have_holes, n_first, real_first, take, to_places
 from sma.modules.ssm.recurrence import full_precision
 from sma.modules.ssm.scan import scan
-from sma.sequence import SequenceModule, check_mask, zero_padding
+from sma.sequence import SequenceModule, check_input, check_mask, zero_padding
 from sma.state import State, check_state
 
 CHUNK = 64  # elements
@@ -163,7 +163,7 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
 
     def _run(self, x: Tensor, mask: Tensor | None, state: SelectiveState) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs, the inputs of the convolution with those before them, and the last hidden state."""
-        projected = self.project_in(zero_padding(x, mask, self.d_model))
+        projected = self.project_in(check_input(x, mask, self.d_model))
         with torch.autocast(x.device.type, enabled=False):
             z, channels, delta = torch.split(full_precision(projected), self.widths, -1)
             joined = torch.cat((state.recent.to(channels), channels), 1)

@@ -42,6 +42,9 @@ class CompactionContract(SequenceModuleContract[Compaction]):
         >>> TestCapacity().test_round_trip()
     """
 
+    padding = NAN
+    junk = NAN
+
     @override
     def make(self) -> Compaction:
         """Return a new compaction."""

@@ -7,7 +7,9 @@ from typing_extensions import TypeVar, override
 
 from sma.sequence import SequenceModule
 from sma.state import State
+from sma.testing.contract import assert_zero, property_test
 from sma.testing.row_contract import RowContract
+from sma.testing.strategies import Draw, layouts
 
 Tested = TypeVar("Tested", default=SequenceModule)
 """A module of sequences, or what a suite puts into one."""
@@ -17,7 +19,8 @@ class SequenceModuleContract(RowContract[Tested]):
     """The properties of everything that maps sequences to sequences; numbers refer to docs/design.md.
 
     Derive a class in a test file, and say how to make the module. Where it contains a learned router, set
-    `jumps = True`.
+    `jumps = True`. Inputs have padding of 0, as the contract of `SequenceModule` says; where the module takes
+    any, set `padding = junk = NAN`.
 
     Example:
         >>> from sma import PerElement
@@ -27,6 +30,9 @@ class SequenceModuleContract(RowContract[Tested]):
         ...         return PerElement(nn.Linear(8, 8))
         >>> TestLinear().test_autocast()
     """
+
+    padding = 0.0
+    junk = 0.0
 
     @override
     def make(self) -> Tested:
@@ -42,3 +48,13 @@ class SequenceModuleContract(RowContract[Tested]):
     def step(self, module: Any, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
         """Call the module's `step`."""
         return module.step(x, state, mask)
+
+    @property_test
+    def test_padding_is_zero(self, draw: Draw) -> None:
+        """Padding of the result is exactly 0, in whole rows and in steps."""
+        layout = draw(layouts(max_length=self.max_length, max_padding=4))
+        module, x = self.build(layout.seed), self.inputs(draw, layout)
+        assert_zero(self.run(module, x, layout.real)[~layout.real], "the result at padding")
+        if self._decodes(module):
+            y = self._step(module, x, self._state(module, len(x)), layout)
+            assert_zero(y[~layout.real], "the result of a step at padding")

@@ -45,6 +45,9 @@ class SubModuleContract(SequenceModuleContract[SubModule]):
         >>> TestCausalMean().test_flops()
     """
 
+    padding = NAN
+    junk = NAN
+
     @override
     def make(self) -> SubModule:
         """Return a new sub-module of elements `(T, self.d_model)`."""
@@ -58,9 +61,9 @@ class SubModuleContract(SequenceModuleContract[SubModule]):
         return SparseModularActivation(InputRouter(1), [module], compaction=compaction).eval()
 
     @override
-    def inputs(self, draw: Draw, layout: Layout, *, fill: float = NAN) -> Tensor:
+    def inputs(self, draw: Draw, layout: Layout, *, fill: float | None = None) -> Tensor:
         """Inputs whose first channel is positive where the layer shall be active."""
-        x = layout.x(self.d_model, fill=fill)
+        x = super().inputs(draw, layout, fill=fill)
         active = draw(activities(layout))
         x[..., :1] = torch.where(active, x[..., :1].abs() + 0.1, -x[..., :1].abs() - 0.1)
         return x

@@ -37,6 +37,8 @@ from sma.modules.attention.gau import GAU
 from sma.modules.attention.positions import LearnedBias, RankBias, Rotary, T5Bias
 from sma.testing import RouterContract, SequenceModuleContract, SubModuleContract
 
+NAN = float("nan")
+
 
 class TestSwitchRouter(RouterContract):
     def make(self):
@@ -129,6 +131,7 @@ class TestLongTruncatedMultiHeadEMA(SequenceModuleContract):
 
 
 class TestLayerOfTwoKinds(SequenceModuleContract):
+    padding = junk = NAN
     jumps = True
 
     def make(self):
@@ -147,6 +150,7 @@ class TestBidirectionalLayer(SequenceModuleContract):
 
 
 class TestSeqBoat(SequenceModuleContract):
+    padding = junk = NAN
     jumps = True
     max_length = 20
 
@@ -157,6 +161,7 @@ class TestSeqBoat(SequenceModuleContract):
 class TestSeqBoatBidirectional(SequenceModuleContract):
     """As in the published configurations for Long Range Arena: post-norm, learned bias."""
 
+    padding = junk = NAN
     jumps = True
 
     def make(self):
@@ -174,6 +179,8 @@ class TestSeqBoatBidirectional(SequenceModuleContract):
 
 class TestResidualWithoutMixer(SequenceModuleContract):
     """A transformer's block with batch norm."""
+
+    padding = junk = NAN
 
     def make(self):
         attention = SMA(AlwaysActive(1), [GAU(self.d_model, d_qk=4, window=3)])
