@@ -113,9 +113,10 @@ class SequenceSubModule(SubModule):
 
     @override
     def forward(self, elements: Elements) -> Tensor:
-        rows, mask, slot = _rows(elements, torch.arange(elements.n_rows, device=elements.row.device))
-        edges = None if elements.edges is None else elements.edges.relabel(slot)
-        return self._change(elements, self.module(*arguments(self.module, rows, mask, edges)), slot)
+        x, filled, place = elements.to_padded()
+        edges = None if elements.edges is None else elements.edges.relabel(place)
+        y = self.module(*arguments(self.module, x, _first(filled, x), edges))
+        return self._change(elements, y, place)
 
     @override
     def init_state(
@@ -127,19 +128,24 @@ class SequenceSubModule(SubModule):
     def step(self, elements: Elements, state: State) -> Tensor:
         """Only the rows with an element here are computed."""
         active = (elements.ptr.diff() > 0).nonzero().squeeze(1)
-        rows, mask, slot = _rows(elements, active)
+        x, filled, place = elements.to_padded(rows=active)
         part = state.select(active)
-        y = self.module.step(rows, part, mask)
+        y = self.module.step(x, part, _first(filled, x))
         state.insert(active, part)
-        return self._change(elements, y, slot)
+        return self._change(elements, y, place)
 
     @override
     def flops(self, n: int) -> int:
         return self.module.flops(n)
 
-    def _change(self, elements: Elements, rows: Tensor, slot: Tensor) -> Tensor:
-        y = torch.cat((rows.flatten(0, 1), rows.new_zeros(1, rows.shape[-1]))).index_select(0, slot)
+    def _change(self, elements: Elements, rows: Tensor, place: Tensor) -> Tensor:
+        y = elements.from_padded(rows, place)
         return y - elements.x if self.change_only else y
+
+
+def _first(filled: Tensor, x: Tensor) -> Tensor:
+    """The mask of each row's first `filled (B,)` places in `x (B, L, D)`."""
+    return torch.arange(x.shape[1], device=x.device) < filled[:, None]
 
 
 def _elements(x: Tensor, mask: Tensor | None, seen: Tensor) -> Elements:
@@ -157,24 +163,4 @@ def _elements(x: Tensor, mask: Tensor | None, seen: Tensor) -> Elements:
         torch.arange(n_rows * length, device=x.device),
         torch.arange(n_rows + 1, device=x.device) * length,
         longest=length,
-    )
-
-
-def _rows(elements: Elements, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The elements of R rows, `(R, longest, D)`, with a mask, and each slot's place there (last: none)."""
-    longest = int(elements.ptr.diff().max()) if elements.n_rows else 0
-    n_slots = len(which) * longest
-    place = elements.row.new_zeros(elements.n_rows).index_copy(
-        0, which, torch.arange(len(which), device=which.device)
-    )
-    row = elements.row.clamp(min=0)
-    rank = torch.arange(len(row), device=row.device) - elements.ptr.index_select(0, row)
-    slot = torch.where(elements.valid, place.index_select(0, row) * longest + rank, n_slots)
-    x = elements.x.new_zeros(n_slots + 1, elements.x.shape[1]).index_copy(0, slot, elements.x)
-    mask = torch.zeros(n_slots + 1, dtype=torch.bool, device=row.device).index_fill(0, slot, True)
-    shape = (len(which), longest)
-    return (
-        x[:n_slots].view(*shape, -1) if n_slots else x[:0].view(*shape, x.shape[1]),
-        mask[:n_slots].view(shape),
-        slot,
     )

@@ -113,8 +113,7 @@ class CausalConvolution(SubModule[ConvolutionState]):
     def _results(self, elements: Elements) -> Tensor:
         """`(T,)`: for every slot, the window of the joined elements that ends with it."""
         slots = torch.arange(len(elements.x), device=elements.ptr.device)
-        owners = torch.searchsorted(elements.ptr[1:].contiguous(), slots, right=True)
-        return slots + owners * (self.kernel_size - 1)
+        return slots + elements.owner * (self.kernel_size - 1)
 
     def _context_places(self, elements: Elements) -> Tensor:
         """`(B, k - 1)`: where each row's preceding elements stand among the joined."""

@@ -77,6 +77,57 @@ class Elements:
         """B, the number of rows, also of those without an element here."""
         return len(self.ptr) - 1
 
+    @property
+    def owner(self) -> Tensor:
+        """`(T,)` long; the row that owns each slot, also of a padding slot."""
+        slots = torch.arange(len(self.row), device=self.row.device)
+        return torch.searchsorted(self.ptr, slots, right=True) - 1
+
+    def to_padded(
+        self, time: Tensor | None = None, *, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The elements as a padded batch; waits for the device.
+
+        Args:
+            time: `(T,)` long; where each element stands in its row, from 0 on. None: at its rank, without
+                gaps.
+            rows: `(R,)` long; the rows wanted, among them all that have elements. None: all.
+
+        Returns:
+            The batch `(R, longest, D)`, 0 where no element stands; how many places each row fills,
+            `(R,)` long; and for every slot its place in the flattened batch `(T,)`, that behind the last for
+            padding slots.
+
+        Example:
+            >>> from sma import PackedCompaction
+            >>> x, active = torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[True, False, True]])
+            >>> elements = PackedCompaction().compress(x, active)
+            >>> elements.to_padded()[0].tolist(), elements.to_padded(elements.position)[0].tolist()
+            ([[[1.0], [3.0]]], [[[1.0], [0.0], [3.0]]])
+        """
+        row = self.row.clamp(min=0)
+        if time is None:
+            time = torch.arange(len(row), device=row.device) - self.ptr.index_select(0, row)
+        n_rows = self.n_rows if rows is None else len(rows)
+        if rows is not None:
+            number = row.new_zeros(self.n_rows).index_copy(0, rows, torch.arange(n_rows, device=row.device))
+            row = number.index_select(0, row)
+        filled = row.new_zeros(n_rows).scatter_reduce(0, row, torch.where(self.valid, time + 1, 0), "amax")
+        longest = int(filled.max()) if n_rows else 0
+        n_places = n_rows * longest
+        place = torch.where(self.valid, row * longest + time, n_places)
+        batch = self.x.new_zeros(n_places + 1, self.x.shape[1]).index_copy(0, place, self.x)
+        return batch[:n_places].view(n_rows, longest, self.x.shape[1]), filled, place
+
+    def from_padded(self, y: Tensor, place: Tensor) -> Tensor:
+        """What stands in a batch `y (R, longest, D)` at each slot's place, `(T, D)`; 0 in padding slots.
+
+        Args:
+            y: in the shape that `to_padded` gave.
+            place: as `to_padded` gave it.
+        """
+        return torch.cat((y.flatten(0, 1), y.new_zeros(1, y.shape[2]))).index_select(0, place)
+
     def with_x(self, x: Tensor) -> "Elements":
         """The same slots holding `x (T, D')`."""
         return replace(self, x=x)

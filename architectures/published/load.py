@@ -19,7 +19,7 @@ from sma.architectures.published import configs
 from sma.architectures.published.parts import Rule
 from sma.architectures.specs.families import BlockSpec, LayerSpec
 from sma.modules.attention.positions import RankBias
-from sma.sequence import arguments
+from sma.sequence import arguments, zero_padding
 
 M = TypeVar("M", bound=nn.Module)
 Tensors = Mapping[str, Tensor]
@@ -47,6 +47,7 @@ class ReferenceLayer(SequenceModule):
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""
+        x = zero_padding(x, mask)
         return self.module(*arguments(self.module, x, mask, edges))
 
     @override
@@ -57,7 +58,7 @@ class ReferenceLayer(SequenceModule):
 
     @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Tensor:
-        return self.module.step(x, state, mask)
+        return self.module.step(zero_padding(x, mask), state, mask)
 
     @override
     def flops(self, n: int) -> int:

@@ -83,7 +83,7 @@ class WorkingMemory(State):
     ) -> Tensor:
         """A decoding step: no row has more than one slot."""
         size = self.position.shape[1]
-        owner = _owner(elements)
+        owner = elements.owner
         count = self.count[owner]
         self._write(owner * size + count % size, k, v, elements)
         self.count.index_add_(0, owner, elements.valid.long())
@@ -143,7 +143,7 @@ class WorkingMemory(State):
         old_slots = (
             elements.ptr[:-1].unsqueeze(1) + rows * window + torch.arange(window, device=q.device)
         ).flatten()
-        new_slots = torch.arange(len(q), device=q.device) + (_owner(elements) + 1) * window
+        new_slots = torch.arange(len(q), device=q.device) + (elements.owner + 1) * window
 
         def join(old: Tensor, new: Tensor) -> Tensor:
             joined = new.new_empty(len(old_slots) + len(new_slots), *new.shape[1:])
@@ -190,9 +190,3 @@ def check_memory(
     size = 0 if window is None else window + 1
     shapes = {"keys": (size, *key_shape), "values": (size, *value_shape), "position": (size,)}
     return check_state(state, WorkingMemory, elements.n_rows, **shapes)
-
-
-def _owner(elements: Elements) -> Tensor:
-    """`(T,)`; the row that every slot belongs to, a padding slot too."""
-    slots = torch.arange(len(elements.row), device=elements.row.device)
-    return torch.searchsorted(elements.ptr, slots, right=True) - 1

@@ -89,7 +89,9 @@ def convolve(
     if reach > 1 or initial is not None:
         collect, read_out = _state_maps(past, future, size)
         y, sums = _products(chunks.flatten(1, 2), _toeplitz(bands.pop(0)), collect)
-        states = _carry_both_ways(sums.view(*chunks.shape[:3], -1), past, future, size, reach, initial)
+        states = _carry_both_ways(
+            sums.view(*chunks.shape[:3], sums.shape[-1]), past, future, size, reach, initial
+        )
         y.baddbmm_(states.flatten(1, 2), read_out)
     else:
         y = torch.bmm(chunks.flatten(1, 2), _toeplitz(bands.pop(0)))
@@ -104,7 +106,7 @@ def final_state(x: Tensor, modes: Modes) -> Tensor:
     chunks = _to_chunks(F.pad(x, (0, 0, -x.shape[1] % size, 0)), size)
     steps = torch.arange(size - 1, -1, -1, device=x.device)
     sums = torch.bmm(chunks.flatten(1, 2), _real(modes.powers(steps)))
-    states = _as_modes(sums.view(*chunks.shape[:3], -1), modes)
+    states = _as_modes(sums.view(*chunks.shape[:3], sums.shape[-1]), modes)
     later = torch.arange(chunks.shape[2] - 1, -1, -1, device=x.device) * size
     return (states * modes.powers(later).unsqueeze(1)).sum(2).transpose(0, 1)
 

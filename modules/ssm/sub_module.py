@@ -51,8 +51,8 @@ class SSMSubModule(SubModule[SSMSubModuleState]):
     @override
     def forward(self, elements: Elements) -> Tensor:
         """Waits for the device."""
-        rows, place, _ = _spread(elements, elements.position)
-        return _gather(self.ssm(rows), place)
+        x, _, place = elements.to_padded(elements.position)
+        return elements.from_padded(self.ssm(x), place)
 
     @override
     def init_state(
@@ -66,30 +66,13 @@ class SSMSubModule(SubModule[SSMSubModuleState]):
         """Waits for the device."""
         check_state(state, SSMSubModuleState, elements.n_rows)
         time = elements.position - state.elapsed.index_select(0, elements.row.clamp(min=0))
-        rows, place, spans = _spread(elements, time)
-        passed = torch.arange(rows.shape[1], device=rows.device) < spans[:, None]
-        y = _gather(self.ssm.step(rows, state.ssm, passed), place)
-        state.elapsed.add_(spans)
+        x, passed, place = elements.to_padded(time)
+        mask = torch.arange(x.shape[1], device=x.device) < passed[:, None]
+        y = elements.from_padded(self.ssm.step(x, state.ssm, mask), place)
+        state.elapsed.add_(passed)
         return y
 
     @override
     def flops(self, n: int) -> int:
         """Of the active elements, not of the time between them."""
         return self.ssm.flops(n)
-
-
-def _spread(elements: Elements, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The elements as `(B, longest, D)` with zeros between, each slot's place there, and spans `(B,)`."""
-    row = elements.row.clamp(min=0)
-    end = torch.where(elements.valid, time + 1, 0)
-    spans = torch.zeros_like(elements.ptr[1:]).scatter_reduce(0, row, end, "amax")
-    longest = int(spans.max()) if elements.n_rows else 0
-    n_places = elements.n_rows * longest
-    place = torch.where(elements.valid, row * longest + time, n_places)
-    rows = elements.x.new_zeros(n_places + 1, elements.x.shape[1]).index_copy(0, place, elements.x)
-    return rows[:n_places].view(elements.n_rows, longest, rows.shape[1]), place, spans
-
-
-def _gather(rows: Tensor, place: Tensor) -> Tensor:
-    """What stands at each slot's place; zero at the place behind the last, that of padding slots."""
-    return torch.cat((rows.flatten(0, 1), rows.new_zeros(1, rows.shape[2]))).index_select(0, place)

@@ -25,6 +25,39 @@ def test_with_x_keeps_the_slots():
     assert before.x.shape == (3, 1)
 
 
+@pytest.mark.parametrize("compaction", [PackedCompaction(), PaddedCompaction(), CapacityCompaction(3)])
+def test_padded_batches_hold_the_elements_by_rank_or_by_time(compaction):
+    x = torch.arange(1.0, 16.0).view(3, 5, 1)
+    active = torch.tensor([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0], [1, 0, 0, 0, 1]]).bool()
+    flat = compaction.compress(x, active)
+    by_rank, filled, place = flat.to_padded()
+    assert by_rank.squeeze(-1).tolist() == [[2, 4], [0, 0], [11, 15]]
+    assert filled.tolist() == [2, 0, 2]
+    assert torch.equal(flat.from_padded(by_rank, place), flat.x)
+    by_time, filled, place = flat.to_padded(flat.position)
+    assert by_time.squeeze(-1).tolist() == [[0, 2, 0, 4, 0], [0] * 5, [11, 0, 0, 0, 15]]
+    assert filled.tolist() == [4, 0, 5]
+    assert torch.equal(flat.from_padded(by_time, place), flat.x)
+    some, filled, place = flat.to_padded(rows=torch.tensor([2, 0]))
+    assert some.squeeze(-1).tolist() == [[11, 15], [2, 4]]
+    assert filled.tolist() == [2, 2]
+    assert torch.equal(flat.from_padded(some, place), flat.x)
+
+
+def test_padded_batches_of_nothing():
+    for shape in ((0, 5, 2), (3, 0, 2), (2, 4, 2)):
+        flat = PackedCompaction().compress(torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool))
+        batch, filled, place = flat.to_padded()
+        assert batch.shape == (shape[0], 0, 2)
+        assert filled.tolist() == [0] * shape[0]
+        assert flat.from_padded(batch, place).shape == (0, 2)
+
+
+def test_owner_counts_padding_slots():
+    assert elements(PackedCompaction()).owner.tolist() == [0, 0, 1]
+    assert elements(CapacityCompaction(3)).owner.tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def random_edges(n_places: int, n_edges: int) -> Edges:
     return Edges(torch.randint(n_places, (2, n_edges)), {"edge_type": torch.arange(n_edges)})
 

@@ -36,7 +36,7 @@ def test_sequences_equal_a_loop(position, bidirectional, masked):
     x = torch.randn(3, 20, D, dtype=torch.float64)
     mask = torch.rand(3, 20) < torch.tensor([[0.9], [0.3], [0.0]]) if masked else None
     real = torch.ones(3, 20, dtype=torch.bool) if mask is None else mask
-    y = module(x.masked_fill(~real[..., None], float("nan")), mask)
+    y = module(x.masked_fill(~real[..., None], 0), mask)
     assert (y[~real] == 0).all()
     for b in range(3):
         places = real[b].nonzero().squeeze(1)

@@ -103,9 +103,10 @@ def test_agrees_with_the_published_code(name: str) -> None:
         want = figures[f"grad/{key}"].view_as(parameter)
         torch.testing.assert_close(parameter.grad, want, rtol=1e-9, atol=1e-9, msg=key)
 
-    masked = ema(x, ~padding.squeeze(-1))
+    real = ~padding.squeeze(-1)
+    masked = ema(x.masked_fill(padding, 0), real)
     torch.testing.assert_close(masked, output.masked_fill(padding, 0), rtol=0, atol=1e-9)
-    single = ema.float()(x.float(), ~padding.squeeze(-1)).double()
+    single = ema.float()(x.masked_fill(padding, 0).float(), real).double()
     want = figures["unmodified_f32/output"].transpose(0, 1).double().masked_fill(padding, 0)
     torch.testing.assert_close(single, want, rtol=0, atol=5e-5)
 
