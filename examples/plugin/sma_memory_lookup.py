@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sma import Pointwise
-from sma.architectures.specs.families import SubModuleSpec
+from sma.architectures import SubModuleSpec
 from sma.architectures.specs.fields import Size
 
 

@@ -47,6 +47,7 @@ def text_html(activations: Recording | ActivationMap, texts: Sequence[str], *, r
         TypeError: if they are not strings, or `activations` is neither of the two.
 
     Example:
+        >>> import torch
         >>> text_html(ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)), "ab")
         '<pre class=tinted ...><span style="background:#37ac97" title="layer 1">a</span>b</pre>'
     """
