@@ -25,7 +25,7 @@ from sma.modules import (
     TopKRouter,
 )
 from sma.modules.adapters import SequenceSubModule
-from sma.modules.routers import pointwise, top_k
+from sma.modules.routers import budget, pointwise, top_k
 from sma.testing import CausalMean
 
 D, M = 6, 3
@@ -123,15 +123,16 @@ def test_the_routing_is_replayed(layer):
 @pytest.mark.parametrize("replays", [True, False])
 def test_confidences_and_losses_follow_the_replayed_decisions(kind, replays, monkeypatch):
     """All logits are nearly equal, and a little different the second time, so that other ones are highest."""
-    noise, exact = torch.Generator().manual_seed(0), pointwise.project
+    noise, exact = torch.Generator().manual_seed(0), pointwise.in_float32
 
-    def project(*args):
+    def in_float32(*args):
         logits = exact(*args)
         return logits + 1e-5 * torch.randn(logits.shape, generator=noise) if recomputing() else logits
 
     for module in (pointwise, top_k):
-        monkeypatch.setattr(module, "project", project)
-        if not replays:
+        monkeypatch.setattr(module, "in_float32", in_float32)
+    if not replays:
+        for module in (pointwise, top_k, budget):
             monkeypatch.setattr(module, "replayed", lambda active: active)
     torch.manual_seed(0)
     layer, x = LAYERS["experts"](ROUTERS[kind]).eval(), torch.randn(2, 40, D)
