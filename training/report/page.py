@@ -98,13 +98,13 @@ def _comparison(results: Results) -> str:
 
 
 def _facts(run: Run, facts: Facts, results: Results) -> Section:
-    values = run.values()
+    seed = run.spec().seed
     groups = {
         "data": facts.data,
         "run": {
             **{f"command {i}": command for i, command in enumerate(facts.commands, 1)},
             "started": facts.started,
-            "seed": values["seed"],
+            "seed": seed,
             "ended": f"{results.ending}, after {results.steps:,} steps",
             "training time": duration(results.training_seconds),
             "best step": results.best_step,
