@@ -104,7 +104,7 @@ def _facts(run: Run, facts: Facts, results: Results) -> Section:
         "run": {
             **{f"command {i}": command for i, command in enumerate(facts.commands, 1)},
             "started": facts.started,
-            "seed": seed,
+            "seed": str(seed),
             "ended": f"{results.ending}, after {results.steps:,} steps",
             "training time": duration(results.training_seconds),
             "best step": results.best_step,
