@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sma.training.figures import draw_accuracy, draw_activation, draw_curves, draw_loss
 from sma.training.report.formats import duration, measure
@@ -99,7 +99,7 @@ def _comparison(results: Results) -> str:
 
 def _facts(run: Run, facts: Facts, results: Results) -> Section:
     seed = run.spec().seed
-    groups = {
+    groups: dict[str, Mapping[str, object]] = {
         "data": facts.data,
         "run": {
             **{f"command {i}": command for i, command in enumerate(facts.commands, 1)},
