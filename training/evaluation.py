@@ -39,4 +39,11 @@ def evaluate(model: nn.Module, task: Task, split: Split, *, batch_size: int) -> 
             activation.add(recording)
     if count == 0:
         raise ValueError(f"the {split} split of {task.title} has nothing to score; give it more data")
-    return Evaluation(loss / count, correct / count, count, perf_counter() - start, activation.rates)
+    return Evaluation(
+        loss / count,
+        correct / count,
+        count,
+        perf_counter() - start,
+        activation.rates,
+        task.targets_per_unit(split),
+    )

@@ -263,7 +263,7 @@ class Trainer:
             "step": self.position.step,
             "split": "training",
             "loss": float(losses[0]),
-            "bits": float(losses[1]) / math.log(2),
+            "bits": float(losses[1]) / math.log(2) * self.task.targets_per_unit("training"),
             "auxiliary": auxiliary,
             "gradient_norm": norm,
             "learning_rate": rate,

@@ -115,7 +115,7 @@ def show_results(console: Console, run: Run) -> None:
     if found is None:
         raise RunError(f"{run.path} lacks results.json; write it with: {run.resume}")
     ours = {"this model": found.value}
-    table = Table(title=f"Test: {found.test.n_targets:,} held-out {found.unit}s", title_justify="left")
+    table = Table(title=f"Test: {found.test.n_units:,} held-out {found.unit}s", title_justify="left")
     table.add_column("method")
     table.add_column("result", justify="right")
     values = {**found.baselines, **ours}
@@ -134,7 +134,7 @@ def score_table(title: str, found: Evaluation, unit: str) -> Table:
     table.add_column("value", justify="right")
     table.add_row(f"bits per {unit}", f"{found.bits:.4f}")
     table.add_row("accuracy", f"{100 * found.accuracy:.2f} %")
-    table.add_row(f"{unit}s", f"{found.n_targets:,}")
+    table.add_row(f"{unit}s", f"{found.n_units:,}")
     table.add_row("active per layer", rates(found.activation_rates))
     table.add_row("seconds", f"{found.seconds:.1f}")
     return table

@@ -93,7 +93,7 @@ def _comparison(results: Results) -> str:
         f"<td class=number>{html.escape(measure(values[name], headline, unit))}</td></tr>"
         for name in better
     )
-    note = f"All on the same {results.test.n_targets:,} held-out {unit}s, best first."
+    note = f"All on the same {results.test.n_units:,} held-out {unit}s, best first."
     return f"<p>{note}</p><table class=bars>{rows}</table>"
 
 

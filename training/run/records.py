@@ -49,6 +49,12 @@ class Score(BaseModel):
     seconds: Finite
     activation_rates: Rates
     bits: Finite
+    targets_per_unit: Annotated[Finite, Field(gt=0)] = 1.0
+
+    @property
+    def n_units(self) -> int:
+        """How many units were scored; see `Evaluation`."""
+        return round(self.n_targets / self.targets_per_unit)
 
 
 class Results(BaseModel):

@@ -25,7 +25,7 @@ from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.section import Image, Section
 from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task, TaskSpec
-from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec, TextSpec, TextTask
+from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec, TextSpec, TextTask, Tokenizer
 
 __all__ = [
     "IGNORED",
@@ -60,5 +60,6 @@ __all__ = [
     "TextFilesSpec",
     "TextSpec",
     "TextTask",
+    "Tokenizer",
     "WordNetSpec",
 ]

@@ -94,6 +94,7 @@ class Evaluation:
         n_targets: how many were scored.
         seconds: how long it took.
         activation_rates: per SMA layer, the share of elements that activated each sub-module.
+        targets_per_unit: how many targets one unit of the task has: tokens per byte, or 1.
     """
 
     loss: float
@@ -101,11 +102,17 @@ class Evaluation:
     n_targets: int
     seconds: float
     activation_rates: dict[str, list[float]]
+    targets_per_unit: float = 1.0
 
     @property
     def bits(self) -> float:
-        """Mean bits per target: bits per byte for bytes."""
-        return self.loss / math.log(2)
+        """Mean bits per unit: per byte for text, whatever the tokens."""
+        return self.loss / math.log(2) * self.targets_per_unit
+
+    @property
+    def n_units(self) -> int:
+        """How many units were scored."""
+        return round(self.n_targets / self.targets_per_unit)
 
 
 class Task(ABC):
@@ -116,7 +123,8 @@ class Task(ABC):
         facts: what one must know to repeat the run: versions, sizes, hashes. Entries that start with SHA-256
             identify the data: a run goes on only while they are the same.
         n_classes: how many classes a model scores: 256 for bytes.
-        unit: what one target is called, as in "bits per byte".
+        unit: what results are given per, as in "bits per byte": one target, unless `targets_per_unit` says
+            otherwise.
         headline: the measure that the report leads with.
         role_names: what elements may be, where batches say it; see `Batch.roles`.
     """
@@ -127,6 +135,10 @@ class Task(ABC):
     unit: str
     headline: Literal["bits", "accuracy"]
     role_names: Sequence[str] = ()
+
+    def targets_per_unit(self, split: str) -> float:
+        """How many targets of `training`, `validation` or `test` make one unit, on average."""
+        return 1.0
 
     @abstractmethod
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:

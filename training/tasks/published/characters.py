@@ -8,9 +8,9 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
-from sma.training.tasks.corpus import Corpus, Length, TextFile
 from sma.training.tasks.task import TaskSpec
-from sma.training.tasks.text import TextTask
+from sma.training.tasks.text.corpus import Corpus, Length, TextFile
+from sma.training.tasks.text.text_task import TextTask
 
 SIZE = 100_000_000
 HELD_OUT = 5_000_000

@@ -1,7 +1,7 @@
 """Text files as data: reading a folder, and splitting its files into training, validation and test."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePath
@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sma.architectures.files.reading import read_whole
+from sma.architectures.files.reading import check_regular
 
-MAX_BYTES = 2**32
-"""The largest file that is read."""
+BLOCK = 2**24
+"""Bytes of a file that are read at once."""
 
 SEPARATOR = b"\0"
 """Stands before every file: what the first byte of a file is predicted from."""
@@ -30,16 +30,72 @@ Length = Annotated[int, Field(ge=2, le=2**24)]
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file of a corpus: its path below the corpus's root, with forward slashes, and its bytes."""
+    """One file of a corpus, or a part of one.
+
+    Attributes:
+        path: below the corpus's root, with forward slashes.
+        source: its bytes, or the file that holds them.
+        start: where the part begins, in bytes.
+        stop: where it ends; None: with the source.
+    """
 
     path: str
-    content: bytes
+    source: bytes | Path
+    start: int = 0
+    stop: int | None = None
 
     @property
     def place(self) -> Fraction:
         """A number in [0, 1) that depends on the path alone, on any machine."""
         digest = hashlib.sha256(self.path.encode("utf-8", "surrogateescape")).digest()
         return Fraction(int.from_bytes(digest[:8], "big"), 2**64)
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        whole = self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
+        return (whole if self.stop is None else min(self.stop, whole)) - self.start
+
+    @property
+    def content(self) -> bytes:
+        """All bytes."""
+        return b"".join(self.blocks())
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
+        """The bytes, in blocks of `size`.
+
+        Raises:
+            ValueError: if the file cannot be read.
+        """
+        stop = self.start + self.size
+        if isinstance(self.source, bytes):
+            yield from (self.source[i : min(i + size, stop)] for i in range(self.start, stop, size))
+            return
+        check_regular(self.source)
+        try:
+            with self.source.open("rb") as file:
+                file.seek(self.start)
+                for i in range(self.start, stop, size):
+                    yield file.read(min(size, stop - i))
+        except OSError as error:
+            reason = error.strerror or error
+            raise ValueError(
+                f"cannot read {self.source} ({reason}); change its permissions or copy it again"
+            ) from error
+
+    def cut(self, shares: Sequence[float]) -> list["TextFile"]:
+        """Consecutive parts of about these shares, each but the last ending with a line if it has several."""
+        stop = self.start + self.size
+        begin, parts, done = self.start, [], 0.0
+        for share in shares[:-1]:
+            done += share
+            end = self.start + round(done * self.size)
+            near = max(begin, end - 2**16)
+            before = b"".join(TextFile(self.path, self.source, near, end).blocks())
+            end = near + before.rfind(b"\n") + 1 if b"\n" in before else end
+            parts.append(TextFile(self.path, self.source, begin, end))
+            begin = end
+        return [*parts, TextFile(self.path, self.source, begin, stop)]
 
 
 @dataclass(frozen=True)
@@ -62,7 +118,8 @@ class Corpus:
         if len(files) < 3:
             raise ValueError(
                 f"training, validation and test need a text file each, and only {len(files)} with text "
-                f"{'was' if len(files) == 1 else 'were'} found; add files, or cut large ones into several"
+                f"{'was' if len(files) == 1 else 'were'} found; add files, or name them by task.train, whose "
+                "ends are held out then"
             )
         ordered = sorted(files, key=lambda file: (file.place, file.path))
         n_test = sum(file.place < test_share for file in ordered)
@@ -73,12 +130,25 @@ class Corpus:
         return cls(tuple(ordered[held_out:]), tuple(ordered[n_test:held_out]), tuple(ordered[:n_test]))
 
     @property
+    def files(self) -> tuple[TextFile, ...]:
+        """All files."""
+        return (*self.training, *self.validation, *self.test)
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return sum(file.size for file in self.files)
+
+    @property
     def sha256(self) -> str:
         """One hash of all paths and contents, whatever the split."""
         digest = hashlib.sha256()
-        for file in sorted((*self.training, *self.validation, *self.test), key=lambda file: file.path):
+        for file in sorted(self.files, key=lambda file: (file.path, file.start)):
             digest.update(hashlib.sha256(file.path.encode("utf-8", "surrogateescape")).digest())
-            digest.update(hashlib.sha256(file.content).digest())
+            content = hashlib.sha256()
+            for block in file.blocks():
+                content.update(block)
+            digest.update(content.digest())
         return digest.hexdigest()
 
 
@@ -100,7 +170,7 @@ def read_files(
     for path in paths:
         relative = path.relative_to(root)
         if without.isdisjoint(relative.parts[:-1]):
-            content = read_whole(path, limit=MAX_BYTES)
-            if content:
-                files.append(TextFile(relative.as_posix(), content))
+            check_regular(path)
+            if path.stat().st_size:
+                files.append(TextFile(relative.as_posix(), path))
     return files

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sma.training.tasks.task import IGNORED
-from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec
+from sma.training.tasks.text.text_files import PythonSourceSpec, TextFilesSpec
 
 
 def write_files(folder: Path, n: int = 12, size: int = 100) -> Path:

@@ -4,7 +4,7 @@ import hashlib
 from fractions import Fraction
 from pathlib import Path
 
-from sma.training.tasks.corpus import Corpus, TextFile, read_files
+from sma.training.tasks.text.corpus import Corpus, TextFile, read_files
 
 
 def test_place_depends_on_the_path_alone() -> None:
