@@ -100,7 +100,7 @@ def run(section: Section, reference: Path | None, threads: int) -> str:
 
 
 def machine(threads: int) -> str:
-    """What it was measured on."""
+    """The machine and the versions that were measured."""
     model = next(
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor() or platform.machine(),

@@ -1,4 +1,4 @@
-"""What torch.compile gains: a SeqBoat language model with a fixed capacity, compiled and not.
+"""The gain of torch.compile: a SeqBoat language model with a fixed capacity, compiled and not.
 
     python benchmarks/compile.py [--threads 2] [--rounds 5]
 

@@ -179,7 +179,7 @@ def against_published(folder: Path, threads: int, rounds: int, case: tuple, targ
 
 
 def activity(threads: int, rounds: int) -> list[str]:
-    """What the routed part costs at 0, 10 and 100 % activity, and the floor of its matrix products."""
+    """The cost of the routed part at 0, 10 and 100 % activity, and of its matrix products alone."""
     shares = (0.0, 0.1, 1.0)
     contenders = {
         f"{share}": step(None, threads, "ours", "learned", True, 4096, 4, share) for share in shares

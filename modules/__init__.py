@@ -1,4 +1,4 @@
-"""What can be routed, and what routes: routers, SSMs, attention, feed-forward, experts, graphs and norms."""
+"""Routers, sub-modules and layers: SSMs, attention, feed-forwards, experts, graph convolutions and norms."""
 
 if __name__ == "modules":
     raise ImportError(

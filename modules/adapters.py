@@ -37,7 +37,7 @@ class Dense(SequenceModule[DenseState]):
         module: the sub-module.
 
     Raises:
-        TypeError: if it is none.
+        TypeError: if it is not a `SubModule`.
 
     Example:
         >>> from sma.modules import MultiHeadAttention

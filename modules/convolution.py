@@ -15,7 +15,7 @@ from sma.sub_module import SubModule
 
 @dataclass(frozen=True)
 class ConvolutionState(State):
-    """What a causal convolution remembers.
+    """The decoding state of a causal convolution.
 
     Attributes:
         context: `(B, kernel_size - 1, D)`; the last active elements of every row, zeros before the first.

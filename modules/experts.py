@@ -112,7 +112,7 @@ class ExpertBank(nn.Module):
 
 @dataclass(frozen=True)
 class FairShareState(State):
-    """What a capacity limit remembers.
+    """State of a capacity limit between the pieces of rows.
 
     Attributes:
         assigned: `(B,)` long; the assignments to experts that each row has made.
@@ -153,7 +153,7 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
     Args:
         router: decides; `router.n_modules` must equal `bank.n_experts`.
         bank: the experts.
-        capacity_factor: None for no limit. 1 gives every expert room for an equal share.
+        capacity_factor: None for no limit. 1 lets every expert take an equal share.
 
     Raises:
         ValueError: if the numbers of experts differ, or `capacity_factor` is not positive.

@@ -1,4 +1,4 @@
-"""What all modules share: activation functions by name, initialisation, and dtypes to compute in."""
+"""Functions that all modules share: activations by name, initialisation, and dtypes to compute in."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 
 def held_in_float32(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """What `nn.Module._apply` calls for every tensor, changed so that no dtype narrower than float32 results.
+    """A function for `nn.Module._apply`, changed so that no dtype narrower than float32 results.
 
     For tensors whose rounding adds up, such as decays and running averages: `model.to(torch.bfloat16)` moves
     them and leaves them in float32.

@@ -1,4 +1,4 @@
-"""What some elements activated, cut out of a recording: what pictures of it are made of."""
+"""Activation maps: what some elements activated, cut out of a recording for pictures and reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ActivationMap:
 
     @classmethod
     def of(cls, recording: Recording, row: int = 0) -> "ActivationMap":
-        """What the real elements of a row activated in every layer of a recording.
+        """The activations of a row's real elements in every layer of a recording.
 
         Raises:
             ValueError: if nothing was recorded, if there is no such row, or if the layers did not see the
@@ -98,7 +98,7 @@ def to_map(source: Recording | ActivationMap, row: int) -> ActivationMap:
 
 
 def sub_module_names(widths: Sequence[int]) -> tuple[str, ...]:
-    """What the sub-modules of layers with this many are called.
+    """Names for the sub-modules of layers that have this many.
 
     Example:
         >>> sub_module_names([1, 2])

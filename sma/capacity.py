@@ -1,4 +1,4 @@
-"""Capacities: how many of a row's elements there is room for, counted exactly and from the past alone."""
+"""Capacities: how many of a row's elements are kept, counted exactly and from the past alone."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,7 +47,7 @@ class Share:
 
 
 def within(active: Tensor, allowed: Tensor | int, taken: Tensor) -> Tensor:
-    r"""What of `active` is kept if no more than `allowed` may be kept up to any element.
+    r"""The part of `active` that is kept if no more than `allowed` may be kept up to any element.
 
     $$ K_t = \min(K_{t-1} + a_t,\; \text{allowed}_t) $$
 

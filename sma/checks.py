@@ -19,7 +19,7 @@ def check_size(name: str, size: int | None, *, least: int = 1, none: str = "") -
         none: what None stands for, where it is allowed.
 
     Raises:
-        TypeError: if it is no integer; True and False are none here.
+        TypeError: if it is not an integer; True and False do not count as integers here.
         ValueError: if it is too small.
 
     Example:
@@ -42,7 +42,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_rates(**rates: float) -> None:
-    """Raise ValueError unless every rate is in [0, 1), TypeError if it is no number."""
+    """Raise ValueError unless every rate is in [0, 1), TypeError if it is not a number."""
     for name, rate in rates.items():
         is_number = isinstance(rate, Real)
         if not is_number or not 0 <= rate < 1:

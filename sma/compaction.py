@@ -21,7 +21,7 @@ from sma.state import NoState, State, check_state
 class Compaction(ABC):
     """How active elements become `Elements`, and how results return to their places.
 
-    A new layout implements `compress`; `extract` serves all layouts. One that has not room for every element
+    A new layout implements `compress`; `extract` serves all layouts. One that cannot hold every element
     also implements `limit`, and with it `init_state` and `piece`.
     """
 
@@ -38,12 +38,12 @@ class Compaction(ABC):
         """
 
     def limit(self, active: Tensor, mask: Tensor | None = None, state: State | None = None) -> Tensor:
-        """What of `active` there is room for: all of it, unless overridden.
+        """The part of `active` that is kept: all of it, unless overridden.
 
         What is kept must depend on nothing that comes later, and on no padding and no other row.
 
         Args:
-            active: `(B, L, M)` bool, the decisions for M sub-modules, which do not share room.
+            active: `(B, L, M)` bool, the decisions for M sub-modules, whose capacities are separate.
             mask: `(B, L)` bool, True = a real element. None: all are real.
             state: in decoding, as `init_state` returned it; advanced in place. None: these are whole rows.
 
@@ -53,12 +53,12 @@ class Compaction(ABC):
         return active
 
     def init_state(self, batch_size: int, n_modules: int, *, device: torch.device | None = None) -> State:
-        """What `limit` remembers between the pieces of rows, before the first."""
+        """The state of `limit` before the first piece of every row."""
         return NoState()
 
     @property
     def piece(self) -> "Compaction":
-        """The layout of a piece of every row in decoding, with room for all that `limit` lets through."""
+        """The layout of a piece of every row in decoding, which holds all that `limit` lets through."""
         return self
 
     def extract(self, y: Tensor, elements: Elements, shape: torch.Size | tuple[int, int, int]) -> Tensor:
@@ -145,7 +145,7 @@ class PaddedCompaction(Compaction):
 
 @dataclass(frozen=True)
 class CapacityState(State):
-    """What a capacity remembers between the pieces of rows.
+    """State of a capacity between the pieces of rows.
 
     Attributes:
         seen: `(B,)` long; the real elements that each row has had.
@@ -159,7 +159,7 @@ class CapacityState(State):
 class CapacityCompaction(Compaction):
     r"""A fixed number of slots per row, whatever the data: static shapes for torch.compile and CUDA graphs.
 
-    An active element for which there is no room is dropped: it contributes zero, as if it had not activated.
+    An active element beyond the capacity is dropped: it contributes zero, as if it had not activated.
     With a number, a row keeps its first so many. With a share, at most that share of the real elements so far
     is kept:
 
@@ -270,7 +270,7 @@ class CapacityCompaction(Compaction):
         n_active, n_kept = (int(t[row, :, module].sum()) for t in (active, kept))
         return (
             f"row {row} activates {n_active} elements of sub-module {module}, and capacity "
-            f"{self.capacity!r} has room for {n_kept} of them; raise the capacity"
+            f"{self.capacity!r} holds {n_kept} of them; raise the capacity"
         )
 
 

@@ -120,7 +120,7 @@ class Elements:
         return batch[:n_places].view(n_rows, longest, self.x.shape[1]), filled, place
 
     def from_padded(self, y: Tensor, place: Tensor) -> Tensor:
-        """What stands in a batch `y (R, longest, D)` at each slot's place, `(T, D)`; 0 in padding slots.
+        """The entries of a batch `y (R, longest, D)` at the slots' places, `(T, D)`; 0 in padding slots.
 
         Args:
             y: in the shape that `to_padded` gave.

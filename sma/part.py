@@ -1,4 +1,4 @@
-"""What the contracts of routers, sub-modules and sequence modules share."""
+"""The base class that routers, sub-modules and sequence modules share."""
 
 from abc import ABC
 from collections.abc import Iterator

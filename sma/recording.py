@@ -64,7 +64,7 @@ class LayerRecord:
 
 @dataclass(repr=False)
 class Recording:
-    """What was recorded: the SMA layers' calls, in order.
+    """The recorded calls of the SMA layers, in order.
 
     Attributes:
         layers: one record per call of an SMA layer.

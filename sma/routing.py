@@ -125,7 +125,7 @@ class Router(Part[StateT]):
 
 
 def check_routing(routing: Routing, router: Router, x: Tensor) -> Routing:
-    """What a router returned for `x (B, L, D)`, if it is a `Routing` of that many elements and sub-modules.
+    """Return the routing of `x (B, L, D)`, checked to be a `Routing` of that many elements and sub-modules.
 
     Raises:
         TypeError: if it is anything else, such as a tuple.

@@ -102,7 +102,7 @@ class PerElement(SequenceModule[NoState]):
 def arguments(
     module: SequenceModule, x: Tensor, mask: Tensor | None, edges: Edges | None
 ) -> tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Edges]:
-    """What a container calls a module with: `edges` only where there are some and the module uses them.
+    """The arguments of a module's call by a container: `edges` only if given and used by the module.
 
     The `forward` of a module that knows no graphs may therefore take `x` and `mask` alone.
     """

@@ -73,7 +73,7 @@ class SubModule(Part[StateT]):
 
 
 def check_result(result: Tensor, elements: Elements, module: nn.Module, name: str) -> Tensor:
-    """What a sub-module, called `name` in its layer, returned for `elements`, if it is one result per slot.
+    """Return the results of a sub-module, called `name` in its layer, checked to be one per slot.
 
     Raises:
         ValueError: if it is not `(T, D)` as the elements are.

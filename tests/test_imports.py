@@ -70,7 +70,7 @@ def imports(path, *, module_level=False):
 
 
 def _outside_functions(tree):
-    """What runs when a file is imported; type checkers' imports do not."""
+    """The statements that run when a file is imported; type checkers' imports do not."""
     todo = list(tree.body)
     while todo:
         node = todo.pop()

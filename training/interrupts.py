@@ -21,7 +21,7 @@ class Terminated(BaseException):
 
 @dataclass
 class Interrupt:
-    """What somebody asked for: by Ctrl-C to be interrupted, by SIGTERM to be terminated."""
+    """The request that came: by Ctrl-C to be interrupted, by SIGTERM to be terminated."""
 
     requested: Literal["interrupted", "terminated"] | None = None
 

@@ -234,7 +234,7 @@ class Trainer:
         return nullcontext()
 
     def _planned_progress(self) -> float:
-        """What schedules follow: where there is a number of steps it alone, so that runs can be repeated."""
+        """The progress that schedules follow: by steps alone if their number is given: repeatable."""
         if self.spec.steps is not None:
             return self.position.step / self.spec.steps
         assert self.spec.time_limit is not None  # the spec checks it

@@ -39,7 +39,7 @@ def save_tensors(
 def tensor_file(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> Callable[[Path], None]:
-    """What `write_whole` takes to write such a file."""
+    """The function that `write_whole` takes to write such a file."""
 
     def write(path: Path) -> None:
         own = _separate({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})

@@ -81,7 +81,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _problem(error: Exception) -> str:
-    """What is wrong, and where, in one line."""
+    """The mistake and its place, in one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         said = ", ".join(part for part in (error.context, error.problem) if part)
         return f"{said}, line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"

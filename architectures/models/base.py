@@ -50,10 +50,10 @@ class Model(nn.Module):
     def activation_checkpointing(self) -> bool:
         """Whether, in training, each block's activations are computed again in the backward pass, not kept.
 
-        Results and gradients are the same. It is no part of `spec`, and not saved.
+        Results and gradients are the same. It is not part of `spec`, and not saved.
 
         Raises:
-            ValueError: if it is set to True in a model whose blocks are no `Blocks`.
+            ValueError: if it is set to True in a model whose blocks are not `Blocks`.
         """
         return any(blocks.activation_checkpointing for blocks in self._block_lists())
 
@@ -142,7 +142,7 @@ def _expanded(spec: Spec) -> int:
 
 
 def _tried(whole: Spec, part: Any, *arguments: Any) -> nn.Module | None:
-    """What a part of a whole builds; None if it needs data to be built, so that this tells nothing."""
+    """The module that a part of a whole builds; None if it needs data to be built."""
     try:
         built: nn.Module = part.build(*arguments)
     except Exception as error:  # the part may be another package's

@@ -120,6 +120,6 @@ def expand_preset(value: Any) -> Any:
 
 @cache
 def _options_type(preset: str) -> type[BaseModel]:
-    """What checks a preset's options before arithmetic is done with them."""
+    """The type that checks a preset's options before arithmetic is done with them."""
     function = model_presets()[preset]
     return function.options if isinstance(function, Preset) else options_type(preset, own_options(function))

@@ -73,7 +73,7 @@ def sequence_model(
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen of a preset's options.
+    """The chosen options of a preset.
 
     Attributes:
         n_layers: how many layers.
@@ -171,7 +171,7 @@ class Preset:
 
     @cached_property
     def options(self) -> type[BaseModel]:
-        """What checks the options of `__call__`."""
+        """The type that checks the options of `__call__`."""
         first: dict[str, Any] = {"d_model": (Size, ...), "n_layers": (Layers, ...)}
         ends: dict[str, Any] = dict.fromkeys(("vocab_size", "d_input", "n_classes"), (Size | None, None))
         last: dict[str, Any] = {"bidirectional": (bool | None, None)}
@@ -179,7 +179,7 @@ class Preset:
 
     @cached_property
     def _block_options(self) -> type[BaseModel]:
-        """What checks the options of `blocks`."""
+        """The type that checks the options of `blocks`."""
         shared: dict[str, Any] = {"n_layers": (Layers, 1), "bidirectional": (bool, False)}
         return self._type({**self._own, **self._fields, **shared})
 

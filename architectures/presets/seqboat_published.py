@@ -216,7 +216,7 @@ def _classifier(
     dropout: float = 0.0,
     **options: Any,
 ) -> SequenceModelSpec:
-    """What the published classifiers share; numbers instead of tokens are given sinusoids, too."""
+    """A published classifier: its embedding, of tokens or of numbers with sinusoids, and its head."""
     embedding: EmbeddingSpec = ScalarsSpec(sinusoid=True, dropout=dropout)
     if vocab_size is not None:
         embedding = TokensSpec(vocab_size=vocab_size, dropout=dropout)

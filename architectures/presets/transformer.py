@@ -80,7 +80,7 @@ def local_attention(
 def dense_attention(
     chosen: Chosen, d_model: int, n_heads: int | None, max_positions: int
 ) -> DenseAttentionSpec:
-    """Attention over whole rows; one head per 64 features where there is no number of them."""
+    """Attention over whole rows; one head per 64 features unless their number is given."""
     return chosen.spec(
         DenseAttentionSpec,
         n_heads=n_heads or max(1, d_model // 64),

@@ -245,7 +245,7 @@ def kind_of(architecture: str) -> str:
     """The kind of model (`fairseq_lra`, `fairseq_sc` or `fairseq_lm`) that an architecture's name stands for.
 
     Raises:
-        ValueError: if it is none of SeqBoat's.
+        ValueError: if it is not one of SeqBoat's.
     """
     if architecture not in _ARCHITECTURES:
         raise ValueError(

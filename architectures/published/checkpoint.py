@@ -103,7 +103,7 @@ def _check_stored(path: Path) -> None:
 
 
 def _numpy_numbers() -> list[Any]:
-    """What the numbers of numpy are pickled as: losses and timers in the training's state are such."""
+    """The globals that numpy's numbers are pickled with: losses and timers in the training's state."""
     scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
     kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
     names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")

@@ -249,7 +249,7 @@ def _linear_and_router(always: bool) -> Iterable[Rule]:
 
 def _window(chunk_size: int) -> int | None:
     if chunk_size == 0:
-        raise ValueError("chunk_size 0 is no window; the published code fails there too. Use -1 for none")
+        raise ValueError("chunk_size 0 is not a window; the published code fails there too. Use -1 for none")
     return chunk_size if chunk_size > 0 else None
 
 

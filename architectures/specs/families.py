@@ -79,7 +79,7 @@ class BlockSpec(Spec):
 
 
 def build_each(specs: Sequence[Spec], d_model: int) -> list[Any]:
-    """What specs build from a width alone, in order, blocks as often as they are repeated.
+    """The modules that specs build from a width alone, in order, blocks as often as they are repeated.
 
     Where it is only tried whether a model can be built, equal specs share one module.
     """

@@ -98,7 +98,7 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> DenseAttentionState:
-        """Room for the keys and values of `max_positions` elements.
+        """An empty cache for the keys and values of `max_positions` elements.
 
         Raises:
             NotImplementedError: if later elements count, or without `max_positions`.

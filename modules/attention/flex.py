@@ -83,7 +83,7 @@ def visible_blocks(elements: Elements, back: int, ahead: int) -> Tensor:
 
 
 def _add(bias: OffsetBias, place: Tensor) -> Callable[..., Tensor]:
-    """What adds a bias to a score; `place (T,)` is what its offsets count."""
+    """A `score_mod` that adds a bias; its offsets are differences of `place (T,)`."""
     table = bias.values.to(at_least_float32(bias.values.dtype))
 
     def score_mod(score: Tensor, _b: Tensor, _h: Tensor, query: Tensor, key: Tensor) -> Tensor:

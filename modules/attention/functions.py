@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AttentionFunction:
-    """What turns scores into attention weights.
+    """A function from scores to attention weights.
 
     Attributes:
         weights: differentiable; `(..., K)` scores to weights of the same shape, and -inf to weight 0.
@@ -96,7 +96,7 @@ _FUNCTIONS = {function.name: function for function in (_LAPLACE, _RELU2, SOFTMAX
 
 @dataclass(frozen=True)
 class AttentionRule:
-    """What a query sees and how it weighs it: the settings that all of attention shares.
+    """The settings that all attention modules share: which keys a query sees, and how it weighs them.
 
     Attributes:
         window: by how many ranks a key may be away; None: any.

@@ -42,7 +42,7 @@ class GAU(SubModule[WorkingMemory]):
         output_dropout: of the result.
 
     Raises:
-        TypeError: if a size is no integer.
+        TypeError: if a size is not an integer.
         ValueError: if a size is not positive, a dropout not in [0, 1), `attention` unknown, or `position`
             built for another width or direction.
 

@@ -72,7 +72,7 @@ class RelativePosition(nn.Module, ABC):
         return z
 
     def bias(self) -> OffsetBias | None:
-        """What is added to the scores; None: nothing."""
+        """The bias that is added to the scores; None: none."""
         return None
 
     def check(self, *, d_qk: int, bidirectional: bool) -> None:

@@ -23,7 +23,7 @@ _FAR = -1e30  # times a squared difference of runs: every attention function giv
 
 @dataclass(frozen=True)
 class Lists:
-    """What attention needs to know of every slot, and what is random.
+    """The facts about every slot that attention needs, and its random numbers.
 
     Attributes:
         row: `(T,)` long; -1 in padding slots, which neighbours among them alone see.

@@ -114,7 +114,7 @@ def attend_windows(
 
 
 def query_divisor(elements: Elements, d_qk: int, rule: AttentionRule) -> float | Tensor:
-    """What queries are divided by: a number, or `(T, 1)` long where it depends on the element."""
+    """The divisor of the queries: a number, or `(T, 1)` long where it depends on the element."""
     if rule.function.normalized:
         return math.sqrt(d_qk)
     if rule.window is not None:

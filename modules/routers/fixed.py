@@ -52,7 +52,7 @@ class NeverActive(Router):
 
 @dataclass(frozen=True)
 class RandomRouterState(State):
-    """What `RandomRouter` remembers.
+    """The decoding state of `RandomRouter`.
 
     Attributes:
         position: `(B,)` long; elements that each row has seen.

@@ -64,7 +64,7 @@ class Scheduled(nn.Module):
 
     @property
     def extremes(self) -> tuple[float, ...]:
-        """What the value lies between: itself, or both ends of the ramp."""
+        """The bounds of the value: itself, or both ends of the ramp."""
         return (self.value.start, self.value.end) if isinstance(self.value, Ramp) else (self.value,)
 
     @override

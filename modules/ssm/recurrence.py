@@ -154,7 +154,7 @@ def _toeplitz(band: Tensor) -> Tensor:
 
 
 def _state_maps(past: Modes, future: Modes | None, size: int) -> tuple[Tensor, Tensor]:
-    """What elements of a chunk add to the states, `(D, C, S')`, and the states to outputs, `(D, S', C)`."""
+    """Maps from elements of a chunk to the states, `(D, C, S')`, and from states to outputs, `(D, S', C)`."""
     forth = torch.arange(size, device=past.gain.device)
     back = forth.flip(0)
     maps = [(past.powers(back), past.gain[:, None] * past.powers(forth + 1))]

@@ -13,7 +13,7 @@ FAINT = "#9aa5b1"
 LINE = "#e4e7eb"
 TINTS = ("#ffffff", "#d9f2ec", "#a7e0d3", "#6ec9b7", "#37ac97")
 NEWLINE = "\u21b5"
-"""What a line break is shown as, since it can be activated like any other character."""
+"""The sign for a line break, which can be activated like any other character."""
 
 
 def tint(share: float) -> str:
@@ -90,6 +90,6 @@ def check_length(what: str, n: int, activations: ActivationMap) -> None:
 
 
 def ticks(highest: int) -> list[int]:
-    """What a legend shows: 0 to `highest`, or 11 of these."""
+    """The values in a legend: 0 to `highest`, or 11 of these."""
     n = min(highest, 10)
     return [round(highest * i / n) for i in range(n + 1)]

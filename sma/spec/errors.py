@@ -1,4 +1,4 @@
-"""What a wrong spec is told: one line per mistake, with the path of the field."""
+"""Errors of specs: one line per mistake, with the path of the field."""
 
 import reprlib
 from typing import get_args

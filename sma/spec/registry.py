@@ -203,7 +203,7 @@ def _entry_points() -> tuple[EntryPoint, ...]:
 
 @cache  # a package that fails is not imported again and again
 def _problem(point: EntryPoint) -> str | None:
-    """Why what an entry point names is no kind; None if it is one."""
+    """Why the object that an entry point names is not a kind; None if it is one."""
     entry = f"the entry point {point.name!r} of the package {_package(point)!r}"
     try:
         spec = point.load()
@@ -236,7 +236,7 @@ def _names(point: EntryPoint, kind: str) -> bool:
 
 
 def _incomplete(spec: type[Spec]) -> str | None:
-    """What a concrete spec still needs, if anything."""
+    """The requirement that a concrete spec does not meet, if any."""
     if not isinstance(_kind(spec), str):
         return f'{spec.__qualname__} needs its own kind, as `kind: Literal["name"] = "name"`'
     if inspect.isabstract(spec):

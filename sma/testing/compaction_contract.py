@@ -30,8 +30,8 @@ from sma.testing.toys import CausalMean, FixedRouter, InputRouter
 class CompactionContract(SequenceModuleContract[Compaction]):
     """The properties of every compaction that keeps all elements; numbers refer to docs/design.md.
 
-    Derive a class in a test file, and say how to make the compaction, with room for 12 elements per row. It
-    runs on its own, and in a layer of two sub-modules, which must have every property of a
+    Derive a class in a test file, and say how to make the compaction, with a capacity of at least 12 elements
+    per row. It runs on its own, and in a layer of two sub-modules, which must have every property of a
     `SequenceModuleContract`.
 
     Example:

@@ -1,4 +1,4 @@
-"""What all contract suites share: how a property runs, how a module is prepared, what is compared."""
+"""The base of all contract suites: running a property, preparing a module, comparing results."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,7 @@ from sma.testing.strategies import Draw
 
 C = TypeVar("C")
 Made = TypeVar("Made")
-"""What a suite tests."""
+"""The type that a suite tests."""
 
 EXACT = 1e-12
 """Tolerance in float64 where the same operations run on the same numbers."""
@@ -92,7 +92,7 @@ def assert_same(actual: Any, expected: Any, what: str) -> None:
 
 
 def assert_finite(tensor: Tensor, what: str) -> None:
-    """There is no NaN and no infinity."""
+    """All entries are finite."""
     assert bool(torch.isfinite(tensor).all()), f"{what} must be finite, got {tensor}"
 
 

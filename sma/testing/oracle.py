@@ -13,7 +13,7 @@ from sma.sub_module import SubModule
 def oracle(
     x: Tensor, routing: Routing, sub_modules: Sequence[SubModule], mask: Tensor | None = None
 ) -> Tensor:
-    r"""What `SparseModularActivation` must compute, without any compaction.
+    r"""Compute the result of `SparseModularActivation` without any compaction.
 
     $$ y_t = \sum_{m:\, a_t^m = 1} c_t^m\, f_m(h \text{ restricted to the elements active for } m)_t $$
 

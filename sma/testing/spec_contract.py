@@ -51,17 +51,17 @@ class SpecContract(Contract[Spec]):
         raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 
     def build(self, spec: Any) -> Any:
-        """What the spec builds: of width `self.d_model`; for 3 modules; beside an embedding of 11 tokens."""
+        """The built module: of width `self.d_model`, for 3 modules, with an embedding of 11 tokens."""
         known = {"d_model": self.d_model, "n_modules": 3, "embedding": nn.Embedding(11, self.d_model)}
         declared = getattr(spec.family(), "build", type(spec).build)
         return spec.build(*(known[name] for name in signature(declared).parameters if name in known))
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What an embedding, a norm or a head gets: `x (B, L, D)`, or what you make of it, such as tokens."""
+        """The input of an embedding, a norm or a head: `x (B, L, D)`, or made of it, such as tokens."""
         return x
 
     def outputs(self, module: Any) -> list[Tensor]:
-        """What a module computes of some input."""
+        """The outputs of a module for a fixed input."""
         layout = Layout((5, 3, 0), padding=1)
         x, mask = layout.x(self.d_model, fill=0.0, dtype=torch.float32), layout.real
         with torch.no_grad():

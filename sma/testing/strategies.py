@@ -120,7 +120,7 @@ def routings(draw: st.DrawFn, layout: Layout, *, n_modules: int = 1, inactive: f
 
 
 def compactions() -> st.SearchStrategy[Compaction]:
-    """Every layout, with room for all elements."""
+    """Every layout, with a capacity that holds all elements."""
     return st.sampled_from(
         [PackedCompaction(), PaddedCompaction(), CapacityCompaction(1.0), CapacityCompaction(64)]
     )

@@ -55,7 +55,7 @@ class InputRouter(Router):
 
 @dataclass(frozen=True)
 class CausalMeanState(State):
-    """What `CausalMean` remembers.
+    """The decoding state of `CausalMean`.
 
     Attributes:
         total: `(B, D)`; sum of the elements seen.

@@ -1,4 +1,4 @@
-"""What a user reads when the code of a spec fails; the kinds are those of a package with mistakes."""
+"""Messages when the code of a spec fails; the kinds are those of a package with mistakes."""
 
 from importlib.metadata import EntryPoint
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""What `sma.architectures` and its sub-packages hand on."""
+"""The names that `sma.architectures` and its sub-packages export."""
 
 import importlib
 import pkgutil

@@ -94,7 +94,7 @@ ACCEPTED = {
 
 @pytest.fixture(scope="module", autouse=True)
 def warm():
-    """What is imported and compiled once."""
+    """The imports and compilations that happen once."""
     seqboat(vocab_size=9, d_model=8, n_layers=1)
 
 

@@ -194,7 +194,7 @@ def test_pruned_routers_train(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_spectral_norm_of_a_router_iterates(dtype):
-    """What a layer's forward pass changes in its buffers stays changed."""
+    """Changes that a layer's forward pass makes to its buffers stay."""
     router = LatentConfigurator(D, n_modules=3)
     parametrizations.spectral_norm(router.projection)
     router.to(dtype)

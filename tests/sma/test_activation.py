@@ -1,4 +1,4 @@
-"""What the layer adds to its parts; what holds for any parts is in tests/properties."""
+"""The layer beyond its parts; tests/properties tests what holds for any parts."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is special to one layout; what holds for all is in tests/properties/test_mechanism.py."""
+"""Tests of single layouts; tests/properties/test_mechanism.py tests what holds for all."""
 
 import math
 from itertools import product
@@ -51,7 +51,7 @@ def test_slots_per_row(capacity, length, slots):
 
 
 class Overflowing(SequenceModuleContract):
-    """A layer whose rows activate more elements than there is room for."""
+    """A layer whose rows activate more elements than their capacity."""
 
     capacity = 2
 
@@ -84,14 +84,14 @@ class TestOverflowingBidirectionalLayer(SequenceModuleContract):
 
 
 def kept_by_a_loop(active, mask, capacity):
-    """What the definition keeps of `active (B, L, M)`, element by element."""
+    """The part of `active (B, L, M)` that the definition keeps, element by element."""
     kept = torch.zeros_like(active)
     for b, m in product(range(active.shape[0]), range(active.shape[2])):
         n_real = n_kept = 0
         for t in range(active.shape[1]):
             n_real += int(mask[b, t])
-            room = capacity if isinstance(capacity, int) else math.ceil(round(capacity * n_real, 9))
-            kept[b, t, m] = active[b, t, m] and n_kept < room
+            limit = capacity if isinstance(capacity, int) else math.ceil(round(capacity * n_real, 9))
+            kept[b, t, m] = active[b, t, m] and n_kept < limit
             n_kept += int(kept[b, t, m])
     return kept
 
@@ -132,7 +132,7 @@ def test_a_limit_in_pieces_is_that_of_whole_rows(capacity):
 def test_capacity_can_be_strict():
     compaction = CapacityCompaction(2, strict=True)
     assert compaction.compress(X, ACTIVE & torch.tensor([T, T, T, F])).valid.sum() == 2
-    with pytest.raises(ValueError, match=r"row 0 activates 3 elements .* capacity 2 has room for 2 .* raise"):
+    with pytest.raises(ValueError, match=r"row 0 activates 3 elements .* capacity 2 holds 2 .* raise"):
         compaction.compress(X, ACTIVE)
 
 

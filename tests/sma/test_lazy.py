@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def fresh(code):
-    """What a fresh interpreter prints as JSON."""
+    """The JSON that a fresh interpreter prints."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return json.loads(done.stdout)
 

@@ -1,4 +1,4 @@
-"""What a part says of itself, and what a container says of its parts."""
+"""Properties of a part, and of a container of parts."""
 
 import pytest
 import torch

@@ -87,7 +87,7 @@ def _assign(root: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def _child(node: Any, name: str, path: Path) -> Any:
-    """What `node` holds under `name`, as something that can be assigned to."""
+    """The value of `node` under `name`, as something that can be assigned to."""
     if isinstance(node, list):
         key: Any = _index(node, name, path)
     elif name in node:

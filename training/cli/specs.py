@@ -28,7 +28,7 @@ def model_spec(target: str, changes: list[str]) -> ModelSpec:
     """The spec of a model that a YAML or JSON file, a run, a model's folder or a preset holds.
 
     Raises:
-        ValueError: if `target` is none of these, or there is nothing that a change could set.
+        ValueError: if `target` is not one of these, or there is nothing that a change could set.
     """
     path = Path(target)
     if (path / "spec.yaml").is_file():

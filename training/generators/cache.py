@@ -54,9 +54,8 @@ def cached(
             return folder, json.loads((folder / DONE).read_text())["facts"]
     except OSError as error:
         raise ValueError(
-            f"cannot prepare the data in {folder} ({error.strerror or error}); make room there, or name "
-            "another "
-            "folder in the environment variable SMA_CACHE; what was made so far is kept"
+            f"cannot prepare the data in {folder} ({error.strerror or error}); free some space there, "
+            "or name another folder in the environment variable SMA_CACHE; what was made so far is kept"
         ) from error
 
 

@@ -30,7 +30,7 @@ TRIES = 400 * CHUNK
 
 @dataclass(frozen=True)
 class Sizes:
-    """What bounds an expression.
+    """Bounds on an expression.
 
     Attributes:
         min_length: an expression has more tokens than this.
@@ -164,7 +164,7 @@ def _expression(generator: random.Random, sizes: Sizes) -> bytes | None:
 
 
 def evaluate(tokens: bytes) -> int:
-    """What an expression evaluates to: a digit.
+    """The value of an expression, a digit.
 
     `[MED` is the integer part of the median, and `[SM` the sum modulo 10.
 

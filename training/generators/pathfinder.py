@@ -25,7 +25,7 @@ ATTEMPTS = 40
 """How often a curve that ran into another is begun anew before its image is given up."""
 
 BACKGROUND, DISTRACTOR, CONTOUR, MARKED, DISC = range(5)
-"""What a pixel shows: nothing, a short curve, the long one without a disc, one with a disc, or a disc."""
+"""The content of a pixel: nothing, a short curve, the long one without a disc, one with a disc, or a disc."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def images(
         `shown (k, side, side)` uint8, what each pixel shows: `BACKGROUND` to `DISC`.
 
     Raises:
-        ValueError: if curves of these sizes do not find room.
+        ValueError: if curves of these sizes do not fit.
 
     Example:
         >>> (chunk,) = images(4, Drawing(), seed=0)
@@ -113,7 +113,7 @@ def _chunk(drawing: Drawing, seed: int, number: int) -> Chunk:
         made = _curves(max(CHUNK - len(curves), 10), drawing, generator)
         if not len(made):
             raise ValueError(
-                f"{drawing} leaves too little room: curves of these sizes cross; draw fewer or shorter ones"
+                f"{drawing} leaves too little space: curves of these sizes cross; draw fewer or shorter ones"
             )
         curves = np.concatenate([curves, made])[:CHUNK]
     labels = np.arange(CHUNK) % 2 == 0
@@ -125,7 +125,7 @@ def _n_paddles(drawing: Drawing) -> int:
 
 
 def _curves(n: int, drawing: Drawing, generator: np.random.Generator) -> Floats:
-    """The ends `(m, paddles, 2, 2)` of all paddles of m <= n images, those whose curves found room."""
+    """The ends `(m, paddles, 2, 2)` of all paddles of m <= n images, those whose curves fit."""
     ends = np.zeros((n, 0, 2, 2), np.float32)
     for length in [drawing.contour] * 2 + [drawing.distractor] * drawing.distractors:
         curve = np.zeros((len(ends), length, 2, 2), np.float32)

@@ -13,7 +13,7 @@ from torch import Tensor
 UNASKED = -100
 """The target where nothing is asked: what torch's cross-entropy leaves out."""
 FILLER, KEY, VALUE, QUERY = range(4)
-"""What an element is; the key of induction heads is the marker, and selective copying has no keys."""
+"""The role of an element; the key of induction heads is the marker, and selective copying has no keys."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,16 @@ def associative_recall(
             "vocab_size to "
             f"at least {2 * n_pairs + 1}"
         )
-    room = length - 2 * n_pairs
-    if room < n_queries:
+    space = length - 2 * n_pairs
+    if space < n_queries:
         raise ValueError(
-            f"length={length} leaves {max(room, 0)} elements after n_pairs={n_pairs} pairs, fewer than "
+            f"length={length} leaves {max(space, 0)} elements after n_pairs={n_pairs} pairs, fewer than "
             f"n_queries={n_queries}; set length to at least {2 * n_pairs + n_queries}"
         )
     keys = 1 + _choose(n, n_keys, n_pairs, generator)
     values = torch.randint(1 + n_keys, vocab_size, (n, n_pairs), generator=generator)
     asked = _choose(n, n_pairs, n_queries, generator)
-    place = 2 * n_pairs + _choose(n, room, n_queries, generator)
+    place = 2 * n_pairs + _choose(n, space, n_queries, generator)
     rows = _blank(n, length)
     rows.inputs[:, 0 : 2 * n_pairs : 2], rows.inputs[:, 1 : 2 * n_pairs : 2] = keys, values
     rows.roles[:, 0 : 2 * n_pairs : 2], rows.roles[:, 1 : 2 * n_pairs : 2] = KEY, VALUE
@@ -150,7 +150,7 @@ def induction_heads(n: int, *, length: int, vocab_size: int, generator: torch.Ge
         generator: of all random numbers.
 
     Raises:
-        ValueError: if a row has no room for both markers and a token between them.
+        ValueError: if a row is too short for both markers and a token between them.
 
     Example:
         >>> rows = induction_heads(1, length=6, vocab_size=9, generator=torch.Generator().manual_seed(0))

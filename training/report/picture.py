@@ -49,15 +49,15 @@ def parts_table(title: str, parts: list[Part], totals: dict[str, float], width: 
         rows.append((name, "", "" if len(rows) > len(parts) else f"{n_parameters:,}", f"{bound}{total:,.0f}"))
     names, kinds, *numbers = zip(_HEAD, *rows, strict=True)
     taken = sum(max(map(len, column)) for column in (" ".join(kinds).split(), *numbers))
-    room = max(width - taken - _BETWEEN, _NARROWEST)
+    space = max(width - taken - _BETWEEN, _NARROWEST)
     table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE, pad_edge=False)
     table.show_edge = False
-    table.add_column(_HEAD[0], width=min(room, max(map(len, names))))
+    table.add_column(_HEAD[0], width=min(space, max(map(len, names))))
     table.add_column(_HEAD[1])
     for head in _HEAD[2:]:
         table.add_column(head, justify="right", no_wrap=True)
     for i, (name, *others) in enumerate(rows, 1):
-        table.add_row(_fold(name, room), *others, end_section=i == len(parts))
+        table.add_row(_fold(name, space), *others, end_section=i == len(parts))
     table.caption = (
         "Operations per element (of a routed part: that activates it), forward, 2 per multiply-add; "
         "element-wise functions are not counted."

@@ -43,7 +43,7 @@ def _place(error: BaseException) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """What an error says, without its remedy, which is another one for a file of a run.
+    """The message of an error without its remedy, which differs for a file of a run.
 
     Example:
         >>> cause(ValueError("a.txt is a pipe, not a file; name a file"))

@@ -25,7 +25,7 @@ from sma.training.run.records import MAX_LINE, Facts, Results, Row, parse_row, r
 
 METRICS = "metrics.jsonl"
 TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
-"""What the system answers when a folder is moved to a name that is in use."""
+"""The system's error numbers when a folder is moved to a name that is in use."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Run:
             raise ValueError(f"{self.path / 'spec.yaml'}: {one_line(error)}") from error
 
     def facts(self) -> Facts | None:
-        """What facts.json holds; None if there is no such file.
+        """The content of facts.json; None if there is no such file.
 
         Raises:
             RunError: if it is damaged.
@@ -155,7 +155,7 @@ class Run:
         return read_record(self.path / "facts.json", Facts, remedy=remedy)
 
     def results(self) -> Results | None:
-        """What results.json holds; None if there is no such file.
+        """The content of results.json; None if there is no such file.
 
         Raises:
             RunError: if it is damaged.

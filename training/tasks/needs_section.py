@@ -43,7 +43,7 @@ def needs_section(task: Task, model: nn.Module) -> Section:
 
 
 def _activations(task: Task, model: nn.Module) -> tuple[ActivationMap, Tensor]:
-    """What the elements of test rows activate, and which of them `(n,)` are needed."""
+    """The activations of elements of test rows, and which of them `(n,)` are needed."""
     maps: list[ActivationMap] = []
     needs = []
     for batch in islice(task.evaluation_batches("test", 16), N_BATCHES):

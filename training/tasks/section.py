@@ -40,7 +40,7 @@ class Section:
 
 
 def tint_note(activations: Sequence[ActivationMap], element: str) -> str:
-    """What the tints of elements mean, as HTML; or that the model routes nothing.
+    """The meaning of the elements' tints, as HTML; or a note that the model routes nothing.
 
     Args:
         activations: of rows of one model, at least one.

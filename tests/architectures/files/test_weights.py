@@ -1,4 +1,4 @@
-"""What is saved is loaded, or nothing is written; what is loaded can be used."""
+"""Saved weights can be loaded, or nothing is written; loaded weights can be used."""
 
 import copy
 import io

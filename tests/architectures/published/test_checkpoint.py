@@ -1,4 +1,4 @@
-"""Checkpoints as the published trainer writes them, and files that are none."""
+"""Checkpoints as the published trainer writes them, and other files, which are refused."""
 
 import argparse
 import os

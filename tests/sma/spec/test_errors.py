@@ -1,4 +1,4 @@
-"""What a wrong spec is told; the fields are those of test kinds."""
+"""Messages about wrong specs; the fields are those of test kinds."""
 
 from typing import Annotated, Literal
 

@@ -52,7 +52,7 @@ def test_every_kind_and_family_is_defined():
 
 
 def same_names():
-    """What a package may define that never saw the names above."""
+    """Kinds that a package may define without knowing the names above."""
 
     class Leaf(BaseModel):
         width: int = 1

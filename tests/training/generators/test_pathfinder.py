@@ -86,5 +86,5 @@ def test_large_images():
 
 
 def test_no_room():
-    with pytest.raises(ValueError, match="too little room"):
+    with pytest.raises(ValueError, match="too little space"):
         next(images(5, Drawing(side=12, contour=30), seed=0))

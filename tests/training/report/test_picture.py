@@ -1,4 +1,4 @@
-"""What is drawn as routed, and how the table of parts fits its place."""
+"""Pictures of architectures: what is drawn as routed, and the width of the table of parts."""
 
 import pytest
 from rich.console import Console

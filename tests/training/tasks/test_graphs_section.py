@@ -104,7 +104,7 @@ def test_a_model_without_routing():
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What is drawn: edges, activations and labels."""
+    """The drawn parts: edges, activations and labels."""
     calls = []
 
     def draw(found, edge_index, *, labels):

@@ -1,4 +1,4 @@
-"""What the tasks on published files have in common: the folder, the choice of a layout, and prepared rows."""
+"""The base of the tasks on published files: the folder, the choice of a layout, and prepared rows."""
 
 import hashlib
 from abc import abstractmethod
@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
 
 class PublishedSpec(TaskSpec):
-    """What the tasks on published files have in common.
+    """The base of the tasks on published files.
 
     Attributes:
         folder: where the files are.

@@ -20,7 +20,7 @@ from sma.training.tasks.rows import RowPairs, Rows
 from sma.training.tasks.rows_task import RowsTask
 
 PREPARED = {"training": "train", "validation": "valid", "test": "test"}
-"""What fairseq's preparation calls the splits."""
+"""The names of the splits in fairseq's preparation."""
 PER_PART = 500
 LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 Length = Annotated[int, Field(ge=1, le=2**24)]

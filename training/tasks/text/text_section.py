@@ -68,7 +68,7 @@ def excerpt(file: TextFile, model: nn.Module, tokenizer: Tokenizer) -> tuple[lis
 
 
 def activations(model: nn.Module, tokens: NDArray[Any], separator: int) -> ActivationMap:
-    """What was activated on reading each token of a file."""
+    """The activations on reading each token of a file."""
     device = next(model.parameters()).device
     inputs = torch.tensor([[separator, *tokens.tolist()]], device=device)
     with evaluating(model), torch.no_grad(), sma.record() as recording:

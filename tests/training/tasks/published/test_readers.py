@@ -250,7 +250,7 @@ WRONG = {
         lambda root: spoil(root / "test/pos/03_1.txt", b""),
         "03_1.txt is empty",
     ),
-    "a label that is none": (
+    "an unknown label": (
         LRARetrievalSpec,
         write_pairs,
         lambda root: spoil(root / "new_aan_pairs.eval.tsv", b"2.0\ta\tb\tx\ty\n"),
