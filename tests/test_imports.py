@@ -1,4 +1,4 @@
-"""The shape of the packages: imports go down only, in no circle; folders stay small; heavy imports wait."""
+"""The shape of the packages: imports, folders, names, and tests that mirror the sources."""
 
 import ast
 import importlib.util
@@ -180,6 +180,19 @@ def test_folders_can_be_read_at_a_glance(folder):
         assert count <= MOST_FILES, f"{shown}/ holds {count} {files}; give those of one kind a folder"
     twice = [name for name in names if (folder / name.removesuffix(".py")).is_dir()]
     assert not twice, f"{shown}/ holds a folder of the same name beside {twice}"
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDERS.values()))
+def test_tests_mirror_the_sources(folder):
+    """tests/sma/test_elements.py tests sma/elements.py; what cuts across them is in `properties`."""
+    tests = (path.relative_to(ROOT / "tests") for path in (ROOT / "tests" / folder).rglob("test_*.py"))
+    missing = [
+        f"tests/{path} has no source"
+        for path in sorted(tests)
+        if "properties" not in path.parts
+        and not (ROOT / path.with_name(path.name.removeprefix("test_"))).is_file()
+    ]
+    assert not missing, "name each after its source, or move it to properties"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
