@@ -12,10 +12,10 @@ if __name__ == "training":
 if TYPE_CHECKING:
     from sma.training.config import TrainSpec
     from sma.training.evaluation import evaluate
-    from sma.training.optimizers import OptimizerSpec
+    from sma.training.optimization.optimizers import OptimizerSpec
+    from sma.training.optimization.schedules import ScheduleSpec
     from sma.training.run.errors import RunError
     from sma.training.run.folder import Run
-    from sma.training.schedules import ScheduleSpec
     from sma.training.tasks.task import Batch, Evaluation, Task, TaskSpec
     from sma.training.train import resume, train
     from sma.training.trainer import Observer, Trainer
@@ -42,10 +42,10 @@ lazy_names(  # `sma --help` needs no torch
     [
         "config",
         "evaluation",
-        "optimizers",
+        "optimization.optimizers",
         "run.errors",
         "run.folder",
-        "schedules",
+        "optimization.schedules",
         "tasks.task",
         "train",
         "trainer",

@@ -10,8 +10,8 @@ from sma import OneOf, Spec, register
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
 from sma.architectures.specs.fields import WHOLE, Count, Size
-from sma.training.optimizers import AdamWSpec, OptimizerSpec
-from sma.training.schedules import LinearSchedule, ScheduleSpec
+from sma.training.optimization.optimizers import AdamWSpec, OptimizerSpec
+from sma.training.optimization.schedules import LinearSchedule, ScheduleSpec
 from sma.training.tasks.task import TaskSpec
 
 WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads", "activation_checkpointing"}

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from sma.spec.errors import one_line
 from sma.testing import SpecContract
 from sma.training import TrainSpec
-from sma.training.optimizers import AdamSpec, AdamWSpec, RAdamSpec
+from sma.training.optimization.optimizers import AdamSpec, AdamWSpec, RAdamSpec
+from sma.training.optimization.schedules import CosineSchedule, LinearSchedule
 from sma.training.presets import run_names, run_values
-from sma.training.schedules import CosineSchedule, LinearSchedule
 from sma.training.tasks.digits import DigitsSpec
 from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec
 

@@ -4,7 +4,12 @@ import math
 
 import pytest
 
-from sma.training.schedules import ConstantSchedule, CosineSchedule, LinearSchedule, PublishedSchedule
+from sma.training.optimization.schedules import (
+    ConstantSchedule,
+    CosineSchedule,
+    LinearSchedule,
+    PublishedSchedule,
+)
 
 
 def test_warm_up_is_linear_and_ends_at_one() -> None:
