@@ -29,7 +29,10 @@ from sma.testing.contract import Contract
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 ROOT = Path(sma.__file__).parent
-PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT.parent / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT.parent / "docs").glob("*.md")),
+]
 ARCHITECTURES = ROOT.parent / "docs" / "architectures.md"
 
 
@@ -101,6 +104,43 @@ def test_yaml_on_the_pages_builds(block, plug_ins):
     loss.backward()
     assert loss.isfinite()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+PYTHON = [pytest.param(path, id=path.stem) for path in PAGES if blocks(path, "python")]
+
+
+@pytest.mark.parametrize("path", [page for page in PYTHON if page.values[0] != ARCHITECTURES])
+def test_python_on_the_pages_runs(path, tmp_path, monkeypatch):
+    """In the order of the page, in one namespace; the page on architectures is imported above."""
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(blocks(path, "python")), {"__name__": "page"})
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_files_and_modules_that_the_pages_name_exist(path):
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    named = re.findall(r"`([\w./-]+)`", prose)
+    folders = (
+        "sma/",
+        "modules/",
+        "architectures/",
+        "training/",
+        "tests/",
+        "docs/",
+        "examples/",
+        "benchmarks/",
+    )
+    missing += [name for name in named if name.startswith(folders) and not (ROOT.parent / name).exists()]
+    for name in named:
+        if re.fullmatch(r"sma(\.\w+)+", name) and name != "sma.specs":  # the group of entry points
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                missing.append(name)
+    assert not missing
 
 
 def test_plug_ins_on_the_page_decode(plug_ins):
