@@ -24,6 +24,7 @@ from sma.training.tasks.recall import (
 from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.section import Image, Section
+from sma.training.tasks.tables import TableClassificationSpec, TableTextSpec, from_dataset
 from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task, TaskSpec
 from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec, TextSpec, TextTask, Tokenizer
 
@@ -55,6 +56,8 @@ __all__ = [
     "SelectiveCopyingSpec",
     "SpeechCommandsSpec",
     "Split",
+    "TableClassificationSpec",
+    "TableTextSpec",
     "Task",
     "TaskSpec",
     "TextFilesSpec",
@@ -62,4 +65,5 @@ __all__ = [
     "TextTask",
     "Tokenizer",
     "WordNetSpec",
+    "from_dataset",
 ]

@@ -1,7 +1,9 @@
 """Classification of rows: a row of tokens or features, and one label."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from copy import copy
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -9,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
+from sma.training.tasks.reading.row_reader import RowReader
 from sma.training.tasks.rows import RowPairs, Rows, by_length
+from sma.training.tasks.running import evaluating
 from sma.training.tasks.section import Section
 from sma.training.tasks.task import Batch, Evaluation, Split, Task
 
@@ -17,6 +21,8 @@ POOL = 8
 """A batch is drawn from so many times its rows, sorted by length: rows of like length share a batch."""
 N_READ = 5000
 """The rows of a split that baselines read."""
+N_COUNTED = 4096
+"""Baselines count so many tokens apart; more share counts."""
 
 
 class RowsTask(Task):
@@ -31,6 +37,8 @@ class RowsTask(Task):
         names: of tokens, by which a report shows a row; None where rows are features.
         side: of square images, whose rows are pixels line by line; None where they are something else.
         role_names: what elements may be, if the rows say it.
+        reader: of the rows of other files; None: the column `inputs` holds lists of tokens or numbers, and
+            `label` the name of the class.
 
     Raises:
         ValueError: if a split is empty, a row has no elements or a label has no class.
@@ -49,10 +57,12 @@ class RowsTask(Task):
         names: Sequence[str] | None = None,
         side: int | None = None,
         role_names: Sequence[str] = (),
+        reader: RowReader | None = None,
     ) -> None:
         self.splits = {name: splits[name] for name in ("training", "validation", "test")}
         self.title, self.classes, self.unit, self.names, self.side = title, classes, unit, names, side
         self.n_classes, self.role_names = len(classes), role_names
+        self.reader = reader
         for name, rows in self.splits.items():
             _check(name, rows, self.n_classes)
         self.facts = {
@@ -107,6 +117,40 @@ class RowsTask(Task):
             side=self.side,
         )
 
+    @override
+    def on_file(self, path: Path) -> "RowsTask":
+        other = copy(self)
+        other.splits = {**self.splits, "test": self._read(path, labelled=True)}
+        return other
+
+    @override
+    def predictions(self, model: nn.Module, path: Path, batch_size: int) -> Iterator[dict[str, Any]]:
+        """The class of each row, and the probability of every class."""
+        rows = self._read(path, labelled=False)
+        probabilities = np.zeros((len(rows), self.n_classes))
+        order = np.argsort(rows.lengths, kind="stable")
+        like = next(model.parameters())
+        with evaluating(model), torch.no_grad():
+            for start in range(0, len(rows), batch_size):
+                chosen = order[start : start + batch_size].tolist()
+                scores = rows.batch(chosen).to(like).scores(model)
+                probabilities[chosen] = scores.double().softmax(-1).cpu().numpy()
+        for number, row in enumerate(probabilities, 1):
+            each = {name: float(f"{p:.6g}") for name, p in zip(self.classes, row, strict=True)}
+            yield {"row": number, "prediction": self.classes[int(row.argmax())], "probabilities": each}
+
+    def _read(self, path: Path, *, labelled: bool) -> Rows:
+        """The rows of another file."""
+        like = self.splits["training"]
+        if isinstance(like, RowPairs):
+            raise ValueError(
+                f"{path}: pairs of rows are not read from other files; use --set task.folder=FOLDER"
+            )
+        reader = self.reader
+        if reader is None:
+            reader = RowReader("inputs", "label", "features" if like.values.ndim == 2 else "tokens")
+        return reader.rows(path, self.classes, labelled=labelled, like=like)
+
     def _draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
         rows = self.splits["training"]
         lengths = rows.lengths
@@ -132,7 +176,8 @@ def _features(rows: Rows | RowPairs, names: Sequence[str] | None) -> NDArray[np.
         return None
     chosen = range(min(len(rows), N_READ))
     if names is not None:
-        counts = np.stack([np.bincount(rows.row(i), minlength=len(names)) for i in chosen])
+        n_counted = min(len(names), N_COUNTED)
+        counts = np.stack([np.bincount(rows.row(i) % n_counted, minlength=n_counted) for i in chosen])
         return counts / counts.sum(1, keepdims=True)
     if (rows.lengths == rows.lengths[0]).all():
         return np.stack([rows.row(i).ravel() for i in chosen]) / rows.scale

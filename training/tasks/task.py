@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -155,6 +156,26 @@ class Task(ABC):
     @abstractmethod
     def sections(self, model: nn.Module, test: Evaluation) -> list[Section]:
         """Sections of the report beside the curves, which show the model at work on test data."""
+
+    def on_file(self, path: Path) -> "Task":
+        """The same task, whose test split is the labelled data of a file.
+
+        Raises:
+            ValueError: if this task cannot read files, or not this one; the message names file and row.
+        """
+        raise ValueError(
+            f"{self.title}: this task reads no other files; change its data by --set task.FIELD=VALUE"
+        )
+
+    def predictions(self, model: nn.Module, path: Path, batch_size: int) -> Iterator[dict[str, Any]]:
+        """What a model says about each row of a file, in order, as JSON values.
+
+        Raises:
+            ValueError: if this task cannot read files, or not this one; the message names file and row.
+        """
+        raise ValueError(
+            f"{self.title}: this task reads no other files, so there is nothing to predict; use sma evaluate"
+        )
 
 
 class TaskSpec(Spec):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sma.training.generators.cache import cached, load_arrays, progress, write_split
 from sma.training.generators.chunks import Chunk
-from sma.training.tasks.text.corpus import BLOCK, Corpus, TextFile
+from sma.training.tasks.text.corpus import BLOCK, SEPARATOR, Corpus, TextFile
 from sma.training.tasks.text.tokenizer import Bytes, Tokenizer
 
 IN_MEMORY = 2**28
@@ -65,10 +65,19 @@ def _parts(files: Sequence[TextFile], tokenizer: Tokenizer, advance: Any) -> Ite
     for number, file in enumerate(files):
         before = separator
         for block in _blocks(file, BLOCK if isinstance(tokenizer, Bytes) else TOKENIZED):
-            tokens = np.concatenate((before, tokenizer.encode(block)))
+            tokens = np.concatenate((before, encode(block, tokenizer)))
             yield {"tokens": tokens, "ends": np.array([len(tokens)]), "labels": np.array([number])}
             before = separator[:0]
             advance(len(block))
+
+
+def encode(text: bytes, tokenizer: Tokenizer) -> NDArray[Any]:
+    """The tokens of a text; what `SEPARATOR` divides are documents of their own."""
+    if isinstance(tokenizer, Bytes) or SEPARATOR not in text:
+        return tokenizer.encode(text)
+    separator = np.array([tokenizer.separator], tokenizer.dtype)
+    first, *others = map(tokenizer.encode, text.split(SEPARATOR))
+    return np.concatenate((first, *(part for other in others for part in (separator, other))))
 
 
 def _blocks(file: TextFile, size: int) -> Iterator[bytes]:

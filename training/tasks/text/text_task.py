@@ -1,7 +1,10 @@
 """Language modelling of text: every byte or token of held-out files from those before it."""
 
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.training.tasks.baselines import order_k_bits, xz_bits
+from sma.training.tasks.reading.table_files import is_table, read_table, text_of
 from sma.training.tasks.section import Section
 from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task
 from sma.training.tasks.text.corpus import SEPARATOR, Corpus, TextFile
-from sma.training.tasks.text.streams import streams
+from sma.training.tasks.text.documents import lines_of, score_documents
+from sma.training.tasks.text.streams import encode, streams
 from sma.training.tasks.text.tokenizer import Bytes, Tokenizer
 
 BASELINE_BYTES = 2**26
@@ -38,6 +43,7 @@ class TextTask(Task):
         validation_bytes: validation reads evenly spaced rows of about this many tokens.
         split: how the files were dealt out.
         tokenizer: what text is cut into; None for bytes.
+        column: of other files that are tables, which holds their text.
 
     Raises:
         ValueError: if a split is too short.
@@ -57,8 +63,10 @@ class TextTask(Task):
         validation_bytes: int,
         split: str = "whole files, by the hash of their paths",
         tokenizer: Tokenizer | None = None,
+        column: str = "text",
     ) -> None:
         self.corpus = corpus
+        self.column = column
         self.length = length
         self.evaluation_length = evaluation_length
         self.validation_bytes = validation_bytes
@@ -123,6 +131,32 @@ class TextTask(Task):
         row = torch.from_numpy(self.tokens[split][start : start + length + 1].astype(np.int64))
         spare = length + 1 - len(row)
         return nn.functional.pad(row[:-1], (0, spare)), nn.functional.pad(row[1:], (0, spare), value=IGNORED)
+
+    @override
+    def on_file(self, path: Path) -> "TextTask":
+        """Of a table, the texts in `column`."""
+        content = (
+            SEPARATOR.join(self._documents(path)) if is_table(path) else TextFile(path.name, path).content
+        )
+        if not content:
+            raise ValueError(f"{path} holds no text; name a file that does")
+        other = copy(self)
+        file = TextFile(path.name, content)
+        other.corpus = replace(self.corpus, test=(file,))
+        separator = np.array([self.tokenizer.separator], self.tokenizer.dtype)
+        other.tokens = {**self.tokens, "test": np.concatenate((separator, encode(content, self.tokenizer)))}
+        return other
+
+    @override
+    def predictions(self, model: nn.Module, path: Path, batch_size: int) -> Iterator[dict[str, Any]]:
+        """Of each line of a file, or each row of a table: its bits, and the most probable next token."""
+        length, documents = self.evaluation_length, self._documents(path)
+        return score_documents(documents, model, self.tokenizer, length=length, batch_size=batch_size)
+
+    def _documents(self, path: Path) -> Iterator[bytes]:
+        if not is_table(path):
+            return lines_of(path)
+        return (text_of(row, self.column) for row in read_table(path, [self.column]))
 
     @override
     def baselines(self) -> dict[str, float]:

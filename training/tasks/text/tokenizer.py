@@ -39,6 +39,11 @@ class Tokenizer(ABC):
         """The smallest integers that hold the tokens, of little-endian arrays."""
         return "u1" if self.n_tokens <= 2**8 else "<u2" if self.n_tokens <= 2**16 else "<u4"
 
+    @property
+    @abstractmethod
+    def names(self) -> list[str]:
+        """What each token stands for, as a page shows it."""
+
     @abstractmethod
     def encode(self, text: bytes) -> NDArray[Any]:
         """The tokens of a text, `(T,)`."""
@@ -53,6 +58,11 @@ class Bytes(Tokenizer):
 
     def __init__(self) -> None:
         self.n_tokens, self.separator, self.unit, self.facts = 256, 0, "byte", {}
+
+    @property
+    @override
+    def names(self) -> list[str]:
+        return [chr(byte) for byte in range(256)]
 
     @override
     def encode(self, text: bytes) -> NDArray[Any]:
@@ -103,6 +113,11 @@ class FileTokenizer(Tokenizer):
             "tokenizer": f"{path}, {self.n_tokens:,} tokens",
             "SHA-256 of the tokenizer": hashlib.sha256(content).hexdigest(),
         }
+
+    @property
+    @override
+    def names(self) -> list[str]:
+        return [f"{self._tokenizer.id_to_token(i) or '?'} " for i in range(self.n_tokens)]
 
     @override
     def encode(self, text: bytes) -> NDArray[Any]:

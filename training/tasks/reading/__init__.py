@@ -1,0 +1,1 @@
+"""Reading files of rows: tables, and what their cells hold."""
