@@ -1,40 +1,15 @@
 """Feed-forward sub-modules: each active element by itself."""
 
-from abc import abstractmethod
-
-import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_features, check_sizes
 from sma.elements import Elements
 from sma.modules.functional import activation_function, linear
-from sma.state import NoState
-from sma.sub_module import SubModule
+from sma.sub_module import ElementWise
 
 
-class _Stateless(SubModule[NoState]):
-    """A sub-module whose elements do not see each other."""
-
-    element_wise = True
-
-    @abstractmethod
-    @override
-    def forward(self, elements: Elements) -> Tensor: ...
-
-    @override
-    def init_state(
-        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> NoState:
-        """Nothing to remember."""
-        return NoState()
-
-    @override
-    def step(self, elements: Elements, state: NoState) -> Tensor:
-        return self(elements)
-
-
-class FeedForward(_Stateless):
+class FeedForward(ElementWise):
     r"""Two linear maps with an activation between them: $ f(x) = W_2\, \phi(W_1 x + b_1) + b_2 $.
 
     Args:
@@ -78,7 +53,7 @@ class FeedForward(_Stateless):
         return 4 * n * self.d_model * self.d_hidden
 
 
-class GatedFeedForward(_Stateless):
+class GatedFeedForward(ElementWise):
     r"""A feed-forward with a gate: $ f(x) = W_2\, (\phi(W_g x) \odot W_1 x) $, SwiGLU by default.
 
     https://arxiv.org/abs/2002.05202

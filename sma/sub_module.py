@@ -88,7 +88,28 @@ def check_result(result: Tensor, elements: Elements, module: nn.Module, name: st
     return result
 
 
-class Pointwise(SubModule[NoState]):
+class ElementWise(SubModule[NoState]):
+    """Base of sub-modules whose elements do not see each other, so that there is nothing to remember."""
+
+    element_wise = True
+
+    @abstractmethod
+    @override
+    def forward(self, elements: Elements) -> Tensor: ...
+
+    @override
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> NoState:
+        """Nothing to remember."""
+        return NoState()
+
+    @override
+    def step(self, elements: Elements, state: NoState) -> Tensor:
+        return self(elements)
+
+
+class Pointwise(ElementWise):
     """Any module that maps `(T, D)` to `(T, D)` element by element, as a sub-module.
 
     Args:
@@ -101,8 +122,6 @@ class Pointwise(SubModule[NoState]):
         320
     """
 
-    element_wise = True
-
     def __init__(self, module: nn.Module, *, flops_per_element: int | None = None) -> None:
         super().__init__()
         self.module = module
@@ -112,17 +131,6 @@ class Pointwise(SubModule[NoState]):
     def forward(self, elements: Elements) -> Tensor:
         check_features(elements.x, 2, input_width(self.module))
         return self.module(elements.x)
-
-    @override
-    def init_state(
-        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> NoState:
-        """Nothing to remember."""
-        return NoState()
-
-    @override
-    def step(self, elements: Elements, state: NoState) -> Tensor:
-        return self(elements)
 
     @override
     def flops(self, n: int) -> int:

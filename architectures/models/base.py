@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 import sma
-from sma import Spec
+from sma import OneOf, SequenceModule, Spec
 from sma.architectures.blocks.stack import Blocks
 from sma.architectures.specs.families import (
     BlockSpec,
@@ -16,8 +16,11 @@ from sma.architectures.specs.families import (
     LayerSpec,
     NormSpec,
     SubModuleSpec,
+    build_each,
 )
+from sma.architectures.specs.fields import Size
 from sma.causality import check_causal
+from sma.modules.norms import Norm
 from sma.spec.base import check_parts, children, find_part
 from sma.spec.bounds import MAX_BLOCKS, MAX_PARAMETERS
 from sma.spec.building import line_of, needs_data, trying
@@ -102,7 +105,63 @@ class ModelSpec(Spec):
         """The model."""
 
 
-def check_builds(spec: ModelSpec, *, d_model: int, embedding: EmbeddingSpec, head: HeadSpec) -> None:
+class ComposedModel(Model):
+    """Base of models that consist of an embedding, blocks, a norm and a head.
+
+    Args:
+        spec: what it was built from; saved with the weights.
+        embedding: inputs to `(B, L, D)`.
+        blocks: maps of `(B, L, D)`.
+        norm: after the last block, or None.
+        head: `(B, L, D)` to the result.
+    """
+
+    def __init__(
+        self,
+        spec: "ComposedModelSpec",
+        *,
+        embedding: nn.Module,
+        blocks: list[SequenceModule],
+        norm: Norm | None,
+        head: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embedding = embedding
+        self.blocks = Blocks(blocks)
+        self.norm = norm
+        self.head = head
+
+
+class ComposedModelSpec(ModelSpec):
+    """Fields of models that consist of an embedding, blocks, a norm and a head.
+
+    Attributes:
+        d_model: D, the width of everything between embedding and head.
+        embedding: what reads the inputs.
+        blocks: the stack, from input to output.
+        norm: after the last block.
+        head: what is predicted.
+    """
+
+    d_model: Size
+    embedding: OneOf[EmbeddingSpec]
+    blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
+    norm: OneOf[NormSpec] | None = None
+    head: OneOf[HeadSpec]
+
+    def _parts(self) -> dict[str, Any]:
+        """The arguments of a `ComposedModel`, freshly initialised."""
+        embedding = self.embedding.build(self.d_model)
+        return {
+            "embedding": embedding,
+            "blocks": build_each(self.blocks, self.d_model),
+            "norm": None if self.norm is None else self.norm.build(self.d_model),
+            "head": self.head.build(self.d_model, embedding),
+        }
+
+
+def check_builds(spec: ComposedModelSpec) -> None:
     """Build a model without memory, on torch's meta device, equal blocks once.
 
     A part that needs data to be built is left to the real build; the others are tried one by one then.
@@ -116,16 +175,16 @@ def check_builds(spec: ModelSpec, *, d_model: int, embedding: EmbeddingSpec, hea
         raise ValueError(f"the model has {n_blocks} blocks, more than {MAX_BLOCKS}; make a `repeat` smaller")
 
     def check(part: Spec, built: nn.Module) -> None:
-        if head.needs_causal and isinstance(part, _CAUSAL):
+        if spec.head.needs_causal and isinstance(part, _CAUSAL):
             check_causal(built)
 
     with trying(check):
         model = _tried(spec, spec)
         if model is None:
-            first = _tried(spec, embedding, d_model)
-            last = None if first is None else _tried(spec, head, d_model, first)
+            first = _tried(spec, spec.embedding, spec.d_model)
+            last = None if first is None else _tried(spec, spec.head, spec.d_model, first)
             others = [part for part in children(spec).values() if isinstance(part, BlockSpec | NormSpec)]
-            parts = [first, last, *(_tried(spec, part, d_model) for part in others)]
+            parts = [first, last, *(_tried(spec, part, spec.d_model) for part in others)]
             model = nn.ModuleList(part for part in parts if part is not None)
     n_parameters = _n_parameters(model)
     if n_parameters > MAX_PARAMETERS:

@@ -1,26 +1,24 @@
 """Graph models: torch_geometric `Data` in, scores of nodes or of whole graphs out; and their specs."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma import OneOf, SequenceModule, naming, register
-from sma.architectures.blocks.stack import Blocks
-from sma.architectures.models.base import Model, ModelSpec, check_builds
+from sma import naming, register
+from sma.architectures.models.base import ComposedModel, ComposedModelSpec, check_builds
 from sma.architectures.models.heads import ClassifierSpec
-from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec, build_each
+from sma.architectures.specs.families import HeadSpec
 from sma.architectures.specs.fields import Dropout, Size
 from sma.modules.functional import linear
 from sma.modules.graph.batch import NodeRows
-from sma.modules.norms import Norm
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 
-class GraphModel(Model):
+class GraphModel(ComposedModel):
     """Embedding -> blocks -> norm -> head, over the nodes of graphs.
 
     Rows are graphs and elements are nodes, so blocks, routers, layouts and norms are those of sequences;
@@ -47,22 +45,6 @@ class GraphModel(Model):
     """
 
     spec: "GraphModelSpec"
-
-    def __init__(
-        self,
-        spec: "GraphModelSpec",
-        *,
-        embedding: nn.Module,
-        blocks: list[SequenceModule],
-        norm: Norm | None,
-        head: nn.Module,
-    ) -> None:
-        super().__init__()
-        self.spec = spec
-        self.embedding = embedding
-        self.blocks = Blocks(blocks)
-        self.norm = norm
-        self.head = head
 
     @override
     def forward(self, data: "Data") -> Tensor:
@@ -129,7 +111,7 @@ class NodeClassifierSpec(HeadSpec):
 
 
 @register
-class GraphModelSpec(ModelSpec):
+class GraphModelSpec(ComposedModelSpec):
     """Builds `GraphModel`.
 
     Attributes:
@@ -141,11 +123,6 @@ class GraphModelSpec(ModelSpec):
     """
 
     kind: Literal["graph_model"] = "graph_model"
-    d_model: Size
-    embedding: OneOf[EmbeddingSpec]
-    blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
-    norm: OneOf[NormSpec] | None = None
-    head: OneOf[HeadSpec]
 
     @model_validator(mode="after")
     def _check_head(self) -> "GraphModelSpec":
@@ -163,17 +140,10 @@ class GraphModelSpec(ModelSpec):
 
     @model_validator(mode="after")
     def _check_builds(self) -> "GraphModelSpec":
-        check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
+        check_builds(self)
         return self
 
     @override
     def build(self) -> GraphModel:
         """The model, freshly initialised."""
-        embedding = self.embedding.build(self.d_model)
-        return GraphModel(
-            self,
-            embedding=embedding,
-            blocks=build_each(self.blocks, self.d_model),
-            norm=None if self.norm is None else self.norm.build(self.d_model),
-            head=self.head.build(self.d_model, embedding),
-        )
+        return GraphModel(self, **self._parts())

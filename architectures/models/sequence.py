@@ -1,18 +1,15 @@
 """A whole sequence model: embedding, stack of blocks, norm, head."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma import OneOf, SequenceModule, State, naming, register
-from sma.architectures.blocks.stack import Blocks
-from sma.architectures.models.base import Model, ModelSpec, check_builds
-from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec, build_each
-from sma.architectures.specs.fields import Size
+from sma import SequenceModule, State, naming, register
+from sma.architectures.models.base import ComposedModel, ComposedModelSpec, check_builds
 from sma.causality import check_causal
 from sma.checks import describe
 from sma.modules.norms import Norm
@@ -36,7 +33,7 @@ class SequenceModelState(State):
     blocks: tuple[State, ...]
 
 
-class SequenceModel(Model):
+class SequenceModel(ComposedModel):
     """Embedding -> blocks -> norm -> head.
 
     Args:
@@ -68,12 +65,7 @@ class SequenceModel(Model):
         norm: Norm | None,
         head: nn.Module,
     ) -> None:
-        super().__init__()
-        self.spec = spec
-        self.embedding = embedding
-        self.blocks = Blocks(blocks)
-        self.norm = norm
-        self.head = head
+        super().__init__(spec, embedding=embedding, blocks=blocks, norm=norm, head=head)
         if getattr(head, "needs_causal", spec.head.needs_causal):
             check_causal(self)
 
@@ -160,7 +152,7 @@ class SequenceModel(Model):
 
 
 @register
-class SequenceModelSpec(ModelSpec):
+class SequenceModelSpec(ComposedModelSpec):
     """Builds `SequenceModel`.
 
     Attributes:
@@ -172,26 +164,13 @@ class SequenceModelSpec(ModelSpec):
     """
 
     kind: Literal["sequence_model"] = "sequence_model"
-    d_model: Size
-    embedding: OneOf[EmbeddingSpec]
-    blocks: Annotated[tuple[OneOf[BlockSpec], ...], Field(min_length=1)]
-    norm: OneOf[NormSpec] | None = None
-    head: OneOf[HeadSpec]
 
     @model_validator(mode="after")
     def _check_builds(self) -> "SequenceModelSpec":
-        check_builds(self, d_model=self.d_model, embedding=self.embedding, head=self.head)
+        check_builds(self)
         return self
 
     @override
     def build(self) -> SequenceModel:
         """The model, freshly initialised."""
-        embedding = self.embedding.build(self.d_model)
-        blocks = build_each(self.blocks, self.d_model)
-        return SequenceModel(
-            self,
-            embedding=embedding,
-            blocks=blocks,
-            norm=None if self.norm is None else self.norm.build(self.d_model),
-            head=self.head.build(self.d_model, embedding),
-        )
+        return SequenceModel(self, **self._parts())
