@@ -76,6 +76,23 @@ _DIGITS_RUN: dict[str, Any] = {
     "optimizer": {"kind": "adamw", "weight_decay": 0.01},
 }
 
+_TABLE_RUN: dict[str, Any] = {
+    **_DIGITS_RUN,
+    "task": {"kind": "table_classification"},
+    "model": {
+        "preset": "seqboat",
+        "d_model": 64,
+        "n_layers": 3,
+        "vocab_size": 256,
+        "n_classes": 2,
+        "d_qk": 16,
+        "d_hidden": 64,
+        "window": 32,
+        "d_state": 8,
+    },
+    "batch_size": 16,
+}
+
 _WORDNET_RUN: dict[str, Any] = {
     "task": {"kind": "wordnet"},
     "model": {
@@ -126,6 +143,8 @@ _KARATE_RUN: dict[str, Any] = {
 _RUNS = {
     "python_source": _TEXT_RUN,
     "text_files": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "text_files"}},
+    "table_text": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "table_text"}},
+    "table_classification": _TABLE_RUN,
     "digits": _DIGITS_RUN,
     "wordnet": _WORDNET_RUN,
     "karate": _KARATE_RUN,

@@ -89,7 +89,9 @@ def find(family: type[SpecType], kind: str, *others: type[Spec]) -> type[SpecTyp
     if problems:
         raise ValueError(f"unknown kind {kind!r} of {family.__name__}; {'; '.join(problems)}")
     hint = near(kind, _known(family, *others))
-    raise ValueError(f"unknown kind {kind!r} of {family.__name__} (is its package installed?){hint}")
+    raise ValueError(
+        f"unknown kind {kind!r} of {family.__name__} (is its package installed, or imported?){hint}"
+    )
 
 
 def _claims(family: type[Spec], kind: str) -> tuple[dict[type[Spec], str], list[str]]:

@@ -66,8 +66,12 @@ class TestRAdamSpec(PlainContract):
 @pytest.mark.parametrize("name", run_names())
 def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
     values = run_values(name)
-    if name == "text_files":
-        values["task"]["folder"] = "somewhere"
+    needed = {
+        "text_files": {"folder": "somewhere"},
+        "table_text": {"train": "a.csv", "text": "body"},
+        "table_classification": {"train": "a.csv", "inputs": "body", "label": "mood"},
+    }
+    values["task"].update(needed.get(name, {}))
     spec = TrainSpec.model_validate(values)
     text = yaml.safe_dump(spec.model_dump(mode="json"))
     assert TrainSpec.model_validate(yaml.safe_load(text)) == spec
@@ -84,7 +88,7 @@ def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
         ({"stepz": 3}, "unknown field 'stepz'; did you mean steps"),
         (
             {"task": "digit"},
-            "'digit' of TaskSpec (is its package installed?); did you mean digits?",
+            "'digit' of TaskSpec (is its package installed, or imported?); did you mean digits?",
         ),
         (
             {"optimizer": {"kind": "adamw", "betas": [0.9, 2]}},

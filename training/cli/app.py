@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 import sma
-from sma.training.cli import models, runs
+from sma.training.cli import models, runs, scores
 
 
 class _Commands(TyperGroup):
@@ -49,7 +49,8 @@ app = typer.Typer(
 )
 for _command in (
     runs.train,
-    runs.evaluate,
+    scores.evaluate,
+    scores.predict,
     runs.report,
     models.describe,
     models.schema,

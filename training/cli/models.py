@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
-from sma.training.cli.options import OutOption, SetOption, check_choice
+from sma.training.cli.options import ImportOption, OutOption, SetOption, check_choice, write_lines
 
 
 def describe(
@@ -17,6 +17,7 @@ def describe(
         ),
     ],
     changes: SetOption = None,
+    modules: ImportOption = None,
 ) -> None:
     """Show what a model consists of: parameters per part, and what an element costs."""
     from sma.architectures.models.sequence import SequenceModelSpec
@@ -44,29 +45,32 @@ def describe(
 def schema(
     of: Annotated[str, typer.Argument(help="model, or training for whole runs.")] = "model",
     out: OutOption = None,
+    modules: ImportOption = None,
 ) -> None:
     """Print the JSON Schema of all installed kinds; editors complete and check YAML with it."""
     from sma.training.cli.specs import spec_schema
 
     check_choice("schema", of, ("model", "training"))
-    _write(json.dumps(spec_schema(of), indent=2) + "\n", out)
+    write_lines(json.dumps(spec_schema(of), indent=2).splitlines(), out)
 
 
 def init(
     preset: Annotated[str, typer.Argument(help="Of a model or a run.", show_default=False)],
     changes: SetOption = None,
     out: OutOption = None,
+    modules: ImportOption = None,
 ) -> None:
     """Print a preset as YAML with every field written out."""
     from sma.architectures import dump_spec
     from sma.training.cli.specs import preset_spec
 
-    _write(dump_spec(preset_spec(preset, changes or [])), out)
+    write_lines(dump_spec(preset_spec(preset, changes or [])).splitlines(), out)
 
 
 def diff(
     first: Annotated[str, typer.Argument(help="A spec, a run's folder or a preset.", show_default=False)],
     second: Annotated[str, typer.Argument(help="Another.", show_default=False)],
+    modules: ImportOption = None,
 ) -> None:
     """Show in which fields two models differ; exit code 1 if they do."""
     from sma.training.cli.display import differences_table, output
@@ -97,23 +101,3 @@ def import_checkpoint(
     save_model(model, out)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     typer.echo(f"{out}: {n_parameters:,} parameters; see what they are with: sma describe {out}")
-
-
-def _write(text: str, out: Path | None) -> None:
-    """Print a text, or write it to a new file.
-
-    Raises:
-        ValueError: if the file exists, or cannot be made.
-    """
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ValueError(f"{out} exists already; name a new file, or remove it") from None
-    except OSError as error:
-        raise ValueError(
-            f"cannot write {out} ({error.strerror}); name a file in a folder that exists"
-        ) from None

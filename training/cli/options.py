@@ -1,5 +1,7 @@
 """Options and arguments that several commands take."""
 
+from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,26 @@ OutOption = Annotated[
 ]
 
 
+def _import(names: list[str] | None) -> list[str] | None:
+    from sma.training.imported import import_modules
+
+    import_modules(names or [])
+    return names
+
+
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Import a Python module first, which registers kinds. Repeatable.",
+        show_default=False,
+        callback=_import,
+        is_eager=True,
+    ),
+]
+
+
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """See that an option has one of the values that it may have.
 
@@ -28,3 +50,26 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} {value}: use {' or '.join(allowed)}")
+
+
+def write_lines(lines: Iterable[str], out: Path | None) -> None:
+    """Print lines, or write them to a new file.
+
+    Raises:
+        ValueError: if the file exists, or cannot be made.
+    """
+    if out is None:
+        for line in lines:
+            typer.echo(line)
+        return
+    first = iter(lines)
+    head = list(islice(first, 1))  # what fails leaves no file
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in chain(head, first))
+    except FileExistsError:
+        raise ValueError(f"{out} exists already; name a new file, or remove it") from None
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {out} ({error.strerror}); name a file in a folder that exists"
+        ) from None

@@ -1,12 +1,12 @@
-"""The commands on runs: train, evaluate, report, generate."""
+"""The commands on runs: train, report, generate."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from sma.training.cli.options import RunArgument, SetOption, check_choice
+from sma.training.cli.options import ImportOption, RunArgument, SetOption
 
 STOPPED = {"interrupted": (130, "stopped"), "terminated": (143, "stopped by SIGTERM, without a test")}
 """Exit codes, as shells give them for SIGINT and SIGTERM, and what is said, by the ending of a run."""
@@ -17,7 +17,8 @@ def train(
     task: Annotated[
         str | None,
         typer.Option(
-            help="python_source (default), text_files, digits, wordnet, karate, or one of another package."
+            help="One with a ready run: python_source (default), text_files, table_text, "
+            "table_classification, digits, wordnet, karate."
         ),
     ] = None,
     changes: SetOption = None,
@@ -36,6 +37,7 @@ def train(
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a run exactly where it stopped."),
     ] = None,
+    modules: ImportOption = None,
 ) -> None:
     """Train a model, test it beside baselines, and write a report.
 
@@ -84,32 +86,7 @@ def train(
         raise typer.Exit(code)
 
 
-def evaluate(
-    run: RunArgument,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
-    weights: Annotated[str, typer.Option(help="best or last.")] = "best",
-    batch_size: Annotated[int | None, typer.Option(help="Rows at once; default: as in training.")] = None,
-) -> None:
-    """Score the weights of a run once more."""
-    from sma.checks import check_size
-    from sma.training import evaluation, results
-    from sma.training.cli.display import output, score_table
-    from sma.training.run.folder import Run
-    from sma.training.tasks.task import Split
-
-    check_choice("--split", split, ("test", "validation"))
-    check_choice("--weights", weights, ("best", "last"))
-    check_size("batch_size", batch_size, none="as in training")
-    opened = Run.open(run)
-    spec = opened.spec()
-    model = results.best_model(opened) if weights == "best" else results.last_model(opened, spec.model)
-    task = spec.task.build()
-    results.check_data(opened, task)
-    found = evaluation.evaluate(model, task, cast(Split, split), batch_size=batch_size or spec.batch_size)
-    output().print(score_table(f"{run}: {weights} weights on the {split} split", found, task.unit))
-
-
-def report(run: RunArgument) -> None:
+def report(run: RunArgument, modules: ImportOption = None) -> None:
     """Test a run's best weights and write its report anew."""
     from sma.training import results
     from sma.training.report.page import write_report
@@ -141,6 +118,7 @@ def generate(
             help="Text to end before. Repeatable; a line end is $'\\n' in most shells.", show_default=False
         ),
     ] = None,
+    modules: ImportOption = None,
 ) -> None:
     """Write text with a language model over bytes."""
     from sma.architectures import load_model

@@ -19,6 +19,7 @@ from sma.architectures.files.reading import check_regular
 from sma.architectures.files.yaml import read_yaml
 from sma.spec.errors import one_line
 from sma.training.config import TrainSpec
+from sma.training.imported import import_options
 from sma.training.run.errors import RunError, cause
 from sma.training.run.lock import locked
 from sma.training.run.records import MAX_LINE, Facts, Results, Row, parse_row, read_record
@@ -94,12 +95,12 @@ class Run:
     @property
     def again(self) -> str:
         """The command that starts a new run of the same spec."""
-        return f"sma train --spec {shlex.quote(str(self.path / 'spec.yaml'))}"
+        return f"sma train{import_options()} --spec {shlex.quote(str(self.path / 'spec.yaml'))}"
 
     @property
     def resume(self) -> str:
         """The command that goes on with this run."""
-        return f"sma train --resume {shlex.quote(str(self.path))}"
+        return f"sma train{import_options()} --resume {shlex.quote(str(self.path))}"
 
     @property
     def advice(self) -> str:

@@ -177,7 +177,9 @@ def _features(rows: Rows | RowPairs, names: Sequence[str] | None) -> NDArray[np.
     chosen = range(min(len(rows), N_READ))
     if names is not None:
         n_counted = min(len(names), N_COUNTED)
-        counts = np.stack([np.bincount(rows.row(i) % n_counted, minlength=n_counted) for i in chosen])
+        counts = np.stack(
+            [np.bincount(rows.row(i).astype(np.int64) % n_counted, minlength=n_counted) for i in chosen]
+        )
         return counts / counts.sum(1, keepdims=True)
     if (rows.lengths == rows.lengths[0]).all():
         return np.stack([rows.row(i).ravel() for i in chosen]) / rows.scale

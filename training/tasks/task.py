@@ -75,10 +75,23 @@ class Batch:
         return replace(self, inputs=moved(self.inputs), targets=self.targets.to(like.device), mask=mask)
 
     def scores(self, model: nn.Module) -> Tensor:
-        """The model's scores of the classes, `(*targets.shape, C)`."""
-        if isinstance(self.inputs, Tensor | tuple):
+        """The model's scores of the classes, `(*targets.shape, C)`.
+
+        Raises:
+            ValueError: if the rows are too long for the model, or hold tokens that it does not know.
+        """
+        if not isinstance(self.inputs, Tensor | tuple):
+            return model(self.inputs)
+        try:
             return model(self.inputs, self.mask)
-        return model(self.inputs)
+        except IndexError as error:  # of a table of tokens or positions
+            length = max(part.shape[1] for part in _parts(self.inputs))
+            highest = max(part.max().item() for part in _parts(self.inputs))
+            raise ValueError(
+                f"the model cannot read rows of {length:,} elements whose highest value is {highest:,} "
+                f"({error}); give it a larger vocab_size or more positions, or make rows shorter by "
+                "task.max_length or task.length"
+            ) from error
 
 
 def _parts(value: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:

@@ -53,7 +53,7 @@ def test_every_form_that_a_field_may_have_is_named():
 
 def test_unknown_kinds_and_fields():
     assert nested(kind="swa")["tools.0.tools.1"].startswith(
-        "unknown kind 'swa' of ToolSpec (is its package installed?); did you mean saw?"
+        "unknown kind 'swa' of ToolSpec (is its package installed, or imported?); did you mean saw?"
     )
     assert nested(tooth=1)["tools.0.tools.1"].startswith("unknown field 'tooth'; did you mean teeth?")
 

@@ -91,7 +91,9 @@ def test_a_spec_of_another_family_is_refused():
 
 
 def test_an_unknown_kind_names_the_nearest():
-    message = r"unknown kind 'cta' of AnimalSpec \(is its package installed\?\); did you mean cat\?"
+    message = (
+        r"unknown kind 'cta' of AnimalSpec \(is its package installed, or imported\?\); did you mean cat\?"
+    )
     with pytest.raises(ValidationError, match=message):
         ANIMAL.validate_python("cta")
 

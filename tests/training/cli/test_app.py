@@ -21,7 +21,7 @@ Command = Callable[..., Any]
     [
         (["train", "--spec", "nowhere.yaml"], 2, "there is no file nowhere.yaml"),
         (["train", "--task", "digit"], 2, "task 'digit' has no ready run; did you mean digits?"),
-        (["train", "--task", "text_files"], 2, "task.folder: is missing; set it"),
+        (["train", "--task", "text_files"], 2, "task: name the text by one of folder, files"),
         (["train", "--task", "text_files", "--set", "task.folder=/nowhere"], 2, "is not a folder; name one"),
         (["train", "--set", "stepz=3"], 2, "unknown field 'stepz'; did you mean steps"),
         (["train", "--set", "steps"], 2, "--set takes field=value"),

@@ -47,7 +47,8 @@ def from_dataset(
     An item's inputs may be text, a one-dimensional array or tensor of integers (tokens), one of numbers (a
     row with one feature), a two-dimensional one `(L, F)`, or a picture, whose pixels are read line by line.
     All is read into memory. Items that belong to no split of their own are dealt out by the hash of their
-    inputs, so that equal ones share a split.
+    inputs, so that equal ones share a split. Other files, for `sma predict`, are tables with columns of the
+    same names, or `inputs` and `label`.
 
     Args:
         data: a data set with `len(data)` and `data[i]`, or a mapping of `train`, `validation` and `test` to
@@ -104,7 +105,7 @@ def from_dataset(
         classes=names,
         names=opened.names if form == "text" else None,
         side=side if form == "features" and first is not None and first.shape[1] == 1 else None,
-        reader=RowReader(str(inputs), str(label), form or "text", opened),
+        reader=RowReader(_column(inputs, "inputs"), _column(label, "label"), form or "text", opened),
     )
 
 
@@ -196,6 +197,11 @@ def _cell(item: Any, key: Key, where: str) -> Any:
             else f"is a {type(item).__name__}"
         )
         raise ValueError(f"{where} lacks {key!r}: it {there}; name its parts by inputs and label") from error
+
+
+def _column(key: Key, name: str) -> str:
+    """The column of other files that holds what an item holds under a key."""
+    return key if isinstance(key, str) else name
 
 
 def _plain(value: Any) -> Any:

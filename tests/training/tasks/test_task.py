@@ -1,0 +1,51 @@
+"""The contract of tasks: batches that a model cannot read, units, and what tasks without files answer."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sma.training.tasks.digits import DigitsSpec
+from sma.training.tasks.task import Batch, Evaluation
+
+
+class Positions(nn.Module):
+    """Knows five tokens and three positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(5, 2), nn.Embedding(3, 2)
+
+    def forward(self, inputs, mask=None):
+        return self.tokens(inputs) + self.positions(torch.arange(inputs.shape[1]))
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(2, 4, dtype=torch.long), torch.full((2, 3), 5)])
+def test_rows_that_a_model_cannot_read_are_named(inputs):
+    Batch(torch.full((2, 3), 4), torch.zeros(2)).scores(Positions())
+    length, highest = inputs.shape[1], int(inputs.max())
+    with pytest.raises(
+        ValueError, match=f"rows of {length} elements whose highest value is {highest}"
+    ) as error:
+        Batch(inputs, torch.zeros(2)).scores(Positions())
+    assert "vocab_size or more positions, or make rows shorter by task.max_length" in str(error.value)
+
+
+def test_units_of_several_targets():
+    found = Evaluation(loss=math.log(2), accuracy=0.5, n_targets=20, seconds=1, activation_rates={})
+    assert (found.bits, found.n_units) == (pytest.approx(1), 20)
+    found = Evaluation(math.log(2), 0.5, 20, 1, {}, targets_per_unit=0.25)
+    assert (found.bits, found.n_units) == (pytest.approx(0.25), 80)
+
+
+def test_tasks_that_read_no_files_say_so(tmp_path):
+    from sma.training.tasks.graphs import KarateSpec
+
+    task = KarateSpec().build()
+    with pytest.raises(ValueError, match="this task reads no other files; change its data by --set"):
+        task.on_file(Path("a.csv"))
+    with pytest.raises(ValueError, match="there is nothing to predict"):
+        task.predictions(nn.Linear(1, 1), Path("a.csv"), 3)
+    assert DigitsSpec().build().targets_per_unit("test") == 1
