@@ -101,7 +101,7 @@ def _try(name: str, arguments_json: str, edge_inputs: tuple[str, ...], width: in
     arguments = json.loads(arguments_json)
     called, convolution = _called(name, arguments), _find(name)
     try:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             n_parameters = sum(p.numel() for p in _made(width, name, arguments).parameters())
     except RuntimeError:
         return

@@ -47,12 +47,14 @@ def traced(build: Callable[..., Any]) -> Callable[..., Any]:
 def trying(check: Callable[[Any, Any], None]) -> Iterator[None]:
     """Inside, modules are built without memory, on torch's meta device, and equal ones of a list once.
 
+    Random numbers are afterwards as they were.
+
     Args:
         check: called with every spec and what it builds, to raise ValueError.
     """
     token = _check.set(check)
     try:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             yield
     finally:
         _check.reset(token)

@@ -3,6 +3,8 @@
 from typing import Literal
 
 import pytest
+import torch
+from torch import nn
 
 from sma import OneOf, Spec
 from sma.spec.base import find_part
@@ -115,3 +117,12 @@ def test_what_is_tried_is_checked_part_by_part():
 )
 def test_errors_that_only_say_that_there_is_no_data(error, expected):
     assert needs_data(error) == expected
+
+
+def test_what_is_tried_takes_no_random_numbers():
+    before = torch.get_rng_state()
+    with trying(lambda spec, built: None):
+        torch.empty(4).data.uniform_()
+        nn.Linear(3, 3)
+        torch.rand(2, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
