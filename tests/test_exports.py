@@ -17,7 +17,7 @@ OURS = sorted(
 
 
 @pytest.mark.parametrize("spec", OURS, ids=lambda spec: spec.__name__)
-def test_every_registered_spec_and_its_family_are_handed_on(spec):
+def test_every_registered_spec_and_its_family_are_exported(spec):
     assert getattr(sma.architectures, spec.__name__) is spec
     assert getattr(sma.architectures, spec.family().__name__) is spec.family()
     assert {spec.__name__, spec.family().__name__} <= set(sma.architectures.__all__)
@@ -31,7 +31,7 @@ def test_every_kind_was_seen():
 @pytest.mark.parametrize("name", SUB_PACKAGES)
 def test_the_package_collects_the_names_of_its_sub_packages(name):
     package = importlib.import_module(f"sma.architectures.{name}")
-    assert package.__all__, "a sub-package hands on its names"
+    assert package.__all__, "a sub-package exports its names"
     for public in package.__all__:
         assert getattr(sma.architectures, public) is getattr(package, public)
     assert set(package.__all__) <= set(sma.architectures.__all__) <= set(dir(sma.architectures))

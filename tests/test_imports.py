@@ -182,6 +182,18 @@ def test_folders_can_be_read_at_a_glance(folder):
     assert not twice, f"{shown}/ holds a folder of the same name beside {twice}"
 
 
+@pytest.mark.parametrize("folder", [*FOLDERS.values(), *ABOVE])
+def test_docstrings_of_modules_say_what_they_contain(folder):
+    """A phrase that names it, such as "Routers with a fixed number of activations", not "What routes"."""
+    first = {path: ast.get_docstring(ast.parse(path.read_text())) or "" for path in sources(folder)}
+    wrong = [
+        str(path.relative_to(ROOT)) for path, text in first.items() if text.startswith(("What ", "How "))
+    ]
+    missing = [str(path.relative_to(ROOT)) for path, text in first.items() if not text and folder != "tests"]
+    missing = [path for path in missing if not path.startswith("examples/plugin/tests")]
+    assert not wrong + missing
+
+
 @pytest.mark.parametrize("folder", sorted(FOLDERS.values()))
 def test_tests_mirror_the_sources(folder):
     """tests/sma/test_elements.py tests sma/elements.py; what cuts across them is in `properties`."""

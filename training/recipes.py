@@ -1,4 +1,4 @@
-"""How the published SeqBoat models were trained (https://arxiv.org/abs/2306.11197).
+"""Recipes: the training runs of the published SeqBoat models (https://arxiv.org/abs/2306.11197).
 
 The values are those of the official training scripts (https://github.com/renll/SeqBoat, commit 5a34aed).
 Where those used 8 GPUs, the same batch is accumulated here.

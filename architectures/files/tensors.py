@@ -39,7 +39,10 @@ def save_tensors(
 def tensor_file(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> Callable[[Path], None]:
-    """The function that `write_whole` takes to write such a file."""
+    """The function that `write_whole` takes to write such a file.
+
+    It raises ValueError for a dtype that such files cannot hold, and OSError if the system cannot write.
+    """
 
     def write(path: Path) -> None:
         own = _separate({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})

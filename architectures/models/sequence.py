@@ -141,6 +141,10 @@ class SequenceModel(ComposedModel):
 
         Returns:
             `(B, V)`, the result at these elements; without gradients, see `prefill`.
+
+        Raises:
+            ValueError: if `inputs` is not a tensor with one element per row, or the state is not of this
+                model and of B rows.
         """
         if not isinstance(inputs, Tensor) or not inputs.dim():
             raise ValueError(f"a step takes one element per row, such as (B,) tokens, got {describe(inputs)}")

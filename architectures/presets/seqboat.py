@@ -99,6 +99,10 @@ class SeqBoat(Residual):
         d_model: D.
         **options: see `seqboat_block`.
 
+    Raises:
+        ValueError: if an option has a wrong value, or `n_layers` is not 1.
+        TypeError: if there is no such option.
+
     Example:
         >>> import torch
         >>> layer = SeqBoat(32, window=8, bidirectional=True)

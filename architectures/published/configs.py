@@ -11,7 +11,7 @@ from sma.architectures.published import arguments as fairseq_arguments
 from sma.architectures.published import models as reference_models
 from sma.architectures.published import parts as reference_parts
 from sma.architectures.published.arguments import Arguments
-from sma.architectures.published.parts import Part
+from sma.architectures.published.parts import Import
 
 Config = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ _STANDALONE_CHOICES = {
 _WITHOUT_EFFECT = ("export", "density_threshold", "max_steps", "truc_norm")  # on what is computed
 
 
-def layer(config: Config) -> Part[Any]:
+def layer(config: Config) -> Import[Any]:
     """A published layer.
 
     Raises:
@@ -69,7 +69,7 @@ def layer(config: Config) -> Part[Any]:
     raise ValueError(f"unknown kind {kind!r} of a published layer; known: {', '.join(LAYERS)}")
 
 
-def model(config: Config, tensors: Mapping[str, Tensor]) -> Part[SequenceModelSpec]:
+def model(config: Config, tensors: Mapping[str, Tensor]) -> Import[SequenceModelSpec]:
     """A published model; `tensors` say how large the vocabulary is, if `config` does not.
 
     Raises:
@@ -95,7 +95,11 @@ def model(config: Config, tensors: Mapping[str, Tensor]) -> Part[SequenceModelSp
 
 
 def fairseq_values(config: Config) -> Arguments:
-    """The arguments of a fairseq model: of a command line, or as a checkpoint holds them."""
+    """The arguments of a fairseq model: of a command line, or as a checkpoint holds them.
+
+    Raises:
+        ValueError: if the kind of model is unknown, or an argument is.
+    """
     kind, given = config["kind"], config["ctor"]
     if kind not in MODELS:
         raise ValueError(f"unknown kind {kind!r} of a published model; known: {', '.join(MODELS)}")

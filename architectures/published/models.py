@@ -10,10 +10,10 @@ from sma.architectures.models.embeddings import FeaturesSpec, ScalarsSpec, Token
 from sma.architectures.models.heads import ClassifierSpec, LanguageModelSpec
 from sma.architectures.models.sequence import SequenceModelSpec
 from sma.architectures.published import parts
-from sma.architectures.published.parts import Part, Rule
+from sma.architectures.published.parts import Import, Rule
 from sma.architectures.specs.families import BlockSpec, EmbeddingSpec, HeadSpec, NormSpec
 
-Model = Part[SequenceModelSpec]
+Model = Import[SequenceModelSpec]
 
 
 def standalone(options: Mapping[str, Any]) -> Model:
@@ -33,13 +33,13 @@ def standalone(options: Mapping[str, Any]) -> Model:
     )
     return _model(
         d_model,
-        embedding=Part(
+        embedding=Import(
             FeaturesSpec(d_input=options["d_input"]),
             tuple(Rule(f"encoder.{name}", f"linear.{name}") for name in ("weight", "bias")),
         ),
         layers=[("seq_layers.{}.", [("", layer)])] * options["n_layers"],
         norm=("final_norm.", parts.norm(kind)) if prenorm else None,
-        head=Part(
+        head=Import(
             ClassifierSpec(n_classes=options["d_output"]),
             tuple(Rule(f"decoder.{name}", f"output.{name}") for name in ("weight", "bias")),
         ),
@@ -92,10 +92,10 @@ def classifier(values: Mapping[str, Any], *, audio: bool, vocab_size: int | None
         rules = (Rule("embed_tokens.embed.weight", "weight"),)
     if options["sinusoid"]:
         rules += (Rule("pos_emb.scale", "sinusoid.scale"), Rule("pos_emb.inv_freq", "", _check_frequencies))
-    embedding = Part(spec, (*rules, *_embed_norm(embed_norm)))
+    embedding = Import(spec, (*rules, *_embed_norm(embed_norm)))
     return _model(
         d_model,
-        embedding=Part(spec, embedding.under("encoder.encoder.", "")),
+        embedding=Import(spec, embedding.under("encoder.encoder.", "")),
         layers=[("encoder.encoder.layers.{}.", _layer(values, unit, "mega_layer."))]
         * values["encoder_layers"],
         norm=("encoder.encoder.final_norm.", parts.norm(norm_type)) if prenorm else None,
@@ -130,7 +130,7 @@ def language_model(values: Mapping[str, Any], *, vocab_size: int) -> Model:
     affine = not values["no_affine_final_norm"]
     return _model(
         d_model,
-        embedding=Part(
+        embedding=Import(
             spec,
             (
                 Rule("decoder.embed_tokens.weight", "weight"),
@@ -139,14 +139,14 @@ def language_model(values: Mapping[str, Any], *, vocab_size: int) -> Model:
         ),
         layers=[("decoder.layers.{}.", _layer(values, unit, "slag_layer."))] * values["decoder_layers"],
         norm=("decoder.final_norm.", parts.norm(norm_type, affine=affine)) if prenorm else None,
-        head=Part(LanguageModelSpec(tie_embedding=tied), ()),
+        head=Import(LanguageModelSpec(tie_embedding=tied), ()),
         more=(Rule("decoder.output_projection.weight", output), Rule("decoder.version", "")),
     )
 
 
 def _layer(
     values: Mapping[str, Any], unit: Mapping[str, Any], name: str
-) -> list[tuple[str, Part[BlockSpec]]]:
+) -> list[tuple[str, Import[BlockSpec]]]:
     """The blocks of one fairseq layer, each with the published name of its module."""
     options = {
         **parts.UNIT,
@@ -173,10 +173,10 @@ def _layer(
 def _model(
     d_model: int,
     *,
-    embedding: Part[EmbeddingSpec],
-    layers: list[tuple[str, list[tuple[str, Part[BlockSpec]]]]],
-    norm: tuple[str, Part[NormSpec]] | None,
-    head: Part[HeadSpec],
+    embedding: Import[EmbeddingSpec],
+    layers: list[tuple[str, list[tuple[str, Import[BlockSpec]]]]],
+    norm: tuple[str, Import[NormSpec]] | None,
+    head: Import[HeadSpec],
     more: tuple[Rule, ...] = (),
 ) -> Model:
     blocks = [
@@ -201,7 +201,7 @@ def _model(
         *head.under("", "head."),
         *more,
     )
-    return Part(spec, rules)
+    return Import(spec, rules)
 
 
 def _check_frequencies(published: Tensor) -> Tensor:
@@ -213,11 +213,11 @@ def _check_frequencies(published: Tensor) -> Tensor:
     return published
 
 
-def _embed_norm(norm: Part[NormSpec] | None) -> Iterator[Rule]:
+def _embed_norm(norm: Import[NormSpec] | None) -> Iterator[Rule]:
     return iter(()) if norm is None else iter(norm.under("embed_norm.", "norm."))
 
 
-def _classifier_head(values: Mapping[str, Any]) -> Part[HeadSpec]:
+def _classifier_head(values: Mapping[str, Any]) -> Import[HeadSpec]:
     d_model, d_hidden, n_layers = (
         values["encoder_embed_dim"],
         values["classifier_out_dim"],
@@ -240,7 +240,7 @@ def _classifier_head(values: Mapping[str, Any]) -> Part[HeadSpec]:
         dropout=values["dropout"],
     )
     hidden = [Rule(f"classifier.0.0.{name}", f"hidden.0.{name}") for name in ("weight", "bias")]
-    return Part(
+    return Import(
         spec, (*(hidden if n_layers else ()), Rule("sentence_projection_layer.weight", "output.weight"))
     )
 

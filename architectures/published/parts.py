@@ -1,6 +1,6 @@
 """The published layers and models as specs of this project, and where their weights go.
 
-Every function returns a `Part`: a spec, and the rules that fill what it builds from the published state.
+Every function returns an `Import`: a spec, and the rules that fill what it builds from the published state.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -43,7 +43,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Part(Generic[S]):
+class Import(Generic[S]):
     """A spec, and the rules that fill what it builds."""
 
     spec: S
@@ -103,15 +103,15 @@ def activation_name(published: str) -> str:
     return _choose("activation_fn", published, _ACTIVATIONS)
 
 
-def norm(kind: str, *, affine: bool = True) -> Part[NormSpec]:
+def norm(kind: str, *, affine: bool = True) -> Import[NormSpec]:
     """A published `SequenceNorm`."""
     spec, weights, buffers = _choose("norm_type", kind, _NORMS)
     names = {**(weights if affine else {}), **{name: name for name in buffers}}
     rules = tuple(Rule(f"norm.{source}", target) for source, target in names.items())
-    return Part(spec.model_copy(update={"affine": affine}), rules)
+    return Import(spec.model_copy(update={"affine": affine}), rules)
 
 
-def ema(options: Mapping[str, Any]) -> Part[EMASpec]:
+def ema(options: Mapping[str, Any]) -> Import[EMASpec]:
     """A published `MultiHeadEMA` with the options embed_dim, ndim, bidirectional and truncation."""
     spec = EMASpec(
         d_state=options["ndim"], bidirectional=options["bidirectional"], truncation=options["truncation"]
@@ -120,24 +120,28 @@ def ema(options: Mapping[str, Any]) -> Part[EMASpec]:
     rules = (
         Rule(name, name, lambda tensor: tensor.reshape(shape)) for name in ("delta", "alpha", "beta", "gamma")
     )
-    return Part(spec, (*rules, Rule("omega", "omega")))
+    return Import(spec, (*rules, Rule("omega", "omega")))
 
 
-def position(options: Mapping[str, Any], window: int | None) -> Part[PositionSpec]:
-    """The published `rel_pos_bias`; its parameters live in a module of that name."""
+def position(options: Mapping[str, Any], window: int | None) -> Import[PositionSpec]:
+    """The published `rel_pos_bias`; its parameters are in a module of that name.
+
+    Raises:
+        ValueError: if its kind is unknown.
+    """
     kind = options["rel_pos_bias"]
     if kind == "rotary":
-        return Part(RotarySpec(), ())
+        return Import(RotarySpec(), ())
     if kind == "t5":
-        return Part(
+        return Import(
             T5BiasSpec(), (Rule("relative_attention_bias", "weight", lambda tensor: tensor.flatten()),)
         )
     if kind != "simple":
         raise ValueError(f"unknown rel_pos_bias {kind!r}; known: simple, rotary, t5")
     if options["local_pos"] and window is not None:
         entries = _rank_entries(window, options["bidirectional"])
-        return Part(RankBiasSpec(), (Rule("rel_pos_bias", "weight", entries),))
-    return Part(LearnedBiasSpec(max_positions=options["max_positions"]), (Rule("rel_pos_bias", "weight"),))
+        return Import(RankBiasSpec(), (Rule("rel_pos_bias", "weight", entries),))
+    return Import(LearnedBiasSpec(max_positions=options["max_positions"]), (Rule("rel_pos_bias", "weight"),))
 
 
 def _rank_entries(window: int, bidirectional: bool) -> Pick:
@@ -153,7 +157,7 @@ def _rank_entries(window: int, bidirectional: bool) -> Pick:
     return pick
 
 
-def seqboat(options: Mapping[str, Any], *, ssm: str) -> Part[BlockSpec]:
+def seqboat(options: Mapping[str, Any], *, ssm: str) -> Import[BlockSpec]:
     """A published SeqBoat layer.
 
     Args:
@@ -190,7 +194,7 @@ def seqboat(options: Mapping[str, Any], *, ssm: str) -> Part[BlockSpec]:
         mixer_dropout=dropout,
         dropout=0.0 if bidirectional else dropout,
     )
-    return Part(
+    return Import(
         spec,
         (
             *norm_part.under("norm.", "pre_norm." if options["prenorm"] else "post_norm."),
@@ -202,7 +206,7 @@ def seqboat(options: Mapping[str, Any], *, ssm: str) -> Part[BlockSpec]:
     )
 
 
-def feed_forward(options: Mapping[str, Any], d_hidden: int, hidden_dropout: float) -> Part[BlockSpec]:
+def feed_forward(options: Mapping[str, Any], d_hidden: int, hidden_dropout: float) -> Import[BlockSpec]:
     """A published `NormalizedFeedForwardNetwork` with the norm, activation and dropout of `options`."""
     norm_part = norm(options["norm_type"])
     position = "pre" if options["prenorm"] else "post"
@@ -221,7 +225,7 @@ def feed_forward(options: Mapping[str, Any], d_hidden: int, hidden_dropout: floa
         for there, here in layers
         for name in ("weight", "bias")
     )
-    return Part(spec, (*norm_part.under("norm.", f"{position}_norm."), *maps))
+    return Import(spec, (*norm_part.under("norm.", f"{position}_norm."), *maps))
 
 
 _GAU = (

@@ -13,14 +13,14 @@ from sma.modules.graph.convolution import GraphConvolution
 from sma.modules.graph.named import check_convolution, named_convolution
 
 
-class Arguments(Mapping[str, Any]):
+class GraphArguments(Mapping[str, Any]):
     """A mapping of JSON values that cannot change.
 
     Raises:
         ValueError: if a value is something else.
 
     Example:
-        >>> arguments = Arguments({"heads": 2, "concat": False})
+        >>> arguments = GraphArguments({"heads": 2, "concat": False})
         >>> arguments["heads"], arguments == {"concat": False, "heads": 2}
         (2, True)
     """
@@ -66,8 +66,8 @@ class GraphConvolutionSpec(SubModuleSpec):
     kind: Literal["graph_convolution"] = "graph_convolution"
     name: str
     arguments: Annotated[
-        Mapping[str, Any], AfterValidator(Arguments), PlainSerializer(dict, return_type=dict[str, Any])
-    ] = Field(default_factory=lambda: Arguments({}))
+        Mapping[str, Any], AfterValidator(GraphArguments), PlainSerializer(dict, return_type=dict[str, Any])
+    ] = Field(default_factory=lambda: GraphArguments({}))
     edge_inputs: tuple[str, ...] = ()
     init_scale: float | None = None
 

@@ -103,7 +103,11 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
 
 
 class Heads(nn.Module):
-    """The projections to and from H heads."""
+    """The projections to and from H heads.
+
+    Raises:
+        ValueError: if `n_heads` does not divide D, or a size, rate or position does not fit.
+    """
 
     def __init__(
         self,

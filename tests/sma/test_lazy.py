@@ -1,4 +1,4 @@
-"""Packages that import little hand on everything: their names, and their modules as attributes."""
+"""Lazy packages: all their names and modules are attributes, and little is imported."""
 
 import json
 import subprocess

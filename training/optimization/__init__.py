@@ -1,1 +1,1 @@
-"""How a step changes weights: optimizers and schedules."""
+"""Optimizers and schedules: how a step changes weights."""

@@ -15,7 +15,7 @@ N = 1024
 
 
 @dataclass(frozen=True)
-class Part:
+class PartCost:
     """A row of the description.
 
     Attributes:
@@ -38,13 +38,13 @@ class Part:
     count: int = 1
 
 
-def describe(model: nn.Module) -> list[Part]:
+def describe(model: nn.Module) -> list[PartCost]:
     """The parts of a model, in order: its children, and inside blocks the mixers, branches and sub-modules.
 
     Matrix products, recurrences and attention are counted, 2 operations per multiply-add, as `flops` does.
     """
     seen: set[int] = set()
-    parts: list[Part] = []
+    parts: list[PartCost] = []
     for name, child in model.named_children():
         if isinstance(child, nn.ModuleList):
             items = [_walk("", item, seen) for item in child]
@@ -56,7 +56,7 @@ def describe(model: nn.Module) -> list[Part]:
     return parts
 
 
-def operations(parts: list[Part]) -> tuple[float, float]:
+def operations(parts: list[PartCost]) -> tuple[float, float]:
     """Operations per element of all parts: with nothing active, and at most, as `Router.max_rate` allows.
 
     Parts that do not count theirs are left out. A capacity that drops elements lowers neither.
@@ -65,7 +65,7 @@ def operations(parts: list[Part]) -> tuple[float, float]:
     return sum(cost for routed, cost in costs if not routed), sum(cost for _, cost in costs)
 
 
-def totals(model: nn.Module, parts: list[Part], rates: dict[str, list[float]]) -> dict[str, float]:
+def totals(model: nn.Module, parts: list[PartCost], rates: dict[str, list[float]]) -> dict[str, float]:
     """Operations per element of all parts, by name: bounds where something is routed, and as measured.
 
     Args:
@@ -100,7 +100,7 @@ def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
     return total
 
 
-def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
+def _walk(name: str, module: nn.Module, seen: set[int]) -> list[PartCost]:
     if isinstance(module, SMA):
         parts = _as_one(f"{name}.router", module.router, seen)
         each = [
@@ -121,7 +121,7 @@ def _walk(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
             part for key, child in module.named_children() for part in _walk(f"{name}.{key}", child, seen)
         ]
         own = sum(p.numel() for p in module.parameters(recurse=False) if id(p) not in seen)
-        return [*([Part(name, type(module).__name__, own, 0.0)] if own else []), *inside]
+        return [*([PartCost(name, type(module).__name__, own, 0.0)] if own else []), *inside]
     return _as_one(name, module, seen)
 
 
@@ -134,7 +134,7 @@ def _costliest(router: Router, costs: list[float]) -> list[float]:
     return rates
 
 
-def _as_one(name: str, module: nn.Module, seen: set[int]) -> list[Part]:
+def _as_one(name: str, module: nn.Module, seen: set[int]) -> list[PartCost]:
     part = _part(name, module, seen)
     return [part] if part.parameters or part.flops != 0 else []
 
@@ -143,9 +143,9 @@ def _routes(module: nn.Module) -> bool:
     return any(isinstance(inner, SMA | MixtureOfExperts) for inner in module.modules())
 
 
-def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
+def _runs(items: list[list[PartCost]]) -> list[tuple[tuple[int, int], list[PartCost]]]:
     """Equal neighbours as one item, each with its first and last place."""
-    runs: list[tuple[tuple[int, int], list[Part]]] = []
+    runs: list[tuple[tuple[int, int], list[PartCost]]] = []
     for place, item in enumerate(items):
         if runs and runs[-1][1] == item:
             runs[-1] = ((runs[-1][0][0], place), item)
@@ -154,11 +154,11 @@ def _runs(items: list[list[Part]]) -> list[tuple[tuple[int, int], list[Part]]]:
     return runs
 
 
-def _part(name: str, module: nn.Module, seen: set[int]) -> Part:
+def _part(name: str, module: nn.Module, seen: set[int]) -> PartCost:
     own = [p for p in module.parameters() if id(p) not in seen]
     seen.update(id(p) for p in own)
     inner = module.module if isinstance(module, PerElement | Pointwise | Dense) else module
-    return Part(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module))
+    return PartCost(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module))
 
 
 def _flops(module: nn.Module) -> float | None:

@@ -10,7 +10,7 @@ from rich.tree import Tree
 from sma import Spec
 from sma.architectures.specs.families import BlockSpec, RouterSpec, SubModuleSpec
 from sma.spec.base import children
-from sma.training.report.description import Part
+from sma.training.report.description import PartCost
 
 _HEAD = ("part", "kind", "parameters", "operations")
 _BETWEEN, _NARROWEST = 9, 20  # characters: between the columns, and of names at least
@@ -40,7 +40,7 @@ def picture(spec: Spec, label: str = "") -> Tree:
     return tree
 
 
-def parts_table(title: str, parts: list[Part], totals: dict[str, float], width: int) -> Table:
+def parts_table(title: str, parts: list[PartCost], totals: dict[str, float], width: int) -> Table:
     """The parts of a model, and their operations in all by name, in `width` characters where possible."""
     n_parameters = sum(part.parameters * part.count for part in parts)
     bound = "at least " if any(part.flops is None for part in parts) else ""
@@ -65,7 +65,7 @@ def parts_table(title: str, parts: list[Part], totals: dict[str, float], width: 
     return table
 
 
-def _cells(part: Part) -> tuple[str, str, str, str]:
+def _cells(part: PartCost) -> tuple[str, str, str, str]:
     times = f"{part.count} x " if part.count > 1 else ""
     cost = "not counted" if part.flops is None else f"{times}{part.flops:,.0f}" if part.flops else "-"
     return part.name, f"{part.kind}{' (routed)' if part.routed else ''}", f"{times}{part.parameters:,}", cost

@@ -27,6 +27,9 @@ def order_k_bits(training: Bytes, test: Bytes, *, order: int) -> float:
     Returns:
         Mean bits per test byte.
 
+    Raises:
+        ValueError: for another order, or without test bytes.
+
     Example:
         >>> text = np.frombuffer(b"abababab", np.uint8)
         >>> order_k_bits(text, text, order=1) < order_k_bits(text, text, order=0) < 8
@@ -50,7 +53,11 @@ def order_k_bits(training: Bytes, test: Bytes, *, order: int) -> float:
 
 
 def xz_bits(test: Bytes) -> float:
-    """Bits per byte of `test` as one xz file at the highest setting, which sees no training bytes."""
+    """Bits per byte of `test` as one xz file at the highest setting, which sees no training bytes.
+
+    Raises:
+        ValueError: without test bytes.
+    """
     if len(test) == 0:
         raise ValueError("there are no test bytes to compress; give at least one")
     return 8 * len(lzma.compress(test.tobytes(), preset=9 | lzma.PRESET_EXTREME)) / len(test)

@@ -17,6 +17,9 @@ class NeighbourSampler:
         n_nodes: of the graph.
         sizes: neighbours per node and hop, outwards.
 
+    Raises:
+        ValueError: if there are no sizes, or one is below 1.
+
     Example:
         >>> star = torch.tensor([[1, 2, 3, 4], [0, 0, 0, 0]])
         >>> sampler = NeighbourSampler(star, 5, sizes=[2])

@@ -181,7 +181,7 @@ class Task(ABC):
         )
 
     def predictions(self, model: nn.Module, path: Path, batch_size: int) -> Iterator[dict[str, Any]]:
-        """What a model says about each row of a file, in order, as JSON values.
+        """The predictions of a model for each row of a file, in order, as JSON values.
 
         Raises:
             ValueError: if this task cannot read files, or not this one; the message names file and row.

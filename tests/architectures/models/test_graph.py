@@ -11,7 +11,7 @@ from sma.architectures.blocks.stack import StackSpec
 from sma.architectures.models.embeddings import BagEmbedding
 from sma.architectures.models.graph import GraphModelSpec, NodeClassifierSpec
 from sma.architectures.presets.graph import graph_network
-from sma.architectures.specs.graph import Arguments, GraphConvolutionSpec
+from sma.architectures.specs.graph import GraphArguments, GraphConvolutionSpec
 from sma.testing import SpecContract
 
 N_CLASSES = 3
@@ -269,7 +269,7 @@ class TestSpec:
         arguments = GraphConvolutionSpec(name="EGConv", arguments={"aggregators": ["mean"]}).arguments
         arguments["aggregators"].append("max")
         assert arguments == {"aggregators": ["mean"]}
-        assert hash(arguments) == hash(Arguments({"aggregators": ["mean"]}))
+        assert hash(arguments) == hash(GraphArguments({"aggregators": ["mean"]}))
         with pytest.raises(TypeError):
             arguments["heads"] = 2
 

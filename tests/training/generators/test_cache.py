@@ -1,4 +1,4 @@
-"""The cache: made once, by one process at a time, going on after an interruption, and told when damaged."""
+"""The cache: made once, by one process at a time, resumed after an interruption, refused when damaged."""
 
 import json
 import multiprocessing

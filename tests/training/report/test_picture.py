@@ -5,7 +5,7 @@ from rich.console import Console
 
 from sma.architectures import mixture_of_depths, seqboat, switch
 from sma.architectures.specs.sma import SMASpec
-from sma.training.report.description import Part, describe, operations
+from sma.training.report.description import PartCost, describe, operations
 from sma.training.report.picture import parts_table, picture
 
 
@@ -57,11 +57,11 @@ def test_names_break_after_dots_only(preset, width) -> None:  # type: ignore[no-
 
 
 def test_totals_over_parts_that_do_not_count_are_lower_bounds() -> None:
-    parts = [Part("a", "Linear", 3, 10.0, count=2), Part("norm", "Norm", 1, 0.0)]
+    parts = [PartCost("a", "Linear", 3, 10.0, count=2), PartCost("norm", "Norm", 1, 0.0)]
     totals = {"all, nothing active": 20.0, "all, at most": 1020.0}
     (counted,) = (line.split() for line in printed(parts_table("t", parts, totals, 80)) if "nothing" in line)
     assert counted[-2:] == ["7", "20"]
-    lines = printed(parts_table("t", [*parts, Part("b", "Other", 2, None, routed=True)], totals, 80))
+    lines = printed(parts_table("t", [*parts, PartCost("b", "Other", 2, None, routed=True)], totals, 80))
     rows = {line.split("  ")[0]: line.split() for line in lines if line.strip()}
     assert rows["a"][-3:] == ["2", "x", "10"]
     assert rows["norm"][-1] == "-"

@@ -19,7 +19,7 @@ SPLITS = ("training", "validation", "test")
 Folder = Annotated[str, Field(min_length=1)]
 
 
-class Layout(NamedTuple):
+class FileLayout(NamedTuple):
     """One way in which the files of a data set are laid out.
 
     Attributes:
@@ -43,7 +43,7 @@ class PublishedSpec(TaskSpec):
     folder: Folder
 
     @abstractmethod
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[FileLayout]:
         """The layouts that are known; `read(split, folder)` yields parts of the split."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class PublishedSpec(TaskSpec):
         return self.task({split: load_arrays(prepared, split) for split in SPLITS}, facts)
 
 
-def find_layout(folder: str, layouts: Sequence[Layout], what: str) -> tuple[Path, Layout]:
+def find_layout(folder: str, layouts: Sequence[FileLayout], what: str) -> tuple[Path, FileLayout]:
     """The folder and the first layout whose files are all there.
 
     Raises:

@@ -14,7 +14,7 @@ from typing_extensions import override
 from sma import register
 from sma.training.generators.chunks import Chunk
 from sma.training.generators.listops import TOKENS
-from sma.training.tasks.published.base import Layout, PublishedSpec, rows_of
+from sma.training.tasks.published.base import FileLayout, PublishedSpec, rows_of
 from sma.training.tasks.published.fairseq_data import read_labelled
 from sma.training.tasks.rows import RowPairs, Rows
 from sma.training.tasks.rows_task import RowsTask
@@ -76,11 +76,11 @@ class LRAListOpsSpec(PublishedSpec):
     max_length: Length = 2000
 
     @override
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[FileLayout]:
         names = {"training": "basic_train.tsv", "validation": "basic_val.tsv", "test": "basic_test.tsv"}
         return [
-            Layout("the Long Range Arena's", list(names.values()), partial(self._read, names)),
-            Layout(
+            FileLayout("the Long Range Arena's", list(names.values()), partial(self._read, names)),
+            FileLayout(
                 "fairseq's", prepared_files("src-bin"), partial(read_prepared, max_length=self.max_length)
             ),
         ]
@@ -133,11 +133,11 @@ class LRATextSpec(PublishedSpec):
     max_length: Length = 4000
 
     @override
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[FileLayout]:
         folders = [f"{split}/{label}" for split in ("train", "test") for label in ("neg", "pos")]
         return [
-            Layout("IMDB's", folders, self._read),
-            Layout(
+            FileLayout("IMDB's", folders, self._read),
+            FileLayout(
                 "fairseq's", prepared_files("src-bin"), partial(read_prepared, max_length=self.max_length)
             ),
         ]
@@ -181,12 +181,12 @@ class LRARetrievalSpec(PublishedSpec):
     max_length: Length = 4000
 
     @override
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[FileLayout]:
         names = {"training": "train", "validation": "eval", "test": "test"}
         files = {split: f"new_aan_pairs.{name}.tsv" for split, name in names.items()}
         return [
-            Layout("the Long Range Arena's", list(files.values()), partial(self._read, files)),
-            Layout("fairseq's", prepared_files("src-bin", "src1-bin"), self._read_prepared),
+            FileLayout("the Long Range Arena's", list(files.values()), partial(self._read, files)),
+            FileLayout("fairseq's", prepared_files("src-bin", "src1-bin"), self._read_prepared),
         ]
 
     def _read(self, files: Mapping[str, str], split: str, root: Path) -> Iterator[Chunk]:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sma import register
 from sma.training.generators.chunks import Chunk
-from sma.training.tasks.published.base import Layout, PublishedSpec, rows_of
+from sma.training.tasks.published.base import FileLayout, PublishedSpec, rows_of
 from sma.training.tasks.published.long_range_arena import PREPARED
 from sma.training.tasks.rows_task import RowsTask
 
@@ -45,7 +45,11 @@ def pixels_part(images: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> C
 
 
 def read_prepared(split: str, root: Path, *, side: int, n_classes: int) -> Iterator[Chunk]:
-    """A split of the published preparation: a line of pixels per image, and a line per label."""
+    """A split of the published preparation: a line of pixels per image, and a line per label.
+
+    Raises:
+        ValueError: if a line is damaged, or there are more labels, or fewer, than images.
+    """
     source, target = root / f"input/{PREPARED[split]}.src", root / f"label/{PREPARED[split]}.label"
     labels = target.read_text().split()
     images: list[NDArray[np.uint8]] = []
@@ -86,18 +90,18 @@ class LRAImageSpec(PublishedSpec):
     kind: Literal["lra_image"] = "lra_image"
 
     @override
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[FileLayout]:
         names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
         return [
-            Layout(
+            FileLayout(
                 "CIFAR-10's, binary",
                 [f"cifar-10-batches-bin/{name}.bin" for name in names],
                 self._read_binary,
             ),
-            Layout(
+            FileLayout(
                 "CIFAR-10's, Python", [f"cifar-10-batches-py/{name}" for name in names], self._read_python
             ),
-            Layout("the published preparation's", PREPARED_FILES, self._read_prepared),
+            FileLayout("the published preparation's", PREPARED_FILES, self._read_prepared),
         ]
 
     def _read_prepared(self, split: str, root: Path) -> Iterator[Chunk]:
@@ -196,11 +200,11 @@ class LRAPathfinderSpec(PublishedSpec):
     )
 
     @override
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[FileLayout]:
         archive = [f"pathfinder{self.side}/{self.difficulty}/{name}" for name in ("metadata", "imgs")]
         return [
-            Layout("the original archive's", archive, self._read),
-            Layout("the published preparation's", PREPARED_FILES, self._read_prepared),
+            FileLayout("the original archive's", archive, self._read),
+            FileLayout("the published preparation's", PREPARED_FILES, self._read_prepared),
         ]
 
     def _read_prepared(self, split: str, root: Path) -> Iterator[Chunk]:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from sma import register
 from sma.training.generators.chunks import Chunk
-from sma.training.tasks.published.base import Layout, PublishedSpec, rows_of
+from sma.training.tasks.published.base import FileLayout, PublishedSpec, rows_of
 from sma.training.tasks.rows_task import RowsTask
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -33,11 +33,11 @@ class SpeechCommandsSpec(PublishedSpec):
     kind: Literal["speech_commands"] = "speech_commands"
 
     @override
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[FileLayout]:
         tensors = [f"processed_data/raw/{name}_{part}.pt" for name in TENSORS.values() for part in "Xy"]
         return [
-            Layout("the original archive's", list(WORDS), self._read),
-            Layout("the published preparation's", tensors, self._read_prepared),
+            FileLayout("the original archive's", list(WORDS), self._read),
+            FileLayout("the published preparation's", tensors, self._read_prepared),
         ]
 
     def _read(self, split: str, root: Path) -> Iterator[Chunk]:

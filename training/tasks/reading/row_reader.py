@@ -20,7 +20,7 @@ Form = Literal["text", "tokens", "features"]
 
 @dataclass(frozen=True)
 class RowReader:
-    """What a model reads of the rows of a table.
+    """Reads the inputs and labels of a model from the rows of a table.
 
     Attributes:
         inputs: the column of the inputs, or several columns of numbers, each of which is one element.
@@ -107,7 +107,7 @@ class RowReader:
 
 
 def to_values(value: Any, form: Form, tokenizer: Tokenizer, where: str) -> NDArray[Any]:
-    """What a cell holds as `(L,)` integers or `(L, F)` features.
+    """The content of a cell as `(L,)` integers or `(L, F)` features.
 
     Raises:
         ValueError: if it holds something else, or nothing; the message begins with `where`.

@@ -1,4 +1,4 @@
-"""What the tasks on tables have in common: files, their splits, and text."""
+"""The base of the tasks on tables: files, their splits, and text."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ class TableSpec(TaskSpec):
         return open_tokenizer(self.tokenizer)
 
     def cache_key(self, splits: RowSplits, tokenizer: Tokenizer) -> dict[str, Any]:
-        """What the prepared rows depend on."""
+        """The data and settings that the prepared rows depend on."""
         digest = hashlib.sha256()
         for path in (path for paths in splits.files.values() for path in paths):
             status = path.stat()

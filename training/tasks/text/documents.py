@@ -1,4 +1,4 @@
-"""What a language model says about documents, each read alone."""
+"""Predictions of a language model about documents, each read alone."""
 
 import math
 from collections.abc import Iterator, Sequence

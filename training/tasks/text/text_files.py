@@ -113,7 +113,7 @@ class TextFilesSpec(TextSpec):
     def _check_source(self) -> "TextFilesSpec":
         given = [name for name in ("folder", "files", "train") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none of them"
+            found = " and ".join(given) or "nothing"
             raise ValueError(f"name the text by one of folder, files and train; {found} is given")
         if given != ["train"] and (self.validation is not None or self.test is not None):
             raise ValueError("validation and test go with train; name the training files by train")

@@ -1,4 +1,4 @@
-"""What text is cut into: bytes, or the tokens of a `tokenizer.json`."""
+"""Tokenizers: text as bytes, or as the tokens of a `tokenizer.json`."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -42,7 +42,7 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def names(self) -> list[str]:
-        """What each token stands for, as a page shows it."""
+        """The text of each token, as a page shows it."""
 
     @abstractmethod
     def encode(self, text: bytes) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What cells hold: text, tokens, features and labels."""
+"""The content of cells: text, tokens, features and labels."""
 
 import numpy as np
 import pytest

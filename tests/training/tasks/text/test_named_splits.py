@@ -126,7 +126,7 @@ def test_a_list_of_files_is_split_by_hash(root):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "by one of folder, files and train; none of them is given"),
+        ({}, "by one of folder, files and train; nothing is given"),
         ({"folder": "x", "train": "y"}, "folder and train is given"),
         ({"folder": "x", "test": "y"}, "name the training files by train"),
         ({"train": "nowhere.txt"}, "task.train: 'nowhere.txt' is neither a file, a folder nor a glob"),
