@@ -108,7 +108,7 @@ class PackedCompaction(Compaction):
 class PaddedCompaction(Compaction):
     """Every row padded to the fullest row: T = B * (the most active elements of any row).
 
-    The layout of torch_geometric's `to_dense_batch`, which it calls.
+    The layout of torch_geometric's `to_dense_batch`.
 
     Example:
         >>> x = torch.arange(6.).view(2, 3, 1)
@@ -120,27 +120,9 @@ class PaddedCompaction(Compaction):
 
     @override
     def compress(self, x: Tensor, active: Tensor) -> Elements:
-        packed = PackedCompaction().compress(x, active)
-        n_rows = packed.n_rows
-        if len(packed.row) == 0:
-            return packed
-        from torch_geometric.utils import to_dense_batch  # takes 3 s to import
-
-        dense, valid = to_dense_batch(packed.x, packed.row, batch_size=n_rows)
-        valid = valid.flatten()
-        width = dense.shape[1]
-
-        def spread(values: Tensor, fill: int) -> Tensor:
-            return torch.full_like(valid, fill, dtype=torch.long).masked_scatter(valid, values)
-
-        return Elements(
-            dense.flatten(0, 1),
-            spread(packed.row, -1),
-            spread(packed.position, 0),
-            spread(packed.index, 0),
-            torch.arange(n_rows + 1, device=x.device) * width,
-            longest=width,
-        )
+        _check(x, active)
+        check_not_mapped(active, "PaddedCompaction")
+        return _in_rows(x, active, int(active.sum(1).max()) if len(active) else 0)
 
 
 @dataclass(frozen=True)
@@ -244,26 +226,7 @@ class CapacityCompaction(Compaction):
     @override
     def compress(self, x: Tensor, active: Tensor) -> Elements:
         _check(x, active)
-        n_rows, length, _ = x.shape
-        width = self.slots_per_row(length)
-        kept = self.limit(active.unsqueeze(-1)).squeeze(-1)
-        rows = torch.arange(n_rows, device=x.device)
-        slot = rows[:, None] * width + kept.cumsum(1) - 1
-        slot = torch.where(kept, slot, n_rows * width).flatten()
-        places = torch.arange(n_rows * length, device=x.device)
-        spare = torch.full((n_rows * width + 1,), -1, dtype=torch.long, device=x.device)
-        index = spare.scatter(0, slot, places)[: n_rows * width]
-        valid = index >= 0
-        index = index.clamp(min=0)
-        gathered = x.flatten(0, 1).index_select(0, index).masked_fill(~valid[:, None], 0)
-        return Elements(
-            gathered,
-            torch.where(valid, rows.repeat_interleave(width), -1),
-            torch.where(valid, index % max(length, 1), 0),
-            index,
-            torch.arange(n_rows + 1, device=x.device) * width,
-            longest=width,
-        )
+        return _in_rows(x, self.limit(active.unsqueeze(-1)).squeeze(-1), self.slots_per_row(x.shape[1]))
 
     def _overflow(self, active: Tensor, kept: Tensor) -> str:
         row, _, module = (kept != active).nonzero()[0].tolist()
@@ -280,3 +243,24 @@ def _check(x: Tensor, active: Tensor) -> None:
             f"compress takes x (B, L, D) and active (B, L) bool, got x {tuple(x.shape)} and "
             f"active {tuple(active.shape)} {active.dtype}"
         )
+
+
+def _in_rows(x: Tensor, active: Tensor, width: int) -> Elements:
+    """The active elements in `width` slots per row, which hold them all."""
+    n_rows, length, _ = x.shape
+    rows = torch.arange(n_rows, device=x.device)
+    slot = rows[:, None] * width + active.cumsum(1) - 1
+    slot = torch.where(active, slot, n_rows * width).flatten()
+    places = torch.arange(n_rows * length, device=x.device)
+    spare = torch.full((n_rows * width + 1,), -1, dtype=torch.long, device=x.device)
+    index = spare.scatter(0, slot, places)[: n_rows * width]
+    valid = index >= 0
+    index = index.clamp(min=0)
+    return Elements(
+        x.flatten(0, 1).index_select(0, index).masked_fill(~valid[:, None], 0),
+        torch.where(valid, rows.repeat_interleave(width), -1),
+        torch.where(valid, index % max(length, 1), 0),
+        index,
+        torch.arange(n_rows + 1, device=x.device) * width,
+        longest=width,
+    )
