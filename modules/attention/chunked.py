@@ -12,7 +12,7 @@ from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs
 from sma.modules.functional import at_least_float32, in_chunks, take_elements
 from sma.modules.rows import n_first, real_first, to_places
-from sma.sequence import zero_padding
+from sma.sequence import check_input
 from sma.state import State, check_state
 
 
@@ -103,7 +103,7 @@ class ChunkAttention(nn.Module):
         size = max(length if self.chunk is None else min(self.chunk, length), 1)
         real = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device) if mask is None else mask
         if mask is not None:  # real elements first, in order: chunks count them alone
-            q, k, v = (real_first(zero_padding(z, mask), mask) for z in (q, k, v))
+            q, k, v = (real_first(check_input(z, mask), mask) for z in (q, k, v))
             real = n_first(mask)
         q, k, v = (in_chunks(z, size) for z in (q, k, v))
         place = torch.arange(size, device=q.device)
@@ -159,7 +159,7 @@ class ChunkAttention(nn.Module):
         if self.chunk is None and (state.count + real.sum(1) > places).any():
             raise ValueError(f"a row becomes longer than max_positions={places}; build with a larger one")
         if mask is not None:
-            q, k, v = (real_first(zero_padding(z, mask), mask) for z in (q, k, v))
+            q, k, v = (real_first(check_input(z, mask), mask) for z in (q, k, v))
             real = n_first(mask)
         pieces = (slice(start, start + places) for start in range(0, q.shape[1], places))
         parts = (self._step(q[:, at], k[:, at], v[:, at], real[:, at], state) for at in pieces)

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from sma.checks import check_features
 from sma.routing import Router, Routing, mask_padding
-from sma.sequence import check_mask
+from sma.sequence import check_input
 from sma.state import State, check_state
 
 _MASK = 0xFFFFFFFF
@@ -27,7 +26,7 @@ class AlwaysActive(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        _check(x, mask)
+        check_input(x, mask)
         return _certain(x.new_ones(*x.shape[:2], self.n_modules, dtype=torch.bool), x, mask)
 
 
@@ -46,7 +45,7 @@ class NeverActive(Router):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        _check(x, mask)
+        check_input(x, mask)
         return _certain(x.new_zeros(*x.shape[:2], self.n_modules, dtype=torch.bool), x, mask)
 
 
@@ -102,7 +101,7 @@ class RandomRouter(Router[RandomRouterState]):
 
     @override
     def step(self, x: Tensor, state: RandomRouterState, mask: Tensor | None = None) -> Routing:
-        _check(x, mask)
+        check_input(x, mask)
         check_state(state, RandomRouterState, len(x))
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         place = state.position[:, None] + real.cumsum(1)
@@ -115,11 +114,6 @@ class RandomRouter(Router[RandomRouterState]):
         key = _hash32(key ^ (self.seed >> 32))
         keys = _hash32(key ^ torch.arange(self.n_modules, device=place.device))
         return _hash32(_hash32(place & _MASK).unsqueeze(-1) ^ keys)
-
-
-def _check(x: Tensor, mask: Tensor | None) -> None:
-    check_features(x, 3)
-    check_mask(mask, x)
 
 
 def _certain(active: Tensor, x: Tensor, mask: Tensor | None) -> Routing:

@@ -46,11 +46,6 @@ class CompactionContract(SequenceModuleContract[Compaction]):
     junk = NAN
 
     @override
-    def make(self) -> Compaction:
-        """Return a new compaction."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
-
-    @override
     def build(self, seed: int, dtype: torch.dtype = torch.float64) -> Any:
         """A layer of two sub-modules with this compaction."""
         return prepare(self._layer, seed, dtype)

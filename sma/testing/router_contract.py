@@ -36,11 +36,6 @@ class RouterContract(RowContract[Router]):
     jumps = True
     junk = 1e3  # a layer hands its router zeros as padding; NaN need not come through backward
 
-    @override
-    def make(self) -> Router:
-        """Return a new router of elements `(B, L, self.d_model)`."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
-
     def reachable(self, n_modules: int) -> set[Subset]:
         """The subsets of sub-modules that an element can activate: all, unless overridden."""
         return set(product((False, True), repeat=n_modules))

@@ -35,11 +35,6 @@ class SequenceModuleContract(RowContract[Tested]):
     junk = 0.0
 
     @override
-    def make(self) -> Tested:
-        """Return a new module of sequences `(B, L, self.d_model)`."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
-
-    @override
     def run(self, module: Any, x: Tensor, mask: Tensor | None) -> Tensor:
         """Call the module."""
         return module(x, mask)

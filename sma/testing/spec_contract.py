@@ -9,7 +9,6 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
-from typing_extensions import override
 
 from sma.compaction import PackedCompaction
 from sma.routing import Router
@@ -44,11 +43,6 @@ class SpecContract(Contract[Spec]):
         ...         return Affine(bias=False)
         >>> TestAffine().test_json_round_trip()
     """
-
-    @override
-    def make(self) -> Spec:
-        """Return a spec."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
 
     def build(self, spec: Any) -> Any:
         """The built module: of width `self.d_model`, for 3 modules, with an embedding of 11 tokens."""

@@ -49,11 +49,6 @@ class SubModuleContract(SequenceModuleContract[SubModule]):
     junk = NAN
 
     @override
-    def make(self) -> SubModule:
-        """Return a new sub-module of elements `(T, self.d_model)`."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method `make`")
-
-    @override
     def build(self, seed: int, dtype: torch.dtype = torch.float64) -> Any:
         """A layer around the sub-module; the seed picks the compaction, too."""
         module = prepare(self.make, seed, dtype)
