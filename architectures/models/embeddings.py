@@ -15,6 +15,7 @@ from sma.checks import describe
 from sma.modules.functional import angles, at_least_float32, linear
 from sma.modules.norms import Norm
 from sma.sequence import check_mask
+from sma.spec.base import as_arguments
 
 
 class ScaledSinusoid(nn.Module):
@@ -269,8 +270,7 @@ class _ElementsSpec(EmbeddingSpec):
 
     def _options(self, d_model: int) -> dict[str, Any]:
         """The arguments of what is built, with the norm built."""
-        options = {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
-        return options | {"norm": None if self.norm is None else self.norm.build(d_model)}
+        return as_arguments(self, norm=None if self.norm is None else self.norm.build(d_model))
 
 
 @register

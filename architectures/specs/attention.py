@@ -17,6 +17,7 @@ from sma.modules.attention.mega import MegaAttention, RotaryBias
 from sma.modules.attention.multi_head import MultiHeadAttention
 from sma.modules.attention.positions import LearnedBias, NoPosition, RankBias, Rotary, T5Bias
 from sma.modules.functional import activation_function
+from sma.spec.base import as_arguments
 
 
 @register
@@ -68,7 +69,7 @@ class T5BiasSpec(PositionSpec):
 
     @override
     def build(self, d_qk: int, *, window: int | None, bidirectional: bool) -> T5Bias:
-        return T5Bias(n_buckets=self.n_buckets, max_distance=self.max_distance, bidirectional=bidirectional)
+        return T5Bias(**as_arguments(self, bidirectional=bidirectional))
 
 
 @register
@@ -125,19 +126,9 @@ class GAUSpec(SubModuleSpec):
 
     @override
     def build(self, d_model: int) -> GAU:
-        return GAU(
-            d_model,
-            d_qk=self.d_qk,
-            d_hidden=self.d_hidden,
-            window=self.window,
-            bidirectional=self.bidirectional,
-            attention=self.attention,
-            position=self.position.build(self.d_qk, window=self.window, bidirectional=self.bidirectional),
-            activation=activation_function(self.activation),
-            dropout=self.dropout,
-            hidden_dropout=self.hidden_dropout,
-            output_dropout=self.output_dropout,
-        )
+        position = self.position.build(self.d_qk, window=self.window, bidirectional=self.bidirectional)
+        activation = activation_function(self.activation)
+        return GAU(d_model, **as_arguments(self, position=position, activation=activation))
 
 
 @register
@@ -164,14 +155,7 @@ class MultiHeadAttentionSpec(SubModuleSpec):
         position = self.position.build(
             d_model // self.n_heads, window=self.window, bidirectional=self.bidirectional
         )
-        return MultiHeadAttention(
-            d_model,
-            n_heads=self.n_heads,
-            window=self.window,
-            bidirectional=self.bidirectional,
-            position=position,
-            dropout=self.dropout,
-        )
+        return MultiHeadAttention(d_model, **as_arguments(self, position=position))
 
 
 @register
@@ -196,14 +180,7 @@ class DenseAttentionSpec(LayerSpec):
     @override
     def build(self, d_model: int) -> DenseAttention:
         position = self.position.build(d_model // self.n_heads, window=None, bidirectional=self.bidirectional)
-        return DenseAttention(
-            d_model,
-            n_heads=self.n_heads,
-            bidirectional=self.bidirectional,
-            position=position,
-            dropout=self.dropout,
-            max_positions=self.max_positions,
-        )
+        return DenseAttention(d_model, **as_arguments(self, position=position))
 
 
 @register

@@ -11,6 +11,7 @@ from sma.modules.convolution import CausalConvolution
 from sma.modules.experts import ExpertBank, MixtureOfExperts
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
 from sma.modules.functional import linear
+from sma.spec.base import as_arguments
 
 
 @register
@@ -98,4 +99,4 @@ class ConvolutionSpec(SubModuleSpec):
 
     @override
     def build(self, d_model: int) -> CausalConvolution:
-        return CausalConvolution(d_model, **self.model_dump(exclude={"kind"}))
+        return CausalConvolution(d_model, **as_arguments(self))

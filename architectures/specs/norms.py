@@ -8,47 +8,47 @@ from sma import register
 from sma.architectures.specs.families import NormSpec
 from sma.architectures.specs.fields import Share
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, RMSNorm, ScaleNorm
+from sma.spec.base import as_arguments
 
 Epsilon = Share
 
 
+class _Affine(NormSpec):
+    eps: Epsilon = 1e-5
+    affine: bool = True
+
+
 @register
-class LayerNormSpec(NormSpec):
+class LayerNormSpec(_Affine):
     """Builds `LayerNorm`."""
 
     kind: Literal["layer_norm"] = "layer_norm"
-    eps: Epsilon = 1e-5
-    affine: bool = True
 
     @override
     def build(self, d_model: int) -> LayerNorm:
-        return LayerNorm(d_model, eps=self.eps, affine=self.affine)
+        return LayerNorm(d_model, **as_arguments(self))
 
 
 @register
-class RMSNormSpec(NormSpec):
+class RMSNormSpec(_Affine):
     """Builds `RMSNorm`."""
 
     kind: Literal["rms_norm"] = "rms_norm"
-    eps: Epsilon = 1e-5
-    affine: bool = True
 
     @override
     def build(self, d_model: int) -> RMSNorm:
-        return RMSNorm(d_model, eps=self.eps, affine=self.affine)
+        return RMSNorm(d_model, **as_arguments(self))
 
 
 @register
-class ScaleNormSpec(NormSpec):
+class ScaleNormSpec(_Affine):
     """Builds `ScaleNorm`."""
 
     kind: Literal["scale_norm"] = "scale_norm"
-    eps: Epsilon = 1e-5
-    affine: bool = True
 
     @override
     def build(self, d_model: int) -> ScaleNorm:
-        return ScaleNorm(d_model, eps=self.eps, affine=self.affine)
+        return ScaleNorm(d_model, **as_arguments(self))
 
 
 @register
@@ -67,7 +67,7 @@ class BatchNormSpec(NormSpec):
 
     @override
     def build(self, d_model: int) -> BatchNorm:
-        return BatchNorm(d_model, eps=self.eps, momentum=self.momentum, affine=self.affine, sync=self.sync)
+        return BatchNorm(d_model, **as_arguments(self))
 
 
 @register

@@ -20,7 +20,7 @@ from sma.modules import (
     SigmoidRouter,
     TopKRouter,
 )
-from sma.spec.base import Fields
+from sma.spec.base import Fields, as_arguments
 
 Number = TypeVar("Number")
 
@@ -127,7 +127,7 @@ class TopKSpec(RouterSpec):
 
     @override
     def build(self, d_model: int, n_modules: int) -> TopKRouter:
-        return TopKRouter(d_model, n_modules=n_modules, **self.model_dump(exclude={"kind"}))
+        return TopKRouter(d_model, n_modules=n_modules, **as_arguments(self))
 
 
 @register
@@ -148,7 +148,7 @@ class ExpertChoiceSpec(RouterSpec):
 
     @override
     def build(self, d_model: int, n_modules: int) -> ExpertChoiceRouter:
-        return ExpertChoiceRouter(d_model, n_modules=n_modules, **self.model_dump(exclude={"kind"}))
+        return ExpertChoiceRouter(d_model, n_modules=n_modules, **as_arguments(self))
 
 
 @register

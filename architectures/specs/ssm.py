@@ -13,6 +13,7 @@ from sma.modules.ssm.ema import MultiHeadEMA
 from sma.modules.ssm.mamba2 import SelectiveSSM
 from sma.modules.ssm.s4d import S4D
 from sma.modules.ssm.sub_module import SSMSubModule
+from sma.spec.base import as_arguments
 
 
 @register
@@ -26,7 +27,7 @@ class EMASpec(LayerSpec):
 
     @override
     def build(self, d_model: int) -> MultiHeadEMA:
-        return MultiHeadEMA(d_model, **self.model_dump(exclude={"kind"}))
+        return MultiHeadEMA(d_model, **as_arguments(self))
 
 
 @register
@@ -48,7 +49,7 @@ class S4DSpec(LayerSpec):
 
     @override
     def build(self, d_model: int) -> S4D:
-        return S4D(d_model, **self.model_dump(exclude={"kind"}))
+        return S4D(d_model, **as_arguments(self))
 
 
 @register
@@ -70,7 +71,7 @@ class SelectiveSSMSpec(LayerSpec):
 
     @override
     def build(self, d_model: int) -> SelectiveSSM:
-        return SelectiveSSM(d_model, **self.model_dump(exclude={"kind"}))
+        return SelectiveSSM(d_model, **as_arguments(self))
 
 
 @register

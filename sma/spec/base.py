@@ -75,6 +75,16 @@ class Spec(Fields):
             type.__setattr__(cls, "build", traced(build))
 
 
+def as_arguments(spec: Spec, **built: Any) -> dict[str, Any]:
+    """The fields of a spec by name, as arguments of what it builds; `kind` is left out.
+
+    Args:
+        spec: whose `build` calls this.
+        **built: what stands in place of fields, such as the modules of specs.
+    """
+    return {name: getattr(spec, name) for name in type(spec).model_fields if name != "kind"} | built
+
+
 def check_parts(spec: Spec) -> None:
     """Raise ValueError unless a spec that was made of others keeps the bounds of those that are read."""
 
