@@ -1,12 +1,13 @@
 """Architectures that route in other ways: depths, experts, unlike sub-modules."""
 
+from dataclasses import replace
+
 from sma.architectures.blocks.residual import ResidualSpec
 from sma.architectures.blocks.stack import RoutedLayerSpec, StackSpec
 from sma.architectures.presets.preset import Blocks, Chosen, preset
 from sma.architectures.presets.seqboat import SEQBOAT, seqboat_layer
-from sma.architectures.presets.transformer import dense_attention, plain_residual
+from sma.architectures.presets.transformer import dense_attention, feed_forward, pairs, plain_residual
 from sma.architectures.specs.attention import GAUSpec
-from sma.architectures.specs.families import LayerSpec, NormSpec
 from sma.architectures.specs.feed_forward import (
     ConvolutionSpec,
     FeedForwardSpec,
@@ -14,9 +15,9 @@ from sma.architectures.specs.feed_forward import (
     MixtureOfExpertsSpec,
 )
 from sma.architectures.specs.fields import Dropout, Positive, Share, Size
-from sma.architectures.specs.norms import LayerNormSpec, NoNormSpec, RMSNormSpec
+from sma.architectures.specs.norms import NoNormSpec, RMSNormSpec
 from sma.architectures.specs.routers import ExpertChoiceSpec, LatentConfiguratorSpec, TopKSpec
-from sma.architectures.specs.sma import DenseSpec, SMASpec
+from sma.architectures.specs.sma import SMASpec
 from sma.architectures.specs.ssm import EMASpec
 
 
@@ -52,15 +53,13 @@ def mixture_of_depths(
     if chosen.n_layers % 2:
         raise ValueError(f"half of the blocks are routed, so n_layers must be even, got {chosen.n_layers}")
     attention = dense_attention(chosen, d_model, n_heads, max_positions)
-    blocks = _pair(
-        chosen, attention, DenseSpec(module=FeedForwardSpec(d_hidden=4 * d_model)), LayerNormSpec()
-    )
+    (pair,) = pairs(replace(chosen, n_layers=1), attention, feed_forward(d_model))
     routed = SMASpec(
         router=ExpertChoiceSpec(capacity=capacity, d_predictor=max(1, d_model // 4)),
-        modules=(RoutedLayerSpec(layer=StackSpec(blocks=blocks), change_only=True),),
+        modules=(RoutedLayerSpec(layer=pair, change_only=True),),
     )
     few = plain_residual(chosen, routed, norm=NoNormSpec())
-    return (StackSpec(blocks=(*blocks, few), repeat=chosen.n_layers // 2),)
+    return (StackSpec(blocks=(*pair.blocks, few), repeat=chosen.n_layers // 2),)
 
 
 @preset()
@@ -97,7 +96,7 @@ def switch(
         capacity_factor=capacity_factor,
     )
     attention = dense_attention(chosen, d_model, n_heads, max_positions)
-    return (StackSpec(blocks=_pair(chosen, attention, experts, LayerNormSpec()), repeat=chosen.n_layers),)
+    return pairs(chosen, attention, experts)
 
 
 @preset(norm=RMSNormSpec())
@@ -134,7 +133,7 @@ def mixtral_like(
         d_hidden=d_hidden or d_model * 7 // 2,
     )
     attention = dense_attention(chosen, d_model, n_heads, max_positions)
-    return (StackSpec(blocks=_pair(chosen, attention, experts, RMSNormSpec()), repeat=chosen.n_layers),)
+    return pairs(chosen, attention, experts, norm=RMSNormSpec())
 
 
 @preset(SEQBOAT)
@@ -182,7 +181,3 @@ def sma_all(chosen: Chosen, *, d_model: Size) -> Blocks:
     )
     mixer = chosen.spec(EMASpec, bidirectional=chosen.bidirectional)
     return (ResidualSpec(repeat=chosen.n_layers, mixer=mixer, branches=(LinearSpec(), routed)),)
-
-
-def _pair(chosen: Chosen, attention: LayerSpec, feed_forward: LayerSpec, norm: NormSpec) -> Blocks:
-    return tuple(plain_residual(chosen, part, norm=norm) for part in (attention, feed_forward))

@@ -38,9 +38,7 @@ def transformer(
         2
     """
     attention = dense_attention(chosen, d_model, n_heads, max_positions)
-    return (
-        StackSpec(blocks=_pair(chosen, attention, d_model, d_feed_forward, dropout), repeat=chosen.n_layers),
-    )
+    return pairs(chosen, attention, feed_forward(d_model, d_feed_forward), dropout=dropout)
 
 
 @preset({**RESIDUAL, MultiHeadAttentionSpec: "position"})
@@ -73,8 +71,8 @@ def local_attention(
         window=window,
         bidirectional=chosen.bidirectional,
     )
-    blocks = _pair(chosen, DenseSpec(module=attention), d_model, d_feed_forward, dropout)
-    return (StackSpec(blocks=blocks, repeat=chosen.n_layers),)
+    after = feed_forward(d_model, d_feed_forward)
+    return pairs(chosen, DenseSpec(module=attention), after, dropout=dropout)
 
 
 def dense_attention(
@@ -94,8 +92,14 @@ def plain_residual(chosen: Chosen, branch: LayerSpec, dropout: float = 0.0, **ot
     return chosen.spec(ResidualSpec, branches=(branch,), activation="identity", dropout=dropout, **others)
 
 
-def _pair(
-    chosen: Chosen, attention: LayerSpec, d_model: int, d_feed_forward: int | None, dropout: float
-) -> Blocks:
-    feed_forward = DenseSpec(module=FeedForwardSpec(d_hidden=d_feed_forward or 4 * d_model))
-    return tuple(plain_residual(chosen, part, dropout) for part in (attention, feed_forward))
+def pairs(
+    chosen: Chosen, attention: LayerSpec, after: LayerSpec, *, dropout: float = 0.0, **others: Any
+) -> tuple[StackSpec]:
+    """`n_layers` pairs of residual blocks: attention, and what comes after it."""
+    blocks = tuple(plain_residual(chosen, part, dropout, **others) for part in (attention, after))
+    return (StackSpec(blocks=blocks, repeat=chosen.n_layers),)
+
+
+def feed_forward(d_model: int, d_hidden: int | None = None) -> DenseSpec:
+    """The usual feed-forward layer; 4 D wide unless its width is given."""
+    return DenseSpec(module=FeedForwardSpec(d_hidden=d_hidden or 4 * d_model))
