@@ -19,70 +19,48 @@ class Arguments(dict[str, Any]):
         )
 
 
-_LAYER_FLAGS: dict[str, type] = {
-    "dropout": float,
-    "attention_dropout": float,
-    "feature_dropout": bool,
-    "activation_fn": str,
-    "attention_activation_fn": str,
-    "rel_pos_bias": str,
-    "local_pos": bool,
-    "init_temp_scale": float,
-    "truncation_length": int,
-    "normalize_embedding": bool,
-}
+def _flags(types: Mapping[type, str]) -> dict[str, type]:
+    """The type of each flag, of the names of flags by type."""
+    return {name: value for value, names in types.items() for name in names.split()}
 
-_CLASSIFIER_FLAGS: dict[str, type] = {
-    **_LAYER_FLAGS,
-    "act_dropout": float,
-    "encoder_hidden_dim": int,
-    "encoder_ffn_embed_dim": int,
-    "z_dim": int,
-    "n_dim": int,
-    "encoder_layers": int,
-    "encoder_embed_dim": int,
-    "max_positions": int,
-    "sentence_class_num": int,
-    "classifier_activation_fn": str,
-    "encoder_normalize_before": bool,
-    "layer_type": str,
-    "norm_type": str,
-    "sen_rep_type": str,
-    "act_bias": float,
-    "always_act": bool,
-    "chunk_size": int,
-}
 
-_FLAGS: dict[str, dict[str, type]] = {
-    "fairseq_lra": {
-        **_CLASSIFIER_FLAGS,
-        "input_type": str,
-        "use_p": bool,
-        "use_nli": bool,
-        "add_apos": bool,
-    },
+_LAYER_FLAGS = _flags(
+    {
+        float: "dropout attention_dropout init_temp_scale",
+        int: "truncation_length",
+        bool: "feature_dropout local_pos normalize_embedding",
+        str: "activation_fn attention_activation_fn rel_pos_bias",
+    }
+)
+_CLASSIFIER_FLAGS = _LAYER_FLAGS | _flags(
+    {
+        float: "act_dropout act_bias",
+        int: (
+            "encoder_hidden_dim encoder_ffn_embed_dim z_dim n_dim encoder_layers encoder_embed_dim "
+            "max_positions sentence_class_num chunk_size"
+        ),
+        bool: "encoder_normalize_before always_act",
+        str: "classifier_activation_fn layer_type norm_type sen_rep_type",
+    }
+)
+_FLAGS = {
+    "fairseq_lra": _CLASSIFIER_FLAGS | _flags({str: "input_type", bool: "use_p use_nli add_apos"}),
     "fairseq_sc": _CLASSIFIER_FLAGS,
-    "fairseq_lm": {
-        **_LAYER_FLAGS,
-        "hidden_dropout": float,
-        "activation_dropout": float,
-        "decoder_embed_dim": int,
-        "decoder_hidden_dim": int,
-        "decoder_z_dim": int,
-        "decoder_n_dim": int,
-        "decoder_ffn_embed_dim": int,
-        "decoder_chunk_size": int,
-        "decoder_layers": int,
-        "decoder_input_dim": int,
-        "share_decoder_input_output_embed": bool,
-        "adaptive_softmax_cutoff": str,
-        "adaptive_input": bool,
-        "normalization_type": str,
-        "normalize_before": bool,
-        "no_affine_final_norm": bool,
-        "no_scale_embedding": bool,
-        "max_target_positions": int,
-    },
+    "fairseq_lm": _LAYER_FLAGS
+    | _flags(
+        {
+            float: "hidden_dropout activation_dropout",
+            int: (
+                "decoder_embed_dim decoder_hidden_dim decoder_z_dim decoder_n_dim decoder_ffn_embed_dim "
+                "decoder_chunk_size decoder_layers decoder_input_dim max_target_positions"
+            ),
+            bool: (
+                "share_decoder_input_output_embed adaptive_input normalize_before no_affine_final_norm "
+                "no_scale_embedding"
+            ),
+            str: "adaptive_softmax_cutoff normalization_type",
+        }
+    ),
 }
 
 _SWITCHES = {name: False for flags in _FLAGS.values() for name, kind in flags.items() if kind is bool}
