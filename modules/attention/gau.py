@@ -99,24 +99,8 @@ class GAU(SubModule[WorkingMemory]):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> WorkingMemory:
-        """The working memory, of constant size.
-
-        Raises:
-            NotImplementedError: if later elements count, or all earlier ones.
-        """
-        if self.bidirectional:
-            raise NotImplementedError(
-                "GAU with bidirectional=True needs later elements and cannot decode step by step; build it "
-                "with bidirectional=False"
-            )
-        if self.window is None:
-            raise NotImplementedError(
-                "GAU with window=None would need a memory that grows with the sequence; to decode step by "
-                "step, build it with a window"
-            )
-        device, dtype = device or self.gamma.device, dtype or self.gamma.dtype
         shapes = (self.d_qk,), (self.d_hidden,)
-        return WorkingMemory.empty(batch_size, self.window, *shapes, device=device, dtype=dtype)
+        return WorkingMemory.empty(self, batch_size, *shapes, device=device, dtype=dtype)
 
     @override
     def step(self, elements: Elements, state: WorkingMemory) -> Tensor:

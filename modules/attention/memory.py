@@ -1,6 +1,7 @@
 """The working memory: what windowed attention remembers between decoding steps."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from sma.elements import Elements
 from sma.modules.attention.functions import AttentionRule
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.windowed import attend_windows, query_divisor
-from sma.modules.functional import at_least_float32
+from sma.modules.functional import at_least_float32, first_parameter
 from sma.state import State, check_state
 
 
@@ -35,15 +36,28 @@ class WorkingMemory(State):
     @classmethod
     def empty(
         cls,
+        attention: Any,
         batch_size: int,
-        window: int,
         key_shape: tuple[int, ...],
         value_shape: tuple[int, ...],
         *,
-        device: torch.device,
-        dtype: torch.dtype,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
     ) -> "WorkingMemory":
-        """The memory of rows that have not activated yet."""
+        """The memory of rows that have not activated yet, as attention with these shapes of a key and a value
+        needs it; by default on the device and in the dtype of its weights.
+
+        Raises:
+            NotImplementedError: if later elements count, or all earlier ones.
+        """
+        window, bidirectional = attention.window, attention.bidirectional
+        if bidirectional or window is None:
+            raise NotImplementedError(
+                f"{type(attention).__name__} with {window=}, {bidirectional=} cannot decode step by step "
+                "from a memory of constant size; build it with a window and bidirectional=False"
+            )
+        like = first_parameter(attention)
+        device, dtype = device or like.device, dtype or like.dtype
         size = (batch_size, window + 1)
         return cls(
             torch.zeros(*size, *key_shape, device=device, dtype=dtype),

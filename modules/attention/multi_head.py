@@ -10,7 +10,7 @@ from sma.modules.attention.functions import AttentionRule
 from sma.modules.attention.memory import WorkingMemory, check_memory
 from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import attend_windows, visible_pairs
-from sma.modules.functional import first_parameter, linear
+from sma.modules.functional import linear
 from sma.sub_module import SubModule
 
 
@@ -69,20 +69,8 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> WorkingMemory:
-        """The working memory, of constant size.
-
-        Raises:
-            NotImplementedError: if later elements count, or all earlier ones.
-        """
-        if self.bidirectional or self.window is None:
-            raise NotImplementedError(
-                f"MultiHeadAttention with window={self.window}, bidirectional={self.bidirectional} cannot "
-                "decode step by step from a memory of constant size; build it with a window and "
-                "bidirectional=False"
-            )
-        shape, like = (self.heads.n_heads, self.heads.d_head), first_parameter(self.heads)
-        device, dtype = device or like.device, dtype or like.dtype
-        return WorkingMemory.empty(batch_size, self.window, shape, shape, device=device, dtype=dtype)
+        shape = (self.heads.n_heads, self.heads.d_head)
+        return WorkingMemory.empty(self, batch_size, shape, shape, device=device, dtype=dtype)
 
     @override
     def step(self, elements: Elements, state: WorkingMemory) -> Tensor:
