@@ -82,16 +82,9 @@ class SparseModularActivation(SequenceModule[SMAState]):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        """Apply the activated sub-modules.
+        """Apply the activated sub-modules; each sees the edges between the elements that activate it.
 
-        Args:
-            x: `(B, L, D)`.
-            mask: `(B, L)` bool, True = a real element. None: all are real.
-            edges: between elements of the same row, numbered as in the flattened `(B * L)` input. A
-                sub-module sees those between the elements that activate it.
-
-        Returns:
-            `(B, L, D)`; exactly 0 where nothing is active, padding included.
+        Padding of `x` may hold anything. The result is exactly 0 where nothing is active, padding included.
         """
         x = zero_padding(x, mask)
         routing = check_routing(self.router(x, mask), self.router, x)
@@ -109,7 +102,6 @@ class SparseModularActivation(SequenceModule[SMAState]):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> SMAState:
-        """Decoding state before the first element of `batch_size` rows."""
         router = self.router.init_state(batch_size, device=device, dtype=dtype)
         states = (m.init_state(batch_size, device=device, dtype=dtype) for m in self._parts())
         position = torch.zeros(batch_size, dtype=torch.long, device=device)
@@ -118,18 +110,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
 
     @override
     def step(self, x: Tensor, state: SMAState, mask: Tensor | None = None) -> Tensor:
-        """Process the next elements of every row, advancing `state` in place.
-
-        A sub-module's state advances only in the rows that activate it.
-
-        Args:
-            x: `(B, L, D)`, the next L elements; L = 1 decodes one.
-            state: as `init_state` returned it.
-            mask: `(B, L)` bool; padding does not advance a row.
-
-        Returns:
-            `(B, L, D)`, equal to `forward` over all elements so far.
-        """
+        """A sub-module's state advances only in the rows that activate it."""
         x = zero_padding(x, mask)
         check_state(state, SMAState, len(x))
         check_parts(state, state.sub_modules, len(self.sub_modules))

@@ -92,15 +92,6 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        """Filter whole sequences.
-
-        Args:
-            x: `(B, L, D)`.
-            mask: `(B, L)` bool, True = a real element. None: all are real.
-
-        Returns:
-            `(B, L, D)`; 0 at padding.
-        """
         with torch.autocast(x.device.type, enabled=False):
             u, skip = self._input(x, mask), full_precision(self.omega)
             moved = mask if mask is not None and may_have_holes(mask) else None
@@ -134,16 +125,6 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
 
     @override
     def step(self, x: Tensor, state: DiagonalState, mask: Tensor | None = None) -> Tensor:
-        """Filter the next elements of every row, advancing `state` in place.
-
-        Args:
-            x: `(B, L, D)`; L = 1 decodes one element, more are a chunk of a prompt.
-            state: as `init_state` returned it.
-            mask: `(B, L)` bool; padding does not advance a row.
-
-        Returns:
-            `(B, L, D)`, equal at real elements to `forward` on all elements so far; 0 at padding.
-        """
         recent = (self.truncation or 0, self.d_model)
         check_state(state, DiagonalState, len(x), hidden=self.mode_shape()[0], recent=recent)
         one_by_one = x.shape[1] <= SHORT and not torch.is_grad_enabled()
