@@ -64,6 +64,7 @@ def excerpt(file: TextFile, model: nn.Module, tokenizer: Tokenizer) -> tuple[lis
         read, shown = tokenizer.pieces(text)
         places = np.arange(len(read))
     found = activations(model, np.concatenate((before, read)), tokenizer.separator)
+    shown = [piece.replace("\0", "\n") for piece in shown]  # between documents
     return shown, found[(len(before) + places).tolist()]
 
 
