@@ -1,4 +1,4 @@
-"""Rows whose real elements stand at different places."""
+"""Rows with padding at any place: moving real elements to the front, and back."""
 
 import torch
 from torch import Tensor

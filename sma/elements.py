@@ -89,7 +89,7 @@ class Elements:
         """The elements as a padded batch; waits for the device.
 
         Args:
-            time: `(T,)` long; where each element stands in its row, from 0 on. None: at its rank, without
+            time: `(T,)` long; the place of each element in its row, from 0 on. None: at its rank, without
                 gaps.
             rows: `(R,)` long; the rows wanted, among them all that have elements. None: all.
 

@@ -11,7 +11,7 @@ from sma.state import StateT
 
 
 class Part(nn.Module, ABC, Generic[StateT]):
-    """Base of `Router`, `SubModule` and `SequenceModule`: what a model's container has to know of its parts.
+    """Base of `Router`, `SubModule` and `SequenceModule`: the properties of parts that a container reads.
 
     Both properties are read from the parts inside, unless a class says otherwise: by an attribute
     (`causal = False`), by a property of its own, or by assigning to `self.causal`.

@@ -21,7 +21,7 @@ class State:
 
     Every tensor has the batch as its first dimension, so rows can leave a running batch (`select`), take the
     places of others (`insert`) and be added to it (`join`). A step updates the tensors in place. A result of
-    any method owns its memory: a state that is kept does not move while another goes on.
+    any method owns its memory: a state that is kept does not change while another advances.
 
     The tensors of a state that is made under `torch.inference_mode` are ordinary ones, which may be used and
     updated outside of it.
@@ -180,7 +180,7 @@ def check_state(state: State, kind: type[S], n_rows: int, **shapes: tuple[int, .
         if not torch.compiler.is_compiling() and _is_frozen(tensor):
             raise ValueError(
                 f"the state's {name} was made in compiled code under torch.inference_mode and cannot be "
-                "updated outside of it; go on with State.clone()"
+                "updated outside of it; continue with State.clone()"
             )
         break
     for name, shape in shapes.items():

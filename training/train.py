@@ -27,7 +27,7 @@ def train(
         spec: what to do.
         root: where the run's folder is made.
         name: of that folder; None: the task's kind and a number. An existing folder is never touched.
-        observer: told about progress.
+        observer: notified of progress.
         command: recorded, so that the run can be repeated.
 
     Returns:
@@ -35,7 +35,7 @@ def train(
 
     Raises:
         ValueError: if the data, the model or the name does not do.
-        RunError: if the run cannot go on; the message says what is kept.
+        RunError: if the run cannot continue; the message says what is kept.
     """
     trainer = Trainer(spec, spec.task.build(), observer=observer)
     run = Run.create(spec, root, name)
@@ -51,7 +51,7 @@ def resume(
     Args:
         run: its folder.
         spec: that of the run; only fields without influence on a step's result may differ.
-        observer: told about progress.
+        observer: notified of progress.
         command: recorded.
 
     Raises:

@@ -26,7 +26,7 @@ from sma.training.tasks.task import Task
 
 
 class Observer:
-    """Hears of a run as it goes on. This one only logs notices; that of the command shows everything."""
+    """Is notified of the progress of a run. This one only logs notices; that of the command shows all."""
 
     def on_start(self, trainer: "Trainer") -> None:
         """Before the first step, or the first after resuming."""
@@ -46,12 +46,12 @@ class Trainer:
     """Trains the model of a spec on a task.
 
     The same spec gives the same run: weights come from the seed, and all random numbers of a step (its
-    data, its dropout) from the seed and the step. A resumed run therefore goes on bit for bit.
+    data, its dropout) from the seed and the step. A resumed run therefore continues bit for bit.
 
     Args:
         spec: what to do.
         task: the data; as a rule `spec.task.build()`.
-        observer: told about progress.
+        observer: notified of progress.
 
     Raises:
         ValueError: if the model does not fit the task, or the device does not exist.

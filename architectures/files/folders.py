@@ -101,7 +101,7 @@ def save_state(state: State, path: str | Path) -> None:
 
 
 def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
-    """Read a decoding state, to go on with `model` where another process stopped.
+    """Read a decoding state, to continue with `model` where another process stopped.
 
     Args:
         model: of the spec that made the state; its device is where the state goes.

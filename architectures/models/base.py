@@ -224,7 +224,7 @@ def _told(whole: Spec, error: Exception) -> str:
 
 
 def _n_parameters(model: nn.Module) -> int:
-    """How many numbers a model has: tied ones once, those of a block as often as the block stands in it."""
+    """How many numbers a model has: tied ones once, those of a block as often as the model contains it."""
     holders: dict[int, nn.Module] = {}
     totals: dict[nn.Module, int] = {}
 

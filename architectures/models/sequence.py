@@ -113,7 +113,7 @@ class SequenceModel(ComposedModel):
         Args:
             inputs: `(B, L)` tokens, or what the embedding takes.
             mask: `(B, L)` bool, True = a real element.
-            state: to go on from, advanced in place. None: a fresh one.
+            state: to continue from, advanced in place. None: a fresh one.
 
         Returns:
             The result at every element, as `forward` gives it (where routers do not look ahead, or a causal

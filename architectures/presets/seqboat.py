@@ -20,7 +20,7 @@ SEQBOAT: Borrowed = {**ATTENTION, LatentConfiguratorSpec: "init_temperature_scal
 def seqboat(chosen: Chosen, *, dropout: Dropout = 0.0) -> Blocks:
     """SeqBoat (https://arxiv.org/abs/2306.11197): a causal language model, or a bidirectional classifier.
 
-    Dropout stands where the published code has it: on the SSM's result, and on the GAU's (bidirectional) or
+    Dropout is placed as in the published code: on the SSM's result, and on the GAU's (bidirectional) or
     on the sum of both branches (causal).
 
     Example:

@@ -65,7 +65,7 @@ class LayerSpec(Spec):
 
 
 class BlockSpec(Spec):
-    """Builds a `SequenceModule` that stands in a model's stack.
+    """Builds a `SequenceModule` for a model's stack.
 
     Attributes:
         repeat: how many such blocks follow one another, each with its own weights.

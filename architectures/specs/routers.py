@@ -26,7 +26,7 @@ Number = TypeVar("Number")
 
 
 class RampSpec(Fields, Generic[Number]):
-    """Builds `Ramp`, a number that moves while training goes on.
+    """Builds `Ramp`, a number that changes during training.
 
     Attributes:
         start: its value at first.

@@ -18,7 +18,7 @@ class NodeRows:
 
     Attributes:
         shape: (B, L), the number of graphs and of nodes in the largest.
-        place: `(n,)` long; where each node stands in the flattened `(B * L)` rows.
+        place: `(n,)` long; the index of each node in the flattened `(B * L)` rows.
         mask: `(B, L)` bool, True = a node; None where there is one graph only.
         edges: between places, with every `edge_*` tensor of the data as attribute that has an entry per edge.
 

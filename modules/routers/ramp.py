@@ -1,4 +1,4 @@
-"""Settings that move while training goes on: a loop says how far it is, by `set_progress`."""
+"""Settings that change during training; a training loop reports its progress by `set_progress`."""
 
 from dataclasses import dataclass
 

@@ -14,7 +14,7 @@ from sma.spec.errors import plain, whole
 
 
 class Fields(BaseModel):
-    """Base of specs and of what stands in their fields: frozen, closed to unknown fields."""
+    """Base of specs and of the values of their fields: frozen, closed to unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""The open set of kinds of specs: how one joins, is found, and stands in a field of another spec."""
+"""The open set of kinds of specs: registering one, finding it, and using it in a field of another spec."""
 
 import inspect
 import re

@@ -223,7 +223,7 @@ class RowContract(Contract[Made]):
 
     @costly_property_test
     def test_kept_states(self, draw: Draw) -> None:
-        """Property 8: a state that is kept does not move, and one of inference mode goes on outside of it."""
+        """Property 8: a state that is kept does not change, and one of inference mode works outside of it."""
         layout = draw(layouts(min_rows=1, max_length=self.max_length))
         module, rows = self.build(layout.seed), layout.rows(self.inputs(draw, layout))
         if not self._decodes(module):

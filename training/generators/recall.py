@@ -1,6 +1,6 @@
 """Sequences whose need for attention is known element by element: recall, selective copying, induction.
 
-Each function makes random sequences of one kind, whose answers stand in the sequence itself, far away.
+Each function makes random sequences of one kind, whose answers are in the sequence itself, far away.
 Beside inputs and targets it says which elements an answer depends on: attention over a part of the sequence
 can be right only if that part holds them all.
 """
@@ -98,7 +98,7 @@ def selective_copying(
 ) -> Sequences:
     """Selective copying (https://arxiv.org/abs/2312.00752): repeat the values that stand among fillers.
 
-    The last `n_values` elements of a row ask, in order, for the values that stand at random places before
+    The last `n_values` elements of a row ask, in order, for the values at random places before
     them.
 
     Args:

@@ -2,7 +2,7 @@
 
 
 class RunError(RuntimeError):
-    """A run cannot go on: a full disk, a damaged checkpoint, a loss that is not a number.
+    """A run cannot continue: a full disk, a damaged checkpoint, a loss that is not a number.
 
     The message is one line that says what is kept and what to do. Wrong input raises `ValueError` instead.
     """

@@ -99,7 +99,7 @@ class Run:
 
     @property
     def resume(self) -> str:
-        """The command that goes on with this run."""
+        """The command that continues this run."""
         return f"sma train{import_options()} --resume {shlex.quote(str(self.path))}"
 
     @property

@@ -24,7 +24,7 @@ SEEDS = {"validation": 1, "test": 2}
 
 
 class RecallTask(Task):
-    """Answer what a row asks from what stands in it, at the elements that ask.
+    """Answer the queries of a row from its own content, at the elements that ask.
 
     Training rows are new ones in every step.
 

@@ -135,7 +135,7 @@ class Task(ABC):
     Attributes:
         title: one line that names the data.
         facts: what one must know to repeat the run: versions, sizes, hashes. Entries that start with SHA-256
-            identify the data: a run goes on only while they are the same.
+            identify the data: a run continues only while they are the same.
         n_classes: how many classes a model scores: 256 for bytes.
         unit: what results are given per, as in "bits per byte": one target, unless `targets_per_unit` says
             otherwise.

@@ -37,7 +37,7 @@ class Synset:
 
     Attributes:
         key: part of speech and offset in its file, such as "n00001740".
-        lexical_class: number of the lexicographer file that it stands in; see `CLASSES`.
+        lexical_class: number of the lexicographer file that it is in; see `CLASSES`.
         lemmas: the synonyms.
         pointers: keys of the synsets that it points to.
         gloss: definition and examples.

@@ -1,4 +1,4 @@
-"""Rows of anybody's data: tables in files, and data sets in Python."""
+"""Rows of the user's own data: tables in files, and data sets in Python."""
 
 from sma.training.tasks.tables.dataset import from_dataset
 from sma.training.tasks.tables.table_classification import TableClassificationSpec
