@@ -78,6 +78,12 @@ class RowsTask(Task):
         return rows.batch(self._draw(batch_size, generator).tolist())
 
     @override
+    def longest_batch(self) -> Batch:
+        """The longest row of all splits."""
+        rows = max(self.splits.values(), key=lambda rows: rows.lengths.max())
+        return rows.batch([int(rows.lengths.argmax())])
+
+    @override
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """From the shortest row to the longest."""
         return by_length(self.splits[split], batch_size)

@@ -66,7 +66,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
     Raises:
         ValueError: if the model cannot read the task's inputs, or scores another number of classes.
     """
-    batch = task.training_batch(1, torch.Generator().manual_seed(0)).to(next(model.parameters()))
+    batch = task.longest_batch().to(next(model.parameters()))
     try:
         with evaluating(model), torch.no_grad():
             logits, _ = run_batch(model, batch)

@@ -158,6 +158,10 @@ class Task(ABC):
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
         """A random batch: a function of the generator's seed and nothing else."""
 
+    def longest_batch(self) -> Batch:
+        """One row, as hard to read as any: what a model is tried with before it is trained."""
+        return self.training_batch(1, torch.Generator().manual_seed(0))
+
     @abstractmethod
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All of a split, in a fixed order, in batches that cost about as much as a training batch."""

@@ -3,11 +3,15 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from sma.training.tasks.digits import DigitsSpec
+from sma.training.tasks.rows import Rows
+from sma.training.tasks.rows_task import RowsTask
+from sma.training.tasks.running import check_fit
 from sma.training.tasks.task import Batch, Evaluation
 
 
@@ -49,3 +53,22 @@ def test_tasks_that_read_no_files_say_so(tmp_path):
     with pytest.raises(ValueError, match="there is nothing to predict"):
         task.predictions(nn.Linear(1, 1), Path("a.csv"), 3)
     assert DigitsSpec().build().targets_per_unit("test") == 1
+
+
+def test_a_model_is_tried_with_the_longest_row_of_all_splits():
+    def rows(*lengths):
+        return Rows(np.zeros(sum(lengths), "u1"), np.cumsum(lengths), np.zeros(len(lengths), np.int64))
+
+    splits = {"training": rows(2, 1), "validation": rows(1, 3, 2), "test": rows(1)}
+
+    def task(**changed):
+        return RowsTask({**splits, **changed}, title="rows", facts={}, classes=["a", "b"])
+
+    class Pooled(Positions):
+        def forward(self, inputs, mask=None):
+            return super().forward(inputs, mask).mean(1)
+
+    assert task().longest_batch().inputs.shape == (1, 3)
+    check_fit(Pooled(), task())
+    with pytest.raises(ValueError, match=r"cannot read this task's inputs .*rows of 4 elements"):
+        check_fit(Pooled(), task(test=rows(1, 4)))

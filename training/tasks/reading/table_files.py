@@ -107,16 +107,18 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
                 text = line.decode()
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number}, is not UTF-8 text ({error.reason}); convert the file, or "
-                    "copy it again"
-                ) from error
-            yield text.removeprefix("\ufeff") if number == 1 else text
+                yield text.removeprefix("\ufeff") if number == 1 else text
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}, line {number}, is not UTF-8 text ({error.reason}); convert the file, or copy it again"
+        ) from error
+    except OSError as error:
+        raise ValueError(f"cannot read {path} ({error.strerror or error}); copy it again") from error
 
 
 def _checked(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[str]:

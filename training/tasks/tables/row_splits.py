@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from sma.training.tasks.reading.table_files import TableRow, read_table
 from sma.training.tasks.text.corpus import TextFile
-from sma.training.tasks.text.named_splits import NAMES, own_splits
+from sma.training.tasks.text.named_splits import NAMES, check_apart, own_splits
 
 SPLITS = ("training", "validation", "test")
 
@@ -32,21 +32,27 @@ class RowSplits:
     @classmethod
     def of(
         cls,
-        named: dict[str, list[Path]],
+        named: Mapping[str, Sequence[TextFile]],
         *,
         shares: tuple[float, float],
         hashed: Sequence[str],
         column: str | None,
     ) -> "RowSplits":
-        """Files of one list whose own names say their splits are dealt out by these names."""
+        """Files of one list whose own names say their splits are dealt out by these names.
+
+        Raises:
+            ValueError: if a training file is held out as well.
+        """
         if set(named) == {"training"} and len(named["training"]) > 1 and column is None:
-            own = own_splits([TextFile(path.name, path) for path in named["training"]])
-            if own is not None:
-                named = {
-                    split: [file.source for file in files if isinstance(file.source, Path)]
-                    for split, files in own.named.items()
-                }
-        return cls(named, shares, hashed, column)
+            of_folder = [replace(file, path=PurePosixPath(file.path).name) for file in named["training"]]
+            own = own_splits(of_folder, shares)
+            named = named if own is None else own.named
+        check_apart(named)
+        files = {
+            split: [file.source for file in some if isinstance(file.source, Path)]
+            for split, some in named.items()
+        }
+        return cls(files, shares, hashed, column)
 
     @property
     def how(self) -> str:

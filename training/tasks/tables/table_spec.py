@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -57,7 +56,7 @@ class TableSpec(TaskSpec):
         """
         fields = {"training": "train", "validation": "validation", "test": "test"}
         named = {
-            split: [file.source for file in read_named(field, places) if isinstance(file.source, Path)]
+            split: read_named(field, places)
             for split, field in fields.items()
             if (places := getattr(self, field)) is not None
         }

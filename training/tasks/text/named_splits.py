@@ -50,26 +50,41 @@ def split_of(path: str) -> str | None:
     return NAMES[found[0][1].lower()] if found else None
 
 
-def own_splits(files: Sequence[TextFile]) -> Named | None:
+def own_splits(files: Sequence[TextFile], shares: tuple[float, float]) -> Named | None:
     """The splits that files of a folder have by their names; None if none has any.
 
-    Where some are called train, all others are left out; where only held-out ones have names, the others are
-    the training split.
+    Where held-out files have names, those that have none are not used, or are the training split if no file
+    is called train. Where only training files have names, the rest is not used if it is the smaller part, or
+    else dealt out by the hash of its paths.
+
+    Args:
+        files: all files.
+        shares: for validation and test, of files that are dealt out.
+
+    Raises:
+        ValueError: if all files are held out by their names.
     """
     named: dict[str, list[TextFile]] = {}
     others: list[TextFile] = []
     for file in files:
         split = split_of(file.path)
         (others if split is None else named.setdefault(split, [])).append(file)
-    held_out = [split for split in ("validation", "test") if split in named]
-    if "training" in named and (held_out or not others):
-        unused = f"; {len(others):,} other files are not used" if others else ""
-        return Named(named, f"as the files' own names say: {_shown(named)}{unused}")
-    on_top = any("/" not in file.path for split in held_out for file in named[split])
-    if on_top and "training" not in named and others:
-        how = f"as the files' own names say: {_shown(named)}; training from the other files"
-        return Named({**named, "training": others}, how)
-    return None
+    is_on_top = any("/" not in file.path for found in named.values() for file in found)
+    if not named or not (is_on_top or ("training" in named and len(named) > 1)):
+        return None
+    how = f"as the files' own names say: {_shown(named)}"
+    if "training" not in named:
+        if not others:
+            raise ValueError(f"all files are held out by their names ({_shown(named)}); add one called train")
+        return Named({**named, "training": others}, f"{how}; training from the other files")
+    n_bytes = [sum(file.size for file in some) for some in (named["training"], others)]
+    if len(named) == 1 and len(others) >= 3 and n_bytes[0] < n_bytes[1]:
+        dealt = Corpus.split(others, validation_share=shares[0], test_share=shares[1])
+        held_out = {"validation": dealt.validation, "test": dealt.test}
+        training = [*named["training"], *dealt.training]
+        return Named({"training": training, **held_out}, f"{how}; the other files by the hash of their paths")
+    unused = f"; {len(others):,} other files are not used" if others else ""
+    return Named(named, how + unused)
 
 
 def _shown(named: Mapping[str, Sequence[TextFile]]) -> str:
@@ -90,7 +105,7 @@ def deal(named: Mapping[str, Sequence[TextFile]], shares: tuple[float, float], h
     Raises:
         ValueError: if there is nothing to learn from, or it would be in another split, too.
     """
-    _check_apart(named)
+    check_apart(named)
     splits = {split: list(files) for split, files in named.items()}
     missing = {s: share for s, share in zip(("validation", "test"), shares, strict=True) if s not in splits}
     if missing:
@@ -107,8 +122,12 @@ def deal(named: Mapping[str, Sequence[TextFile]], shares: tuple[float, float], h
     return Dealt(Corpus(**{split: tuple(files) for split, files in splits.items()}), how)
 
 
-def _check_apart(named: Mapping[str, Sequence[TextFile]]) -> None:
-    """See that no training file is held out as well."""
+def check_apart(named: Mapping[str, Sequence[TextFile]]) -> None:
+    """See that no training file is held out as well.
+
+    Raises:
+        ValueError: if one is.
+    """
     training = {file.source.resolve() for file in named["training"] if isinstance(file.source, Path)}
     for split in ("validation", "test"):
         for file in named.get(split, ()):

@@ -140,7 +140,7 @@ class TextFilesSpec(TextSpec):
             if self.test is not None:
                 named["test"] = read_named("test", self.test)
             return deal(named, shares, "as task.train, task.validation and task.test name them")
-        own = own_splits(files)
+        own = own_splits(files, shares)
         return super().deal(files) if own is None else deal(own.named, shares, own.how)
 
     def _read_folder(self, folder: str) -> tuple[list[TextFile], str, dict[str, str]]:

@@ -296,3 +296,9 @@ def test_a_label_that_was_never_seen_is_named(tmp_path):
 def test_fields_that_do_not_fit(fields, message):
     with pytest.raises(ValueError, match=message):
         build("a.csv", **fields)
+
+
+def test_a_file_that_is_learned_is_not_held_out(tmp_path):
+    write_csv(tmp_path / "a.csv", reviews())
+    with pytest.raises(ValueError, match=r"a.csv is in the training and the test split; leave it out of one"):
+        build(tmp_path / "*.csv", test=str(tmp_path / "a.csv"))

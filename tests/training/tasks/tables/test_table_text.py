@@ -76,6 +76,7 @@ def test_other_files(tmp_path):
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, rows, message):
-    write_jsonl(tmp_path / "a.jsonl", rows)
+    for name in "abc":
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
     with pytest.raises(ValueError, match=message):
-        build(tmp_path / "a.jsonl", validation=str(tmp_path / "a.jsonl"), test=str(tmp_path / "a.jsonl"))
+        build(tmp_path / "a.jsonl", validation=str(tmp_path / "b.jsonl"), test=str(tmp_path / "c.jsonl"))

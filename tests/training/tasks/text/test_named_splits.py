@@ -96,7 +96,27 @@ def test_a_held_out_file_on_top_is_no_training_data(root):
 
 def test_source_with_a_folder_of_tests_is_split_by_hash(root):
     files = [TextFile(f"package/{name}", b"x") for name in ("a.py", "test/a.py", "tests/test_a.py")]
-    assert own_splits(files) is None
+    assert own_splits(files, (0.1, 0.1)) is None
+
+
+def test_a_small_training_file_is_never_held_out(root):
+    task = build(folder=str(root("train.py", *(f"{i}.py" for i in range(10)))))
+    assert "train.py" in paths(task)["training"]
+    assert len(task.corpus.files) == 11
+    assert "training from train.py; the other files by the hash of their paths" in task.facts["split"]
+
+
+def test_beside_a_large_training_file_others_are_not_used(root):
+    folder = root("readme.md", "license", "notes.txt")
+    root("train.txt", lines=500)
+    task = build(folder=str(folder))
+    assert {name for names in paths(task).values() for name in names} == {"train.txt"}
+    assert "3 other files are not used; of each training file the last" in task.facts["split"]
+
+
+def test_held_out_files_alone_are_refused(root):
+    with pytest.raises(ValueError, match=r"all files are held out by their names .*; add one called train"):
+        build(folder=str(root("valid.txt", "test-1.txt", "test-2.txt")))
 
 
 def test_explicit_splits_take_files_folders_and_globs(root):
