@@ -5,75 +5,106 @@ from typing import Any
 
 from sma.checks import near
 
+
+def _layers(
+    n: int, *, d_qk: int, d_hidden: int, window: int, norm: str | None = None, rate: float | None = None
+) -> dict[str, Any]:
+    """`n` SeqBoat layers: bidirectional ones with a `norm`, causal ones without; a budget holds the rate."""
+    router: dict[str, Any] = {"kind": "latent_configurator"}
+    if rate is not None:
+        router = {"kind": "activation_budget", "router": router, "rate": rate, "coefficient": 1.0}
+    both = {} if norm is None else {"bidirectional": True}
+    gau = {"kind": "gau", "d_qk": d_qk, "d_hidden": d_hidden, "window": window, **both}
+    return {
+        "kind": "residual",
+        "repeat": n,
+        **({} if norm is None else {"norm": {"kind": norm}}),
+        "mixer": {"kind": "ema", "d_state": 8, **both},
+        "branches": [{"kind": "linear"}, {"kind": "sma", "router": router, "modules": [gau]}],
+    }
+
+
+def _model(
+    layers: dict[str, Any], *, d_model: int, embedding: dict[str, Any], head: dict[str, Any]
+) -> dict[str, Any]:
+    norm = layers.get("norm", {"kind": "layer_norm"})
+    return {
+        "kind": "sequence_model",
+        "d_model": d_model,
+        "embedding": embedding,
+        "blocks": [layers],
+        "norm": norm,
+        "head": head,
+    }
+
+
+def _classifier(n_classes: int, *, n_documents: int = 1) -> dict[str, Any]:
+    return {"kind": "classifier", "n_classes": n_classes, "n_documents": n_documents}
+
+
+_PIXELS = {"kind": "features", "d_input": 1, "sinusoid": True}
+_ADAMW = {"kind": "adamw", "weight_decay": 0.01}
+
+
+def _run(
+    task: dict[str, Any],
+    model: dict[str, Any],
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    every: int,
+) -> dict[str, Any]:
+    """A run whose learning rate rises over a tenth of the steps; validated `every` so many."""
+    return {
+        "task": task,
+        "model": model,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "schedule": {"kind": "linear", "warmup": steps // 10},
+        "optimizer": _ADAMW,
+        "validation_interval": every,
+    }
+
+
+def _recall_run(task: dict[str, Any], *, rate: float) -> dict[str, Any]:
+    """A task with known needs; the budget is about the share of elements that are needed."""
+    layers = _layers(2, d_qk=32, d_hidden=64, window=64, rate=rate)
+    embedding = {"kind": "tokens", "vocab_size": task["vocab_size"], "scale": True}
+    model = _model(layers, d_model=64, embedding=embedding, head={"kind": "language_model"})
+    return _run(task, model, steps=1500, batch_size=64, learning_rate=3e-3, every=250)
+
+
 _TEXT_RUN: dict[str, Any] = {
     "task": {"kind": "python_source", "length": 512},
-    "model": {
-        "kind": "sequence_model",
-        "d_model": 128,
-        "embedding": {"kind": "tokens", "vocab_size": 256, "scale": True},
-        "blocks": [
-            {
-                "kind": "residual",
-                "repeat": 4,
-                "mixer": {"kind": "ema", "d_state": 8},
-                "branches": [
-                    {"kind": "linear"},
-                    {
-                        "kind": "sma",
-                        "router": {
-                            "kind": "activation_budget",
-                            "router": {"kind": "latent_configurator"},
-                            "rate": 0.3,
-                            "coefficient": 1.0,
-                        },
-                        "modules": [{"kind": "gau", "d_qk": 32, "d_hidden": 128, "window": 128}],
-                    },
-                ],
-            }
-        ],
-        "norm": {"kind": "layer_norm"},
-        "head": {"kind": "language_model"},
-    },
+    "model": _model(
+        _layers(4, d_qk=32, d_hidden=128, window=128, rate=0.3),
+        d_model=128,
+        embedding={"kind": "tokens", "vocab_size": 256, "scale": True},
+        head={"kind": "language_model"},
+    ),
     "steps": 3600,
     "batch_size": 4,
     "learning_rate": 7e-3,
     "schedule": {"kind": "linear", "warmup": 100},
-    "optimizer": {"kind": "adamw", "weight_decay": 0.01},
+    "optimizer": _ADAMW,
     "validation_interval": 200,
 }
 
 _DIGITS_RUN: dict[str, Any] = {
     "task": {"kind": "digits"},
-    "model": {
-        "kind": "sequence_model",
-        "d_model": 64,
-        "embedding": {"kind": "features", "d_input": 1, "sinusoid": True},
-        "blocks": [
-            {
-                "kind": "residual",
-                "repeat": 4,
-                "norm": {"kind": "batch_norm"},
-                "mixer": {"kind": "ema", "d_state": 8, "bidirectional": True},
-                "branches": [
-                    {"kind": "linear"},
-                    {
-                        "kind": "sma",
-                        "router": {"kind": "latent_configurator"},
-                        "modules": [
-                            {"kind": "gau", "d_qk": 16, "d_hidden": 64, "window": 16, "bidirectional": True}
-                        ],
-                    },
-                ],
-            }
-        ],
-        "norm": {"kind": "batch_norm"},
-        "head": {"kind": "classifier", "n_classes": 10},
-    },
+    "model": _model(
+        _layers(4, d_qk=16, d_hidden=64, window=16, norm="batch_norm"),
+        d_model=64,
+        embedding=_PIXELS,
+        head={"kind": "classifier", "n_classes": 10},
+    ),
     "steps": 800,
     "batch_size": 32,
     "learning_rate": 5e-3,
     "schedule": {"kind": "linear", "warmup": 80},
-    "optimizer": {"kind": "adamw", "weight_decay": 0.01},
+    "optimizer": _ADAMW,
 }
 
 _TABLE_RUN: dict[str, Any] = {
@@ -140,12 +171,108 @@ _KARATE_RUN: dict[str, Any] = {
     "validation_interval": 20,
 }
 
+_LISTOPS_RUN = _run(
+    {
+        "kind": "listops",
+        "min_length": 20,
+        "max_length": 200,
+        "max_depth": 6,
+        "max_args": 6,
+        "n_training": 50_000,
+    },
+    _model(
+        _layers(4, d_qk=32, d_hidden=64, window=64, norm="layer_norm"),
+        d_model=64,
+        embedding={"kind": "tokens", "vocab_size": 15},
+        head=_classifier(10),
+    ),
+    steps=3000,
+    batch_size=32,
+    learning_rate=5e-3,
+    every=500,
+)
+
+
+def _images_run(task: dict[str, Any], *, n_classes: int, window: int) -> dict[str, Any]:
+    layers = _layers(4, d_qk=16, d_hidden=64, window=window, norm="batch_norm")
+    model = _model(layers, d_model=64, embedding=_PIXELS, head=_classifier(n_classes))
+    return _run(task, model, steps=2000, batch_size=32, learning_rate=5e-3, every=400)
+
+
+_PATHFINDER_RUN = _images_run(
+    {"kind": "pathfinder", "side": 16, "n_training": 50_000, "n_validation": 1000, "n_test": 5000},
+    n_classes=2,
+    window=32,
+)
+
+_FASHION_RUN = _images_run(
+    {"kind": "fashion_mnist", "side": 14, "n_validation": 1000}, n_classes=10, window=32
+)
+
+
+def _bytes_model(head: dict[str, Any]) -> dict[str, Any]:
+    layers = _layers(2, d_qk=32, d_hidden=64, window=64, norm="layer_norm")
+    return _model(layers, d_model=64, embedding={"kind": "tokens", "vocab_size": 256}, head=head)
+
+
+_NEWS_RUN = _run(
+    {"kind": "news", "max_length": 1000},
+    _bytes_model(_classifier(5)),
+    steps=600,
+    batch_size=16,
+    learning_rate=5e-3,
+    every=100,
+)
+
+_DOCS_RUN = _run(
+    {"kind": "python_docs", "max_length": 1000},
+    _bytes_model(_classifier(2, n_documents=2)),
+    steps=500,
+    batch_size=8,
+    learning_rate=5e-3,
+    every=100,
+)
+
+_SPEECH_RUN = _run(
+    {
+        "kind": "synthetic_speech",
+        "sample_rate": 2000,
+        "seconds": 0.5,
+        "rates": [160, 200],
+        "pitches": [40, 60],
+    },
+    _model(
+        _layers(3, d_qk=16, d_hidden=64, window=64, norm="batch_norm"),
+        d_model=64,
+        embedding=_PIXELS,
+        head=_classifier(10),
+    ),
+    steps=600,
+    batch_size=16,
+    learning_rate=5e-3,
+    every=150,
+)
+
 _RUNS = {
     "python_source": _TEXT_RUN,
     "text_files": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "text_files"}},
     "table_text": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "table_text"}},
     "table_classification": _TABLE_RUN,
+    "gcide": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "gcide"}},
     "digits": _DIGITS_RUN,
+    "fashion_mnist": _FASHION_RUN,
+    "pathfinder": _PATHFINDER_RUN,
+    "listops": _LISTOPS_RUN,
+    "news": _NEWS_RUN,
+    "python_docs": _DOCS_RUN,
+    "synthetic_speech": _SPEECH_RUN,
+    "associative_recall": _recall_run(
+        {"kind": "associative_recall", "length": 64, "vocab_size": 64, "n_pairs": 8, "n_queries": 8}, rate=0.4
+    ),
+    "selective_copying": _recall_run(
+        {"kind": "selective_copying", "length": 64, "vocab_size": 16, "n_values": 8}, rate=0.3
+    ),
+    "induction_heads": _recall_run({"kind": "induction_heads", "length": 64, "vocab_size": 16}, rate=0.1),
     "wordnet": _WORDNET_RUN,
     "karate": _KARATE_RUN,
 }
@@ -168,7 +295,7 @@ def run_values(task: str) -> dict[str, Any]:
     """
     if task not in _RUNS:
         raise ValueError(
-            f"task {task!r} has no ready run{near(task, _RUNS)}; a task of another package needs a whole run "
-            "in a file, given by --spec"
+            f"task {task!r} has no ready run{near(task, _RUNS)}; the paper's tasks have a --recipe (see "
+            "`sma tasks`), and a task of another package needs a whole run in a file, given by --spec"
         )
     return copy.deepcopy(_RUNS[task])

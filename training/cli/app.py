@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 import sma
-from sma.training.cli import models, runs, scores
+from sma.training.cli import listing, models, runs, scores
 
 
 class _Commands(TyperGroup):
@@ -52,6 +52,7 @@ for _command in (
     scores.evaluate,
     scores.predict,
     runs.report,
+    listing.tasks,
     models.describe,
     models.schema,
     models.init,

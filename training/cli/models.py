@@ -57,14 +57,20 @@ def schema(
 def init(
     preset: Annotated[str, typer.Argument(help="Of a model or a run.", show_default=False)],
     changes: SetOption = None,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="The published run of that model instead of the model.")
+    ] = False,
     out: OutOption = None,
     modules: ImportOption = None,
 ) -> None:
     """Print a preset as YAML with every field written out."""
     from sma.architectures import dump_spec
-    from sma.training.cli.specs import preset_spec
+    from sma.training.cli.overrides import parse_assignment
+    from sma.training.cli.specs import preset_spec, recipe_spec
 
-    write_lines(dump_spec(preset_spec(preset, changes or [])).splitlines(), out)
+    assignments = list(map(parse_assignment, changes or []))
+    spec = recipe_spec(preset, None, assignments) if recipe else preset_spec(preset, changes or [])
+    write_lines(dump_spec(spec).splitlines(), out)
 
 
 def diff(

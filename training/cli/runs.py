@@ -16,10 +16,11 @@ def train(
     spec: Annotated[Path | None, typer.Option(help="YAML file of a run, or of a model.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(
-            help="One with a ready run: python_source (default), text_files, table_text, "
-            "table_classification, digits, wordnet, karate."
-        ),
+        typer.Option(help="python_source (default), digits, listops, news, ...: see `sma tasks`."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A published run, such as seqboat_lra_listops, on its task or that of --task."),
     ] = None,
     changes: SetOption = None,
     steps: Annotated[int | None, typer.Option(help="Short for --set steps=N.")] = None,
@@ -65,12 +66,14 @@ def train(
     }
     assignments = [(tuple(key.split(".")), value) for key, value in short.items() if value is not None]
     assignments += map(parse_assignment, changes or [])
-    if resumed is not None and (spec is not None or task is not None or name is not None):
-        raise ValueError("--resume goes on with a run as it is: leave out --spec, --task and --name")
+    if resumed is not None and any(given is not None for given in (spec, task, recipe, name)):
+        raise ValueError(
+            "--resume goes on with a run as it is: leave out --spec, --task and --name, and --recipe"
+        )
     console, command = output(), results.this_command()
     with Display(console) as display:
         if resumed is None:
-            new = run_spec(spec, task, assignments)
+            new = run_spec(spec, task, assignments, recipe)
             run, ending = train(new, root=out, name=name, observer=display, command=command)
         else:
             run = Run.open(resumed)

@@ -11,17 +11,38 @@ from sma.spec.schema import json_schema
 from sma.training.cli.overrides import Assignment, apply_overrides, parse_assignment
 from sma.training.config import TrainSpec
 from sma.training.presets import run_names, run_values
+from sma.training.recipes import check_recipe, recipe_values, task_values
 from sma.training.run.folder import Run
 
 
-def run_spec(path: Path | None, task: str | None, assignments: list[Assignment]) -> TrainSpec:
-    """The spec of a new run: that of a file, or the ready run of a task, or one around a file's model."""
+def run_spec(
+    path: Path | None, task: str | None, assignments: list[Assignment], recipe: str | None = None
+) -> TrainSpec:
+    """The spec of a new run: a file's, the ready run of a task, a published one, or one around a model.
+
+    Raises:
+        ValueError: if both a file and a recipe are named, or a recipe's task is of another form.
+    """
+    if recipe is not None:
+        if path is not None:
+            raise ValueError("--spec and --recipe both say what is trained; leave out one of them")
+        return recipe_spec(recipe, task, assignments)
     values = read_yaml(path) if path is not None else {}
     if "preset" in values or values.get("kind", "training") != "training":  # a model
         values = {**run_values(task or "python_source"), "model": values}
     elif path is None:
         values = run_values(task or "python_source")
     return TrainSpec.model_validate(apply_overrides(values, assignments))
+
+
+def recipe_spec(name: str, task: str | None, assignments: list[Assignment]) -> TrainSpec:
+    """A published run, on its own task or one of another kind, with some fields set.
+
+    Raises:
+        ValueError: if there is no such run, or the task is of another form.
+    """
+    values = {**recipe_values(name), "task": task_values(name, task)}
+    return check_recipe(name, TrainSpec.model_validate(apply_overrides(values, assignments)))
 
 
 def model_spec(target: str, changes: list[str]) -> ModelSpec:

@@ -21,6 +21,9 @@ TOKENS = (*"0123456789", "[MIN", "[MAX", "[MED", "[SM", "]")
 """The vocabulary, without the parentheses of the published files, which carry nothing."""
 
 MIN, MAX, MED, SM, CLOSE = range(10, 15)
+ROLES = ("digit", "operator", "bracket")
+ROLE_OF_TOKEN = np.searchsorted((MIN, CLOSE), range(len(TOKENS)), side="right")
+"""`(15,)`, the index into `ROLES` of every token."""
 OPERATION_PROBABILITY = 0.25
 CHUNK = 500
 """Expressions per unit of work: what a chunk holds depends on the seed and its number alone."""

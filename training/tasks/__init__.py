@@ -24,6 +24,13 @@ from sma.training.tasks.recall import (
 from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.section import Image, Section
+from sma.training.tasks.standins import (
+    FashionMNISTSpec,
+    GCIDESpec,
+    NewsSpec,
+    PythonDocsSpec,
+    SyntheticSpeechSpec,
+)
 from sma.training.tasks.tables import TableClassificationSpec, TableTextSpec, from_dataset
 from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task, TaskSpec
 from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec, TextSpec, TextTask, Tokenizer
@@ -34,6 +41,8 @@ __all__ = [
     "Batch",
     "DigitsSpec",
     "Evaluation",
+    "FashionMNISTSpec",
+    "GCIDESpec",
     "HundredMillionBytesSpec",
     "Image",
     "InductionHeadsSpec",
@@ -44,9 +53,11 @@ __all__ = [
     "LRARetrievalSpec",
     "LRATextSpec",
     "ListOpsSpec",
+    "NewsSpec",
     "NodeGraph",
     "NodeTask",
     "PathfinderSpec",
+    "PythonDocsSpec",
     "PythonSourceSpec",
     "RecallSpec",
     "RecallTask",
@@ -56,6 +67,7 @@ __all__ = [
     "SelectiveCopyingSpec",
     "SpeechCommandsSpec",
     "Split",
+    "SyntheticSpeechSpec",
     "TableClassificationSpec",
     "TableTextSpec",
     "Task",

@@ -5,13 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 from typing_extensions import override
 
 from sma import register
 from sma.training.generators.cache import cached, load_arrays, save_rows
-from sma.training.generators.listops import CLOSE, MIN, TOKENS, Sizes, expressions
+from sma.training.generators.listops import ROLE_OF_TOKEN, ROLES, TOKENS, Sizes, expressions
 from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.task import TaskSpec
@@ -60,8 +59,7 @@ class ListOpsSpec(TaskSpec):
         splits = {}
         for name in ("training", "validation", "test"):
             arrays = load_arrays(folder, name)
-            roles = np.searchsorted((MIN, CLOSE), arrays["tokens"], side="right")
-            splits[name] = Rows(arrays["tokens"], arrays["ends"], arrays["labels"], roles=roles)
+            splits[name] = Rows(arrays["tokens"], arrays["ends"], arrays["labels"], token_roles=ROLE_OF_TOKEN)
         return RowsTask(
             splits,
             title=f"ListOps, generated: expressions of {self.min_length + 1} to {self.max_length - 1} tokens",
@@ -69,7 +67,7 @@ class ListOpsSpec(TaskSpec):
             classes=[str(digit) for digit in range(10)],
             unit="expression",
             names=[f"{token} " for token in TOKENS],
-            role_names=("digit", "operator", "bracket"),
+            role_names=ROLES,
         )
 
     def _make(self, folder: Path) -> dict[str, str]:

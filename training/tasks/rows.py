@@ -22,6 +22,7 @@ class Rows:
         labels: `(n,)` int64, from 0.
         scale: features are divided by it: 255 for bytes that are pixels.
         roles: `(T,)` integers, what each element is; see `Batch.roles`. None: unknown.
+        token_roles: `(V,)` integers, the role of each token, where the token alone says it.
     """
 
     values: NDArray[Any]
@@ -29,6 +30,7 @@ class Rows:
     labels: NDArray[np.int64]
     scale: float = 1.0
     roles: NDArray[Any] | None = None
+    token_roles: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -56,8 +58,14 @@ class Rows:
         """Some rows; without a mask if none is shorter than another."""
         inputs, mask = self.padded(chosen)
         targets = torch.from_numpy(self.labels[list(chosen)])
-        roles = None if self.roles is None else _padded([self.roles[self._place(i)] for i in chosen]).long()
-        return Batch(inputs, targets, None if mask.all() else mask, roles)
+        return Batch(inputs, targets, None if mask.all() else mask, self._roles(chosen))
+
+    def _roles(self, chosen: Sequence[int]) -> Tensor | None:
+        if self.roles is not None:
+            return _padded([self.roles[self._place(i)] for i in chosen]).long()
+        if self.token_roles is not None:
+            return _padded([self.token_roles[self.row(i)] for i in chosen]).long()
+        return None
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from typing_extensions import override
 
 from sma import register
 from sma.training.generators.chunks import Chunk
-from sma.training.generators.listops import TOKENS
+from sma.training.generators.listops import ROLE_OF_TOKEN, ROLES, TOKENS
 from sma.training.tasks.published.base import FileLayout, PublishedSpec, rows_of
 from sma.training.tasks.published.fairseq_data import read_labelled
 from sma.training.tasks.rows import RowPairs, Rows
 from sma.training.tasks.rows_task import RowsTask
+from sma.training.tasks.text.byte_classes import BYTE_CLASSES
+from sma.training.tasks.text.byte_rows import BYTE_NAMES, byte_rows, join
 
 PREPARED = {"training": "train", "validation": "valid", "test": "test"}
 """The names of the splits in fairseq's preparation."""
@@ -41,16 +43,6 @@ def in_parts(rows: Iterator[tuple[bytes, int]], max_length: int) -> Iterator[Chu
     """Rows, cut at `max_length`, and their labels, in parts."""
     while part := list(islice(rows, PER_PART)):
         yield join(part, max_length)
-
-
-def join(rows: Sequence[tuple[bytes, int]], max_length: int) -> Chunk:
-    """Rows, cut at `max_length`, and their labels as one part."""
-    cut = [content[:max_length] for content, _ in rows]
-    return {
-        "tokens": np.frombuffer(b"".join(cut), np.uint8),
-        "ends": np.cumsum([len(content) for content in cut], dtype=np.int64),
-        "labels": np.array([label for _, label in rows], np.int64),
-    }
 
 
 def read_prepared(split: str, root: Path, *, max_length: int, sources: str = "src-bin") -> Iterator[Chunk]:
@@ -91,13 +83,15 @@ class LRAListOpsSpec(PublishedSpec):
     @override
     def task(self, splits: Mapping[str, Chunk], facts: Mapping[str, str]) -> RowsTask:
         original = facts["layout"] != "fairseq's"
+        roles = ROLE_OF_TOKEN if original else None
         return RowsTask(
-            {split: rows_of(arrays, "tokens") for split, arrays in splits.items()},
+            {split: rows_of(arrays, "tokens", token_roles=roles) for split, arrays in splits.items()},
             title="ListOps of the Long Range Arena",
             facts=facts,
             classes=[str(digit) for digit in range(10)],
             unit="expression",
             names=[f"{token} " for token in TOKENS] if original else _numbers(splits),
+            role_names=ROLES if original else (),
         )
 
 
@@ -149,12 +143,16 @@ class LRATextSpec(PublishedSpec):
     def task(self, splits: Mapping[str, Chunk], facts: Mapping[str, str]) -> RowsTask:
         of_bytes = facts["layout"] != "fairseq's"
         return RowsTask(
-            {split: rows_of(arrays, "tokens") for split, arrays in splits.items()},
+            {
+                split: byte_rows(arrays) if of_bytes else rows_of(arrays, "tokens")
+                for split, arrays in splits.items()
+            },
             title="Text of the Long Range Arena: the sentiment of IMDB reviews",
             facts=facts,
             classes=["negative", "positive"],
             unit="review",
-            names=[chr(byte) for byte in range(256)] if of_bytes else _numbers(splits),
+            names=BYTE_NAMES if of_bytes else _numbers(splits),
+            role_names=BYTE_CLASSES if of_bytes else (),
         )
 
 

@@ -17,6 +17,7 @@ from sma.training.tasks.baselines import order_k_bits, xz_bits
 from sma.training.tasks.reading.table_files import is_table, read_table, text_of
 from sma.training.tasks.section import Section
 from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task
+from sma.training.tasks.text.byte_classes import BYTE_CLASSES, CLASS_OF_BYTE
 from sma.training.tasks.text.corpus import SEPARATOR, Corpus, TextFile
 from sma.training.tasks.text.documents import lines_of, score_documents
 from sma.training.tasks.text.streams import encode, streams
@@ -72,6 +73,7 @@ class TextTask(Task):
         self.validation_bytes = validation_bytes
         self.tokenizer = Bytes() if tokenizer is None else tokenizer
         self.n_classes = self.tokenizer.n_tokens
+        self.role_names = BYTE_CLASSES if isinstance(self.tokenizer, Bytes) else ()
         self.tokens, sha256 = streams(corpus, self.tokenizer)
         unit = self.tokenizer.unit
         if len(self.tokens["training"]) <= length:
@@ -108,7 +110,7 @@ class TextTask(Task):
         tokens = self.tokens["training"]
         start = torch.randint(len(tokens) - self.length, (batch_size, 1), generator=generator)
         rows = torch.from_numpy(tokens[start.numpy() + np.arange(self.length + 1)].astype(np.int64))
-        return Batch(rows[:, :-1], rows[:, 1:])
+        return Batch(rows[:, :-1], rows[:, 1:], roles=self._roles(rows[:, :-1]))
 
     @override
     def evaluation_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
@@ -124,7 +126,11 @@ class TextTask(Task):
             rows = [self._row(split, i * length, length) for i in group]
             inputs, targets = (torch.stack(part) for part in zip(*rows, strict=True))
             mask = targets != IGNORED
-            yield Batch(inputs, targets, None if mask.all() else mask)
+            yield Batch(inputs, targets, None if mask.all() else mask, self._roles(inputs))
+
+    def _roles(self, inputs: Tensor) -> Tensor | None:
+        """The classes of bytes; tokens of other kinds have none."""
+        return torch.from_numpy(CLASS_OF_BYTE)[inputs] if self.role_names else None
 
     def _row(self, split: str, start: int, length: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets; at the end of the stream, padded."""
