@@ -9,9 +9,9 @@ def tasks() -> None:
 
     from sma.spec.registry import kinds
     from sma.training.cli.display import output
-    from sma.training.config import TaskSpec
     from sma.training.presets import run_names
     from sma.training.recipes import recipe_names, recipe_tasks
+    from sma.training.tasks import TaskSpec
 
     ready = run_names()
     table = Table("task", "start it with", "data", title="Tasks", title_justify="left")

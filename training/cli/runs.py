@@ -68,7 +68,7 @@ def train(
     assignments += map(parse_assignment, changes or [])
     if resumed is not None and any(given is not None for given in (spec, task, recipe, name)):
         raise ValueError(
-            "--resume goes on with a run as it is: leave out --spec, --task and --name, and --recipe"
+            "--resume goes on with a run as it is: leave out --spec, --task, --recipe and --name"
         )
     console, command = output(), results.this_command()
     with Display(console) as display:
