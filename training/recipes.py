@@ -40,7 +40,9 @@ _READS = {
     "seqboat_lra_listops": _Reads(
         "rows of at most 2,002 tokens in 10 classes", ({"kind": "lra_listops"}, {"kind": "listops"})
     ),
-    "seqboat_lra_text": _Reads("rows of bytes in 2 classes", ({"kind": "lra_text"},)),
+    "seqboat_lra_text": _Reads(
+        "rows of bytes in 2 classes", ({"kind": "lra_text"}, {"kind": "table_classification"})
+    ),
     "seqboat_lra_retrieval": _Reads(
         "pairs of rows of at most 4,002 bytes in 2 classes",
         ({"kind": "lra_retrieval"}, {"kind": "python_docs", "max_length": 4000}),
@@ -64,7 +66,7 @@ _READS = {
         "bytes, each of which is predicted",
         tuple(
             {"kind": kind, "length": 8192, "evaluation_length": 8192}
-            for kind in ("enwik8", "gcide", "python_source", "text_files")
+            for kind in ("enwik8", "gcide", "python_source", "text_files", "table_text")
         ),
     ),
 }

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from sma.architectures.presets.seqboat_published import PUBLISHED_PARAMETERS
-from sma.training.recipes import recipe, recipe_names
+from sma.training.recipes import recipe, recipe_names, recipe_tasks
 
-TASK = {"kind": "digits"}
+FOLDER = {"folder": "data"}
 
 # What the official scripts say: rows per step (all GPUs together), steps, warm-up, its power, first and
 # highest learning rate, weight decay, highest norm of the gradient.
@@ -36,7 +36,7 @@ def test_every_published_model_has_one() -> None:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_recipe_is_what_the_script_asks_for(name: str) -> None:
     rows, steps, warmup, power, first, highest, weight_decay, clip = SCRIPTS[name]
-    spec = recipe(name, task=TASK)
+    spec = recipe(name, task=FOLDER)
     assert spec.batch_size * spec.accumulation == rows
     assert (spec.steps, spec.clip, spec.optimizer.weight_decay) == (steps, clip, weight_decay)
     for step in (0, 1, warmup // 3, warmup - 1, warmup, warmup + 1, steps // 2, steps - 1):
@@ -46,7 +46,7 @@ def test_recipe_is_what_the_script_asks_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["seqboat_lra_image", "seqboat_enwik8"])
 def test_optimizer_decays_every_parameter_by_itself(name: str) -> None:
-    spec = recipe(name, task=TASK)
+    spec = recipe(name, task=FOLDER)
     weights = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(1))]
     optimizer = spec.optimizer.build(weights, spec.learning_rate)
     for weight in weights:
@@ -62,10 +62,47 @@ def test_optimizer_decays_every_parameter_by_itself(name: str) -> None:
 
 
 def test_changes() -> None:
-    spec = recipe("seqboat_lra_text", task=TASK, seed=7, batch_size=2)
+    spec = recipe("seqboat_lra_text", task=FOLDER, seed=7, batch_size=2)
     assert (spec.seed, spec.batch_size, spec.learning_rate) == (7, 2, 0.004)
 
 
 def test_unknown_name() -> None:
     with pytest.raises(ValueError, match=r"seqboat_lra_images.*did you mean seqboat_lra_image"):
-        recipe("seqboat_lra_images", task=TASK)
+        recipe("seqboat_lra_images", task=FOLDER)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_task_that_the_recipe_is_for(name: str) -> None:
+    for kind in recipe_tasks(name):
+        folder = FOLDER if "lra" in kind or kind in ("speech_commands", "enwik8", "text_files") else {}
+        spec = recipe(name, task={"kind": kind, **folder})
+        assert spec.task.kind == kind
+        if spec.model.head.kind == "language_model":
+            assert spec.model.embedding.vocab_size == 256  # bytes
+    assert recipe(name, task=FOLDER).task.kind == recipe_tasks(name)[0]
+
+
+def test_a_kind_alone() -> None:
+    assert recipe("seqboat_speech_commands", task="synthetic_speech").task.sample_rate == 16_000
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "told"),
+    [
+        (
+            "seqboat_lra_image",
+            {"kind": "lra_text", "folder": "x"},
+            "rows of at most 1,024 numbers.*task.kind=lra_text",
+        ),
+        (
+            "seqboat_lra_text",
+            {"kind": "news"},
+            "bytes in 2 classes, as in lra_text, and not for task.kind=news",
+        ),
+        ("seqboat_lra_pathfinder", {"folder": "x", "side": 128}, "task.side=128; set task.side=32"),
+        ("seqboat_enwik8", {"kind": "digits"}, "enwik8 or gcide or python_source or text_files"),
+    ],
+)
+def test_another_tasks_data(name: str, task: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        recipe(name, task=task)

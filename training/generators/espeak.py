@@ -21,6 +21,8 @@ from sma.training.generators.chunks import Chunk
 
 SYNCHRONOUS, RATE, PITCH, UTF8, DO_NOT_EXIT = 2, 1, 3, 1, 0x8000
 """Of the library's header `speak_lib.h`."""
+SEED = 1
+"""Of the noise in voices."""
 QUIET = 0.01
 """Of a clip's highest amplitude: what stays below it at the ends is silence."""
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -139,6 +141,7 @@ class _Engine:
             raise OSError(f"the voice en+{voice} cannot be used")
         self._library.espeak_SetParameter(RATE, rate, 0)
         self._library.espeak_SetParameter(PITCH, pitch, 0)
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))
         self._parts.clear()
         text = word.encode()
         self._library.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, UTF8, None, None)

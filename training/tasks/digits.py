@@ -44,6 +44,7 @@ class DigitsSpec(TaskSpec):
             classes=[str(digit) for digit in range(N_CLASSES)],
             unit="image",
             side=SIDE,
+            role_names=("background", "digit"),
         )
 
 
@@ -58,4 +59,5 @@ def _split(labels: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
 
 def _rows(images: NDArray[np.float64], labels: NDArray[np.int64]) -> Rows:
     ends = np.arange(1, len(labels) + 1) * SIDE**2
-    return Rows(images.astype(np.uint8).reshape(-1, 1), ends, labels.astype(np.int64), scale=16)
+    pixels = images.astype(np.uint8).reshape(-1, 1)
+    return Rows(pixels, ends, labels.astype(np.int64), scale=16, roles=(pixels[:, 0] > 0).view(np.uint8))

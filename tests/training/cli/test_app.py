@@ -28,7 +28,11 @@ Command = Callable[..., Any]
         (["schema", "foo"], 2, "schema foo: use model or training"),
         (["train", "--steps", "0"], 2, "steps=0: Input should be greater than or equal to 1"),
         (["train", "--resume", "nowhere"], 2, "nowhere is not the folder of a run"),
-        (["train", "--resume", "{run}", "--task", "digits"], 2, "leave out --spec, --task, --recipe and --name"),
+        (
+            ["train", "--resume", "{run}", "--task", "digits"],
+            2,
+            "leave out --spec, --task, --recipe and --name",
+        ),
         (["train", "--resume", "{run}", "--steps", "9"], 2, "another spec: steps (6 there, 9 here)"),
         (["train", "--spec", "{spec}", "--out", "{spec}"], 1, "give another folder by --out"),
         (["train", "--spec", "{spec}", "--out", "{out}", "--name", "finished"], 2, "never overwritten"),
@@ -37,7 +41,7 @@ Command = Callable[..., Any]
         (
             ["describe", "pyton_source"],
             2,
-            "is not a file, a run's folder or a preset; did you mean python_source?",
+            "is not a file, a run's folder or a preset; did you mean python_source",
         ),
         (["describe", "{spec}", "--set", "modl.x=1"], 2, "there is no field modl; did you mean model?"),
         (["describe", "seqboat", "--set", "model.window=0"], 2, "null (None) is allowed too"),

@@ -74,6 +74,8 @@ def test_listops(root):
         f"[MAX {i} [MIN 7 9 ] ] " for i in range(3)
     ]
     assert labels == [7, 7, 7]
+    roles = task.splits["test"].batch([0]).roles[0].tolist()
+    assert [task.role_names[role][0] for role in roles] == list("ododdbb")
 
 
 @pytest.mark.parametrize("spec", [LRAListOpsSpec, LRATextSpec])
@@ -87,6 +89,8 @@ def test_fairseq_rows(root, spec):
     rows, labels = rows_and_labels(task, "test")
     assert rows == [[4, 5, 6, 2], [4, 5, 6, 7, 2], [4, 5, 6, 7, 8], [4, 5, 6, 7, 8]]
     assert labels == [0, 1, 0, 1]
+    assert task.splits["test"].batch([0]).roles is None  # what the tokens are is not known
+    assert task.role_names == ()
 
 
 def test_reviews(root):
@@ -95,6 +99,8 @@ def test_reviews(root):
     assert sizes(task) == [36, 4, 10]
     rows, labels = rows_and_labels(task, "validation")
     assert [bytes(row) for row in rows] == [b"neg train 0", b"neg train 1", b"pos train 0", b"pos train 1"]
+    roles = task.splits["validation"].batch([0]).roles[0].tolist()
+    assert [task.role_names[role][0] for role in roles] == list("lllslllllsd")
     assert labels == [0, 0, 1, 1]
 
 

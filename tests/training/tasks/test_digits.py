@@ -35,6 +35,12 @@ def test_batches_are_sequences_of_pixels(task: RowsTask) -> None:
     assert batch.targets.shape == (5,)
 
 
+def test_pixels_with_ink_are_told_from_the_background(task: RowsTask) -> None:
+    batch = task.training_batch(3, torch.Generator().manual_seed(0))
+    assert isinstance(batch.inputs, torch.Tensor)
+    assert torch.equal(batch.roles, batch.inputs[..., 0].gt(0).long())
+
+
 def test_evaluation_reads_every_image_once(task: RowsTask) -> None:
     seen = torch.cat([batch.targets for batch in task.evaluation_batches("test", 50)])
     assert seen.tolist() == task.splits["test"].labels.tolist()

@@ -41,6 +41,11 @@ def test_roles_are_padded_like_the_rows():
     assert batch.roles.tolist() == [[1, 2, 0], [0, 1, 2]]
 
 
+def test_tokens_say_their_roles():
+    rows = Rows(np.array([2, 0, 1]), np.array([1, 3]), np.array([0, 1]), token_roles=np.array([5, 6, 7]))
+    assert rows.batch([0, 1]).roles.tolist() == [[7, 0], [5, 6]]
+
+
 def test_rows_of_like_length_share_a_batch():
     lengths = list(range(1, 201))
     task = task_of(rows_of(lengths))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sma.training.tasks.task import IGNORED
+from sma.training.tasks.text.byte_classes import CLASS_OF_BYTE
 from sma.training.tasks.text.text_files import PythonSourceSpec, TextFilesSpec
 
 
@@ -119,3 +120,15 @@ def test_errors_say_what_to_do(
     with pytest.raises(ValueError, match=message) as error:
         TextFilesSpec.model_validate({"folder": str(tmp_path), **fields}).build()
     assert "\n" not in str(error.value)
+
+
+def test_bytes_have_their_classes_as_roles(tmp_path: Path) -> None:
+    task = spec(write_files(tmp_path)).build()
+    batches = [
+        task.training_batch(2, torch.Generator().manual_seed(0)),
+        *task.evaluation_batches("test", 2),
+    ]
+    for batch in batches:
+        assert batch.roles is not None
+        assert torch.equal(batch.roles, torch.from_numpy(CLASS_OF_BYTE)[batch.inputs])
+    assert task.role_names == ("letter", "digit", "space", "punctuation", "other")
