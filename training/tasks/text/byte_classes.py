@@ -1,4 +1,4 @@
-"""What a byte of text is: a letter, a digit, space, punctuation or something else."""
+"""Classes of the bytes of text: letters, digits, space, punctuation and others."""
 
 import numpy as np
 from numpy.typing import NDArray
