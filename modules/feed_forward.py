@@ -20,6 +20,7 @@ class FeedForward(ElementWise):
         bias: whether b_1 and b_2 exist.
 
     Example:
+        >>> import torch
         >>> from sma.modules import LatentConfigurator
         >>> from sma import SMA
         >>> SMA(LatentConfigurator(8), [FeedForward(8, d_hidden=32)])(torch.randn(2, 5, 8)).shape

@@ -11,7 +11,7 @@ from functools import wraps
 import pytest
 import torch
 from properties.test_specs import EXAMPLES, KindContract
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from sma import Compaction, OneOf
@@ -30,9 +30,17 @@ def default_spec(family, values):
     example = TypeAdapter(OneOf[family]).validate_python(values)
     required = {key for key, field in type(example).model_fields.items() if field.is_required()}
     try:
-        return type(example).model_validate({key: value for key, value in values.items() if key in required})
-    except ValidationError:
+        spec = type(example).model_validate({key: value for key, value in values.items() if key in required})
+        build(spec)
+    except ValueError:
         return example
+    return spec
+
+
+def build(spec):
+    suite = KindContract()
+    suite.d_model = 64  # heads have so many features by default
+    suite.build(spec)
 
 
 def constructors():
@@ -75,9 +83,7 @@ def calls_of(spec, monkeypatch):
             patch.setattr(kind, "__init__", noting(vars(kind)["__init__"]))
         for kind in (kind for family in EXAMPLES for kind in kinds(family).values()):
             patch.setattr(kind, "build", nested(kind.build))
-        suite = KindContract()
-        suite.d_model = 64  # heads have so many features by default
-        suite.build(spec)
+        build(spec)
     return calls
 
 
