@@ -80,10 +80,7 @@ class CausalConvolution(SubModule[ConvolutionState]):
         check_state(state, ConvolutionState, elements.n_rows, context=shape)
         joined = self._joined(elements, state.context)
         y = self._convolve(elements, joined)
-        n_elements = torch.zeros_like(elements.ptr[1:]).index_add(
-            0, elements.row.clamp(min=0), elements.valid.to(elements.ptr)
-        )
-        newest = self._context_places(elements) + n_elements[:, None]
+        newest = self._context_places(elements) + elements.counts[:, None]
         state.context.copy_(joined.detach()[newest])
         return y
 

@@ -78,6 +78,12 @@ class Elements:
         return len(self.ptr) - 1
 
     @property
+    def counts(self) -> Tensor:
+        """`(B,)` long; how many elements each row has here."""
+        row, number = self.row.clamp(min=0), self.valid.to(self.ptr)
+        return torch.zeros_like(self.ptr[1:]).index_add(0, row, number)
+
+    @property
     def owner(self) -> Tensor:
         """`(T,)` long; the row that owns each slot, also of a padding slot."""
         slots = torch.arange(len(self.row), device=self.row.device)

@@ -205,7 +205,7 @@ def record_layer(
     if mask is None:
         mask = torch.ones_like(routing.active[..., 0])
     if not isinstance(received, Tensor):
-        received = torch.stack([_per_row(elements) for elements in received], 1)
+        received = torch.stack([elements.counts for elements in received], 1)
     name = recording._names.get(id(layer), "")
     recording.layers.append(LayerRecord(name, routing, mask, received, layer))
 
@@ -239,11 +239,6 @@ def _eagerly() -> AbstractContextManager[object]:
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
     return torch.compiler.set_stance("force_eager")
-
-
-def _per_row(elements: Elements) -> Tensor:
-    counts = elements.row.new_zeros(elements.n_rows + 1)  # the last takes the padding slots
-    return counts.index_add(0, elements.row % len(counts), torch.ones_like(elements.row))[:-1]
 
 
 def _layer_names(model: nn.Module | None) -> dict[int, str]:

@@ -181,8 +181,7 @@ class WorkingMemory(State):
     def _remember(self, k: Tensor, v: Tensor, elements: Elements) -> None:
         """Store the last W + 1 elements of every row, and count them all."""
         size = self.position.shape[1]
-        row = elements.row.clamp(min=0)
-        count = self.count.index_add(0, row, elements.valid.long()).unsqueeze(1)
+        count = (self.count + elements.counts).unsqueeze(1)
         newest = count - 1 - (count - 1 - torch.arange(size, device=k.device)) % size  # the rank in each slot
         is_new = newest >= self.count.unsqueeze(1)
         source = elements.ptr[:-1, None] + newest - self.count.unsqueeze(1)

@@ -121,7 +121,7 @@ def query_divisor(elements: Elements, d_qk: int, rule: AttentionRule) -> float |
         return 2 * rule.window if rule.bidirectional else rule.window
     row = elements.row.clamp(min=0)
     if rule.bidirectional:
-        n_keys = torch.zeros_like(elements.ptr).index_add_(0, row, elements.valid.long())[row]
+        n_keys = elements.counts[row]
     else:
         n_keys = torch.arange(1, len(row) + 1, device=row.device) - elements.ptr[row]
     return n_keys.clamp(min=1).unsqueeze(1)

@@ -17,6 +17,11 @@ def test_valid_and_n_rows():
     assert padded.n_rows == 2
 
 
+def test_counts_leave_out_padding_slots():
+    for compaction in (PackedCompaction(), PaddedCompaction(), CapacityCompaction(3)):
+        assert elements(compaction).counts.tolist() == [2, 1]
+
+
 def test_with_x_keeps_the_slots():
     before = elements(PackedCompaction())
     after = before.with_x(torch.zeros(3, 5))
