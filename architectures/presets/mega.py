@@ -8,7 +8,7 @@ from sma.architectures.blocks.stack import StackSpec
 from sma.architectures.presets.preset import Blocks, Borrowed, Chosen, preset
 from sma.architectures.presets.transformer import plain_residual
 from sma.architectures.specs.attention import LearnedBiasSpec, MegaSpec
-from sma.architectures.specs.families import BlockSpec, PositionSpec
+from sma.architectures.specs.families import PositionSpec
 from sma.architectures.specs.feed_forward import FeedForwardSpec
 from sma.architectures.specs.fields import Dropout, Size
 from sma.architectures.specs.sma import DenseSpec
@@ -45,15 +45,8 @@ def mega(
         >>> mega(vocab_size=256, d_model=64, n_layers=4).blocks[0].blocks[0].kind
         'mega'
     """
-    attention = chosen.spec(
-        MegaSpec,
-        mixer=chosen.spec(EMASpec, bidirectional=chosen.bidirectional),
-        max_positions=max_positions,
-        bidirectional=chosen.bidirectional,
-        position=position or LearnedBiasSpec(max_positions=max_positions),
-        dropout=dropout,
-    )
-    return _layers(chosen, attention, d_model, d_feed_forward, dropout)
+    position = position or LearnedBiasSpec(max_positions=max_positions)
+    return _layers(chosen, d_model, d_feed_forward, position, dropout, max_positions=max_positions)
 
 
 @preset(MEGA)
@@ -80,26 +73,33 @@ def mega_chunk(
         >>> spec.blocks[0].blocks[0].position.max_positions
         32
     """
-    attention = chosen.spec(
-        MegaSpec,
-        mixer=chosen.spec(EMASpec, bidirectional=chosen.bidirectional),
-        chunk=chunk,
-        bidirectional=chosen.bidirectional,
-        position=position or LearnedBiasSpec(max_positions=chunk),
-        dropout=dropout,
-    )
-    return _layers(chosen, attention, d_model, d_feed_forward, dropout)
+    position = position or LearnedBiasSpec(max_positions=chunk)
+    return _layers(chosen, d_model, d_feed_forward, position, dropout, chunk=chunk)
 
 
 def _layers(
-    chosen: Chosen, attention: MegaSpec, d_model: int, d_feed_forward: FeedForward, dropout: float
+    chosen: Chosen,
+    d_model: int,
+    d_feed_forward: FeedForward,
+    position: PositionSpec,
+    dropout: float,
+    **reach: int,
 ) -> Blocks:
     feed_forward = FeedForwardSpec(
         d_hidden=2 * d_model if d_feed_forward in ("twice", None) else d_feed_forward, activation="silu"
     )
     after = plain_residual(chosen, DenseSpec(module=feed_forward), dropout)
-    attention = attention.model_copy(update={"norm": after.norm, "norm_position": after.norm_position})
+    attention = chosen.spec(
+        MegaSpec,
+        repeat=chosen.n_layers if d_feed_forward is None else 1,
+        norm=after.norm,
+        norm_position=after.norm_position,
+        mixer=chosen.spec(EMASpec, bidirectional=chosen.bidirectional),
+        bidirectional=chosen.bidirectional,
+        position=position,
+        dropout=dropout,
+        **reach,
+    )
     if d_feed_forward is None:
-        return (attention.model_copy(update={"repeat": chosen.n_layers}),)
-    blocks: tuple[BlockSpec, ...] = (attention, after)
-    return (StackSpec(blocks=blocks, repeat=chosen.n_layers),)
+        return (attention,)
+    return (StackSpec(blocks=(attention, after), repeat=chosen.n_layers),)

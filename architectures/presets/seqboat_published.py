@@ -27,6 +27,8 @@ PUBLISHED_PARAMETERS = {
     "seqboat_enwik8": 39_074_490,
 }
 """Parameters of the official models, counted by building them."""
+_TOKENS: dict[str, Any] = {"dropout": 0.1, "norm_position": "post", "init_temperature_scale": 0.3}
+"""What the classifiers of tokens share."""
 
 
 def seqboat_lra_listops(*, vocab_size: Size = 24) -> SequenceModelSpec:
@@ -44,11 +46,9 @@ def seqboat_lra_listops(*, vocab_size: Size = 24) -> SequenceModelSpec:
         n_layers=6,
         n_classes=10,
         vocab_size=vocab_size,
-        dropout=0.1,
         norm=LayerNormSpec(),
-        norm_position="post",
         position=LearnedBiasSpec(max_positions=2002),
-        init_temperature_scale=0.3,
+        **_TOKENS,
     )
 
 
@@ -67,11 +67,9 @@ def seqboat_lra_text(*, vocab_size: Size = 264) -> SequenceModelSpec:
         n_layers=4,
         n_classes=2,
         vocab_size=vocab_size,
-        dropout=0.1,
         norm=ScaleNormSpec(),
-        norm_position="post",
         position=RankBiasSpec(),
-        init_temperature_scale=0.3,
+        **_TOKENS,
     )
 
 
@@ -91,11 +89,9 @@ def seqboat_lra_retrieval(*, vocab_size: Size = 264) -> SequenceModelSpec:
         n_classes=2,
         n_documents=2,
         vocab_size=vocab_size,
-        dropout=0.1,
         norm=ScaleNormSpec(),
-        norm_position="post",
         position=LearnedBiasSpec(max_positions=4002),
-        init_temperature_scale=0.3,
+        **_TOKENS,
     )
 
 

@@ -76,16 +76,10 @@ class MixtureOfExpertsSpec(LayerSpec):
 
     @override
     def build(self, d_model: int) -> MixtureOfExperts:
-        bank = ExpertBank(
-            d_model,
-            n_experts=self.n_experts,
-            d_hidden=self.d_hidden,
-            gated=self.gated,
-            activation=self.activation,
-            dropout=self.dropout,
-        )
-        router = self.router.build(d_model, self.n_experts)
-        return MixtureOfExperts(router, bank, capacity_factor=self.capacity_factor)
+        options = as_arguments(self)
+        router, factor = options.pop("router"), options.pop("capacity_factor")
+        bank = ExpertBank(d_model, **options)
+        return MixtureOfExperts(router.build(d_model, self.n_experts), bank, capacity_factor=factor)
 
 
 @register

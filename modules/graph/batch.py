@@ -53,9 +53,8 @@ class NodeRows:
         n_graphs = int(data.num_graphs) if hasattr(data, "num_graphs") else int(batch.max()) + 1
         sizes = batch.bincount(minlength=n_graphs)
         length = int(sizes.max())
-        position = torch.arange(len(batch), device=batch.device) - (sizes.cumsum(0) - sizes)[batch]
         mask = torch.arange(length, device=batch.device) < sizes[:, None]
-        return cls._laid_out(data, (n_graphs, length), batch * length + position, mask)
+        return cls._laid_out(data, (n_graphs, length), mask.flatten().nonzero().squeeze(1), mask)
 
     @classmethod
     def _laid_out(

@@ -227,18 +227,13 @@ class _ChannelsFirst(torch.autograd.Function):
         return _time_first(grad)
 
 
-class _TimeFirst(torch.autograd.Function):
-    """The inverse of `_ChannelsFirst`."""
+class _TimeFirst(_ChannelsFirst):
+    """Its inverse."""
 
     @staticmethod
     @override
     def forward(x: Tensor) -> Tensor:
         return x.permute(1, 2, 0).contiguous()
-
-    @staticmethod
-    @override
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        pass
 
     @staticmethod
     @override
