@@ -190,9 +190,9 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """Exactly 0 where nothing is active, padding included."""
         x = zero_padding(x, mask)
-        routing = check_routing(self.router(x, mask), self.router, x)
+        routing = check_routing(self.router(x, mask), self.router, x, mask)
         routing = replace(routing, active=replayed(routing.active))
-        kept = self._within_capacity(routing.active, self._capacity_state(len(x), x.device))
+        kept = self._within_capacity(routing.active, None)
         return self._run(x, routing, kept, mask)
 
     @override
@@ -206,7 +206,7 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
     def step(self, x: Tensor, state: MixtureOfExpertsState, mask: Tensor | None = None) -> Tensor:
         x = zero_padding(x, mask)
         check_state(state, MixtureOfExpertsState, len(x))
-        routing = check_routing(self.router.step(x, state.router, mask), self.router, x)
+        routing = check_routing(self.router.step(x, state.router, mask), self.router, x, mask)
         kept = self._within_capacity(routing.active, state.capacity)
         return self._run(x, routing, kept, mask)
 
@@ -234,17 +234,18 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
         assigned, taken = (torch.zeros(shape, dtype=torch.long, device=device) for shape in shapes)
         return FairShareState(assigned, taken)
 
-    def _within_capacity(self, active: Tensor, state: State) -> Tensor:
-        """`(B, L, E)` bool: what of `active` the experts take, advancing `state` in place."""
+    def _within_capacity(self, active: Tensor, state: State | None) -> Tensor:
+        """`(B, L, E)` bool: what of `active` the experts take, advancing `state`; None: whole rows."""
         if self._share is None:
             return active
-        n_rows = len(active)
-        state = check_state(state, FairShareState, n_rows, assigned=(), taken=(self.bank.n_experts,))
+        fresh = self._capacity_state(len(active), active.device) if state is None else state
+        before = check_state(fresh, FairShareState, len(active), assigned=(), taken=(self.bank.n_experts,))
         per_element = active.sum(-1)
-        assigned = state.assigned[:, None] + per_element.cumsum(1)
-        kept = within(active, self._share.round_up(assigned).unsqueeze(-1), state.taken)
-        state.assigned.add_(per_element.sum(1))
-        state.taken.add_(kept.sum(1))
+        assigned = before.assigned[:, None] + per_element.cumsum(1)
+        kept = within(active, self._share.round_up(assigned).unsqueeze(-1), before.taken)
+        if state is not None:
+            before.assigned.add_(per_element.sum(1))
+            before.taken.add_(kept.sum(1))
         return kept
 
 

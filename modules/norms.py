@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self, override
 
-from sma.modules.functional import at_least_float32, held_in_float32, sum_over_ranks
+from sma.modules.functional import at_least_float32, held_in_float32, sum_over_ranks, transformed
 from sma.recomputation import recomputing
 from sma.sequence import check_input, zero_padding
 
@@ -235,9 +235,17 @@ class BatchNorm(Norm):
         """Move the running averages, unless the batch had no real element."""
         seen = (count > 0).to(self.running_mean)
         unbiased = var * (count / (count - 1).clamp(min=1))
-        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum * seen)
-        self.running_var.lerp_(unbiased.to(self.running_var), self.momentum * seen)
-        self.num_batches_tracked += seen.to(self.num_batches_tracked)
+        try:
+            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum * seen)
+            self.running_var.lerp_(unbiased.to(self.running_var), self.momentum * seen)
+            self.num_batches_tracked += seen.to(self.num_batches_tracked)
+        except RuntimeError as error:
+            if not transformed():
+                raise
+            raise ValueError(
+                "BatchNorm in training changes its running averages, which torch.func cannot; call eval() on "
+                "it, or pass its buffers to functional_call as well"
+            ) from error
 
 
 def _divide_by_root_mean_square(x: Tensor, eps: float, weight: Tensor | None) -> Tensor:

@@ -87,7 +87,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
         Padding of `x` may hold anything. The result is exactly 0 where nothing is active, padding included.
         """
         x = zero_padding(x, mask)
-        routing = check_routing(self.router(x, mask), self.router, x)
+        routing = check_routing(self.router(x, mask), self.router, x, mask)
         routing = replace(routing, active=replayed(routing.active))
         kept = self.compaction.limit(routing.active, mask)
         batches = [self.compaction.compress(x, active) for active in kept.unbind(-1)]
@@ -114,7 +114,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
         x = zero_padding(x, mask)
         check_state(state, SMAState, len(x))
         check_parts(state, state.sub_modules, len(self.sub_modules))
-        routing = check_routing(self.router.step(x, state.router, mask), self.router, x)
+        routing = check_routing(self.router.step(x, state.router, mask), self.router, x, mask)
         rank = torch.arange(x.shape[1], device=x.device) if mask is None else mask.cumsum(1) - 1
         kept = self.compaction.limit(routing.active, mask, state.compaction)
         batches = [self.compaction.piece.compress(x, active) for active in kept.unbind(-1)]

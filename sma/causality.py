@@ -61,7 +61,9 @@ def _search(module: nn.Module, path: str) -> tuple[dict[str, nn.Module], bool]:
 
 
 def _says_so(module: nn.Module) -> bool:
-    """Whether a module's `causal` is its own statement, not what it reads from its parts."""
+    """Whether that it looks ahead is a module's own statement, not what it reads from its parts."""
     return (
-        "causal" in vars(module) or getattr_static(type(module), "causal", None) is not vars(Part)["causal"]
+        bool(getattr(module, "bidirectional", False))
+        or "causal" in vars(module)
+        or getattr_static(type(module), "causal", None) is not vars(Part)["causal"]
     )

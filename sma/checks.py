@@ -73,18 +73,25 @@ def check_features(x: Tensor, n_dims: int, d_model: int | None = None) -> None:
     raise ValueError(f"x must be ({axes}, {width}) floating point, got {describe(x)}{remedy}")
 
 
-def check_not_mapped(x: Tensor, what: str) -> None:
+def check_not_mapped(x: Tensor, what: str, *, instead: str = "use SMA with CapacityCompaction, or ") -> None:
     """Raise ValueError if `x` is mapped over by `torch.func.vmap`, where shapes cannot depend on the data."""
+    if is_mapped(x):
+        raise ValueError(
+            f"{what} makes shapes that depend on the data, which torch.func.vmap cannot; {instead}give it "
+            "the whole batch without vmap"
+        )
+
+
+def is_mapped(x: Tensor) -> bool:
+    """Whether `torch.func.vmap` maps over `x`, whose values then cannot be asked for."""
     if torch.compiler.is_compiling():
-        return
+        return False
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(x):
         if functorch.is_batchedtensor(x):
-            raise ValueError(
-                f"{what} makes shapes that depend on the data, which torch.func.vmap cannot; use SMA with "
-                "CapacityCompaction, or give it the whole batch without vmap"
-            )
+            return True
         x = functorch.get_unwrapped(x)
+    return False
 
 
 def near(name: str, known: Iterable[str]) -> str:

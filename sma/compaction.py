@@ -17,6 +17,9 @@ from sma.checks import check_not_mapped
 from sma.elements import Elements
 from sma.state import NoState, State, check_state
 
+_UNLIMITED = 2**62
+"""More elements than any row has, and few enough for a long tensor."""
+
 
 class Compaction(ABC):
     """How active elements become `Elements`, and how results return to their places.
@@ -211,7 +214,7 @@ class CapacityCompaction(Compaction):
             n_rows,
         )
         real = torch.ones_like(active[..., 0]) if mask is None else mask
-        allowed: Tensor | int = int(self.capacity)
+        allowed: Tensor | int = min(int(self.capacity), _UNLIMITED)
         if self._share is not None:
             seen = before.seen[:, None] + real.cumsum(1)
             allowed = self._share.round_up(seen).unsqueeze(-1)

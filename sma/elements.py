@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from sma.checks import describe
+from sma.checks import check_not_mapped, describe
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Elements:
             >>> elements.to_padded()[0].tolist(), elements.to_padded(elements.position)[0].tolist()
             ([[[1.0], [3.0]]], [[[1.0], [0.0], [3.0]]])
         """
+        check_not_mapped(self.row, "a padded batch of elements", instead="")
         row = self.row.clamp(min=0)
         if time is None:
             time = torch.arange(len(row), device=row.device) - self.ptr.index_select(0, row)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -124,8 +124,10 @@ class Router(Part[StateT]):
         return self(x, mask)
 
 
-def check_routing(routing: Routing, router: Router, x: Tensor) -> Routing:
+def check_routing(routing: Routing, router: Router, x: Tensor, mask: Tensor | None) -> Routing:
     """Return the routing of `x (B, L, D)`, checked to be a `Routing` of that many elements and sub-modules.
+
+    `active` is made False wherever `mask (B, L)` is False, for routers that do not look at the mask.
 
     Raises:
         TypeError: if it is anything else, such as a tuple.
@@ -143,7 +145,7 @@ def check_routing(routing: Routing, router: Router, x: Tensor) -> Routing:
             f"router {name} returns active {tuple(routing.active.shape)}, but must decide for "
             f"(B, L, n_modules) = {tuple(wanted)}: every element, and every sub-module"
         )
-    return routing
+    return routing if mask is None else replace(routing, active=mask_padding(routing.active, mask))
 
 
 def mask_padding(active: Tensor, mask: Tensor | None) -> Tensor:

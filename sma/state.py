@@ -239,7 +239,11 @@ def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
         return value.map(function)
     if isinstance(value, tuple):
         return tuple(_map(item, function) for item in value)
-    raise TypeError(f"a State holds tensors, states and tuples of them, not {type(value).__name__}")
+    raise _not_held(value)
+
+
+def _not_held(value: Any) -> TypeError:
+    return TypeError(f"a State holds tensors, states and tuples of them, not {type(value).__name__}")
 
 
 def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
@@ -247,6 +251,8 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         yield name, value
     elif isinstance(value, State):
         yield from value.tensors(f"{name}.")
-    else:
+    elif isinstance(value, tuple):
         for i, item in enumerate(value):
             yield from _tensors(item, f"{name}.{i}")
+    else:
+        raise _not_held(value)

@@ -15,8 +15,8 @@ from sma.architectures.files.atomic import write_together
 from sma.architectures.files.tensors import load_tensors, save_tensors, tensor_file
 from sma.architectures.files.weights import (
     check_as_built,
-    check_dtype,
     check_names,
+    check_state_value,
     check_value,
     fill,
     own_tensors,
@@ -108,8 +108,8 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
         path: as `save_state` wrote it.
 
     Raises:
-        ValueError: if the file is damaged, or if its names, shapes and kinds of numbers are not those of
-            the model's states.
+        ValueError: if the file is damaged, if its names, shapes and kinds of numbers are not those of the
+            model's states, or if values are not finite or counts negative.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -127,7 +127,7 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
     own = {name: tensor.expand(n_rows, *tensor.shape[1:]) for name, tensor in one.tensors()}
     check_names(found, own, f"{path} holds the state of another model")
     for name, tensor in own.items():
-        check_dtype(name, found[name], tensor, f"{path}: ")
+        check_state_value(name, found[name], tensor, f"{path}: ")
     tensors = (found[name].to(tensor) for name, tensor in one.tensors())
     return one.map(lambda _: next(tensors))
 

@@ -64,11 +64,31 @@ def check_value(name: str, tensor: Tensor, own: Tensor, where: str = "") -> None
     and finite.
     """
     check_dtype(name, tensor, own, where)
+    _check_finite(name, tensor, where, "weights from before they became infinite or NaN")
+
+
+def check_state_value(name: str, tensor: Tensor, own: Tensor, where: str = "") -> None:
+    """Raise ValueError unless a tensor may take the place of `own` in a decoding state.
+
+    NaN never may. What is finite, or not negative, in a fresh state stays so in every other.
+    """
+    check_dtype(name, tensor, own, where)
+    instead = "a state from before it became infinite or NaN"
+    fresh_is_finite = bool(own.isfinite().all())
+    _check_finite(name, tensor if fresh_is_finite else tensor.nan_to_num(torch.nan, 0, 0), where, instead)
+    if tensor.dtype == torch.long and (tensor.amin() if tensor.numel() else 0) < 0 <= own.amin():
+        raise ValueError(
+            f"{where}{name} is {int(tensor.min())} somewhere, and counts, so it cannot be negative; take "
+            "another state"
+        )
+
+
+def _check_finite(name: str, tensor: Tensor, where: str, instead: str) -> None:
     finite = tensor.isfinite()
     if not finite.all():
         raise ValueError(
-            f"{where}{name} is not finite at {int((~finite).sum())} of {tensor.numel()} places; take weights "
-            "from before they became infinite or NaN"
+            f"{where}{name} is not finite at {int((~finite).sum())} of {tensor.numel()} places; take "
+            f"{instead}"
         )
 
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 from sma import OneOf, register
 from sma.architectures.specs.families import EmbeddingSpec, NormSpec
 from sma.architectures.specs.fields import Dropout, Size
-from sma.checks import describe
+from sma.checks import describe, is_mapped
 from sma.modules.functional import angles, at_least_float32, linear
 from sma.modules.norms import Norm
 from sma.sequence import check_mask
@@ -137,8 +137,7 @@ class TokenEmbedding(Embedding):
         if inputs.dim() != 2 or inputs.is_floating_point():
             raise ValueError(f"tokens must be (B, L) integers, (B,) in a step, got {describe(inputs)}")
         inputs = inputs.long()
-        if inputs.device.type == "cpu" and inputs.numel() and not torch.compiler.is_compiling():
-            # elsewhere this would wait for the device
+        if inputs.numel() and self._can_be_asked(inputs):
             lowest, highest = map(int, inputs.aminmax())
             if lowest < 0 or highest >= len(self.weight):
                 wrong = lowest if lowest < 0 else highest
@@ -147,6 +146,11 @@ class TokenEmbedding(Embedding):
                     "raise vocab_size"
                 )
         return nn.functional.embedding(inputs, self.weight) * self.factor
+
+    @staticmethod
+    def _can_be_asked(inputs: Tensor) -> bool:
+        """Whether values are known: not to compiled code or `torch.func.vmap`; a GPU would be waited for."""
+        return inputs.device.type == "cpu" and not torch.compiler.is_compiling() and not is_mapped(inputs)
 
 
 class FeatureEmbedding(Embedding):

@@ -91,7 +91,8 @@ class RandomRouter(Router[RandomRouterState]):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        return self.step(x, self.init_state(len(x), device=x.device), mask)
+        check_input(x, mask)
+        return self._decide(x, mask, _real(x, mask).cumsum(1))
 
     @override
     def init_state(
@@ -103,9 +104,12 @@ class RandomRouter(Router[RandomRouterState]):
     def step(self, x: Tensor, state: RandomRouterState, mask: Tensor | None = None) -> Routing:
         check_input(x, mask)
         check_state(state, RandomRouterState, len(x))
-        real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
+        real = _real(x, mask)
         place = state.position[:, None] + real.cumsum(1)
         state.position.add_(real.sum(1))
+        return self._decide(x, mask, place)
+
+    def _decide(self, x: Tensor, mask: Tensor | None, place: Tensor) -> Routing:
         return _certain(self._draw(place) < round(self.rate * 2**32), x, mask)
 
     def _draw(self, place: Tensor) -> Tensor:
@@ -114,6 +118,10 @@ class RandomRouter(Router[RandomRouterState]):
         key = _hash32(key ^ (self.seed >> 32))
         keys = _hash32(key ^ torch.arange(self.n_modules, device=place.device))
         return _hash32(_hash32(place & _MASK).unsqueeze(-1) ^ keys)
+
+
+def _real(x: Tensor, mask: Tensor | None) -> Tensor:
+    return torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
 
 
 def _certain(active: Tensor, x: Tensor, mask: Tensor | None) -> Routing:

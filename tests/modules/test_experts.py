@@ -125,6 +125,20 @@ def taken_by_hand(active, factor):
     return torch.tensor(kept).view(-1, E)
 
 
+class Careless(sma.Router):
+    """Activates padding as well."""
+
+    def forward(self, x, mask=None):
+        everywhere = torch.ones(*x.shape[:2], self.n_modules)
+        return sma.Routing(everywhere.bool(), everywhere)
+
+
+def test_padding_is_inactive_whatever_a_router_returns():
+    layer = MixtureOfExperts(Careless(E), ExpertBank(D, n_experts=E, d_hidden=H), capacity_factor=0.5)
+    x, mask = torch.randn(1, 6, D), torch.arange(6)[None] >= 3
+    torch.testing.assert_close(layer(x, mask)[:, 3:], layer(x[:, 3:]))
+
+
 @pytest.mark.parametrize("factor", [0.25, 0.5, 1.0, 1.25, 4.0])
 def test_capacity(factor):
     layer = loud(mixture(capacity_factor=factor))

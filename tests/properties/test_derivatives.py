@@ -9,10 +9,11 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sma import SMA, CapacityCompaction, PackedCompaction
-from sma.architectures import SeqBoat
+from sma.architectures import SeqBoat, transformer
 from sma.modules import (
     GAU,
     S4D,
+    BatchNorm,
     CausalConvolution,
     ChunkAttention,
     Dense,
@@ -26,7 +27,9 @@ from sma.modules import (
     MixtureOfExperts,
     MultiHeadAttention,
     MultiHeadEMA,
+    RandomRouter,
     SelectiveSSM,
+    SequenceSubModule,
     T5Bias,
     TopKRouter,
 )
@@ -44,6 +47,11 @@ def fixed_capacity(layer):
 
 def seqboat():
     return SeqBoat(D, d_qk=4, window=2, d_state=2)
+
+
+def mixture(**options):
+    router, bank = TopKRouter(D, n_modules=3, top_k=2), ExpertBank(D, n_experts=3, d_hidden=4)
+    return MixtureOfExperts(router, bank, **options)
 
 
 def gau(**options):
@@ -67,11 +75,18 @@ PARTS = {
     ),
     "routed FeedForward": lambda: SMA(LatentConfigurator(D), [FeedForward(D, d_hidden=4)]),
     "CausalConvolution": lambda: Dense(CausalConvolution(D, kernel_size=3, activation="silu")),
-    "MixtureOfExperts": lambda: MixtureOfExperts(
-        TopKRouter(D, n_modules=3, top_k=2), ExpertBank(D, n_experts=3, d_hidden=4)
+    "MixtureOfExperts": lambda: mixture(),
+    "MixtureOfExperts of limited capacity": lambda: mixture(capacity_factor=0.7),
+    "randomly routed FeedForward": lambda: fixed_capacity(
+        SMA(RandomRouter(1, rate=0.5), [FeedForward(D, d_hidden=4)])
     ),
 }
-DEPENDS_ON_DATA = {"SeqBoat", "routed FeedForward", "MixtureOfExperts"}
+DEPENDS_ON_DATA = {
+    "SeqBoat",
+    "routed FeedForward",
+    "MixtureOfExperts",
+    "MixtureOfExperts of limited capacity",
+}
 EVERY_PART = pytest.mark.parametrize("name", PARTS)
 
 
@@ -189,6 +204,30 @@ def test_vmap(name):
     for i, row in enumerate(x[:, 0]):
         loss = probe(layer(row[None]))
         expected = torch.autograd.grad(loss, list(layer.parameters()), materialize_grads=True)
+        for key, gradient in zip(weights, expected, strict=True):
+            torch.testing.assert_close(got[key][i], gradient, msg=key)
+
+
+def test_vmap_where_a_module_needs_a_padded_batch():
+    layer = SMA(LatentConfigurator(D), [SequenceSubModule(MultiHeadEMA(D))], compaction=CapacityCompaction(3))
+    with pytest.raises(ValueError, match=r"a padded batch .*vmap cannot; give it the whole batch without"):
+        torch.func.vmap(lambda row: layer(row[None]))(inputs(2, 5).float())
+
+
+def test_batch_norm_in_training_says_what_torch_func_needs():
+    norm, x = BatchNorm(D), inputs(2, 5).float()
+    with pytest.raises(ValueError, match=r"torch\.func cannot; call eval\(\) on it, or pass its buffers"):
+        torch.func.jvp(norm, (x,), (x,))
+    torch.func.jvp(norm.eval(), (x,), (x,))
+
+
+def test_gradients_per_row_of_a_language_model():
+    model = transformer(vocab_size=7, d_model=8, n_layers=1, n_heads=2, d_feed_forward=8).build().eval()
+    tokens, weights = torch.randint(7, (3, 5)), {key: p.detach() for key, p in model.named_parameters()}
+    loss = lambda w, row: probe(torch.func.functional_call(model, w, (row[None],)))  # noqa: E731
+    got = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, tokens)
+    for i, row in enumerate(tokens):
+        expected = torch.autograd.grad(probe(model(row[None])), list(model.parameters()))
         for key, gradient in zip(weights, expected, strict=True):
             torch.testing.assert_close(got[key][i], gradient, msg=key)
 

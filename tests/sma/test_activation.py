@@ -6,6 +6,7 @@ from torch import nn
 
 from sma import (
     SMA,
+    CapacityCompaction,
     PackedCompaction,
     PaddedCompaction,
     PerElement,
@@ -14,6 +15,7 @@ from sma import (
     Routing,
     SparseModularActivation,
     SubModule,
+    record,
 )
 from sma.modules import Dense, ExpertBank, MixtureOfExperts
 from sma.testing import CausalMean, FixedRouter, InputRouter, oracle
@@ -67,6 +69,29 @@ def test_confidence_that_is_nan_for_a_skipped_element_reaches_no_gradient():
     layer = SMA(FixedRouter(Routing(active, confidence)), [CausalMean(D)], compaction=PaddedCompaction())
     layer(torch.randn(2, 2, D)).sum().backward()
     assert layer.sub_modules[0].linear.weight.grad.isfinite().all()
+
+
+class Careless(Router):
+    """Activates padding as well."""
+
+    def forward(self, x, mask=None):
+        everywhere = torch.ones(*x.shape[:2], self.n_modules)
+        return Routing(everywhere.bool(), everywhere)
+
+
+@pytest.mark.parametrize("compaction", [PackedCompaction(), CapacityCompaction(2)])
+def test_padding_is_inactive_whatever_a_router_returns(compaction):
+    """Left padding would otherwise take the slots of a row, and be seen by its elements."""
+    layer = SMA(Careless(1), [CausalMean(D)], compaction=compaction)
+    x, mask = torch.randn(2, 5, D), torch.tensor([[False, False, True, True, True], [True] * 5])
+    with record(layer) as recording:
+        y = layer(x, mask)
+        torch.testing.assert_close(y[:1, 2:], layer(x[:1, 2:]))
+        state = layer.init_state(2)
+        steps = [layer.step(x[:, i : i + 1], state, mask[:, i : i + 1]) for i in range(5)]
+    assert not y[0, :2].any()
+    assert not recording.layers[0].routing.active[0, :2].any()
+    torch.testing.assert_close(torch.cat(steps, 1), y)
 
 
 class ReadsPosition(Pointwise):

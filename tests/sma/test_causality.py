@@ -100,6 +100,17 @@ def test_a_router_that_predicts_excuses_no_other_module():
     assert list(looking_ahead(Denies(SMA(expert_choice(d_predictor=3), [CausalMean(D)])))) == [""]
 
 
+class Backwards(Claims):
+    """Says that it looks ahead by the name of its option."""
+
+    causal = SequenceModule.causal
+    bidirectional = True
+
+
+def test_a_router_that_predicts_excuses_no_bidirectional_container():
+    assert list(looking_ahead(Backwards(SMA(expert_choice(d_predictor=3), [CausalMean(D)])))) == [""]
+
+
 def test_the_message_is_short_and_has_a_remedy():
     many = nn.ModuleList([Reverse() for _ in range(7)])
     with pytest.raises(

@@ -44,10 +44,13 @@ def test_capacity_has_static_shapes():
 
 
 @pytest.mark.parametrize(
-    ("capacity", "length", "slots"), [(3, 10, 3), (3, 2, 2), (0.5, 5, 3), (1.0, 7, 7), (0.07, 100, 7)]
+    ("capacity", "length", "slots"),
+    [(3, 10, 3), (3, 2, 2), (10**30, 2, 2), (0.5, 5, 3), (1.0, 7, 7), (0.07, 100, 7)],
 )
 def test_slots_per_row(capacity, length, slots):
-    assert CapacityCompaction(capacity).slots_per_row(length) == slots
+    compaction = CapacityCompaction(capacity)
+    assert compaction.slots_per_row(length) == slots
+    assert compaction.limit(torch.ones(1, length, 1, dtype=torch.bool)).sum() == slots
 
 
 class Overflowing(SequenceModuleContract):

@@ -175,3 +175,9 @@ def test_what_is_printed_is_short():
 def test_map_refuses_what_is_not_a_state():
     with pytest.raises(TypeError, match="not int"):
         Leaf(3).map(lambda tensor: tensor)
+
+
+def test_what_a_state_cannot_hold_is_told_wherever_its_tensors_are_read():
+    for read in (lambda state: list(state.tensors()), repr, lambda state: state.join(state)):
+        with pytest.raises(TypeError, match="a State holds tensors, states and tuples of them, not int"):
+            read(Leaf(3))

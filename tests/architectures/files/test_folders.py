@@ -208,6 +208,22 @@ def test_a_state_of_other_numbers_is_refused(tmp_path):
             load_state(decoder(), path)
 
 
+def test_a_state_of_impossible_values_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    state = dict(decoder().init_state(2).tensors())
+    hidden = next(name for name in state if name.endswith("hidden"))
+    for name, value, message in (
+        (hidden, torch.nan, "is not finite at 1 of"),
+        (hidden, torch.inf, "is not finite at 1 of"),
+        ("position", -7, "is -7 somewhere, and counts, so it cannot be negative"),
+    ):
+        wrong = state[name].clone()
+        wrong.view(-1)[1] = value
+        save_file({**state, name: wrong}, path)
+        with pytest.raises(ValueError, match=rf"state\.safetensors: {name} {message}"):
+            load_state(decoder(), path)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_a_state_comes_back_bit_by_bit(tmp_path, dtype):
     model = decoder().to(dtype)

@@ -16,6 +16,7 @@ import sma.spec.registry
 from sma import register
 from sma.architectures import load_model, parse_spec, save_model, seqboat
 from sma.architectures.files.folders import WEIGHTS_FILE, load_weights
+from sma.architectures.files.weights import check_state_value
 from sma.architectures.specs.families import LayerSpec
 
 SPEC = seqboat(vocab_size=20, d_model=16, n_layers=2, window=4, d_qk=8, norm={"kind": "batch_norm"})
@@ -428,3 +429,11 @@ def test_parts_that_a_spec_parametrizes_are_saved_and_loaded(tmp_path, monkeypat
     nn.utils.parametrize.remove_parametrizations(model.get_submodule(LINEAR), "weight")
     with pytest.raises(ValueError, match=rf"{LINEAR} is a .*Linear, but its spec builds"):
         save_model(model, tmp_path)
+
+
+def test_values_of_states_may_be_what_they_are_in_a_fresh_one():
+    """Such as the running maximum of another package's part, or a place that stands for nothing."""
+    check_state_value("a", torch.tensor([-torch.inf, 2.0]), torch.tensor([-torch.inf, -torch.inf]))
+    check_state_value("a", torch.tensor([-1, 2]), torch.tensor([-1, -1]))
+    with pytest.raises(ValueError, match="a is not finite at 1 of 2 places"):
+        check_state_value("a", torch.tensor([torch.nan, 2.0]), torch.tensor([-torch.inf, -torch.inf]))
