@@ -51,7 +51,8 @@ def cached(
             if not (folder / DONE).exists():
                 facts = make(folder)
                 write_whole(folder / DONE, json.dumps({"key": dict(key), "facts": facts}, indent=2) + "\n")
-            return folder, json.loads((folder / DONE).read_text())["facts"]
+            with whole_or_damaged(folder):
+                return folder, json.loads((folder / DONE).read_text())["facts"]
     except OSError as error:
         raise ValueError(
             f"cannot prepare the data in {folder} ({error.strerror or error}); free some space there, "
@@ -152,10 +153,23 @@ def load_arrays(folder: Path, split: str) -> Chunk:
     Raises:
         ValueError: if a file is missing or damaged.
     """
+    with whole_or_damaged(folder):
+        kinds = json.loads((folder / f"{split}.json").read_text())
+        arrays = {name: _load_array(folder / f"{split}.{name}.bin", **kind) for name, kind in kinds.items()}
+        n_rows, n_elements = len(arrays["ends"]), int(arrays["ends"][-1])
+        for name, array in arrays.items():
+            expected = n_rows if name in ("ends", "labels") else n_elements
+            if len(array) != expected:
+                raise ValueError(f"{split}.{name}.bin holds {len(array):,} values instead of {expected:,}")
+        return arrays
+
+
+@contextmanager
+def whole_or_damaged(folder: Path) -> Iterator[None]:
+    """Say what to do about an error while prepared data are read."""
     try:
-        arrays = json.loads((folder / f"{split}.json").read_text())
-        return {name: _load_array(folder / f"{split}.{name}.bin", **kind) for name, kind in arrays.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(
             f"the prepared data in {folder} are damaged ({error}); remove that folder, and they are made "
             "again"

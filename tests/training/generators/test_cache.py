@@ -119,9 +119,31 @@ def test_no_room_is_told(monkeypatch):
         cached("some", {}, full)
 
 
-@pytest.mark.parametrize("damage", ["test.values.bin", "test.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda root: (root / "test.values.bin").unlink(),
+        lambda root: (root / "test.json").unlink(),
+        lambda root: (root / "test.json").write_text("{"),
+        lambda root: cut(root / "test.values.bin"),
+        lambda root: cut(root / "test.ends.bin"),
+        lambda root: cut(root / "test.labels.bin"),
+    ],
+)
 def test_damage_is_told(root, damage):
     save_rows(root, parts([3] * 8, 4), SIZES, unit="row")
-    (root / damage).unlink()
+    load_arrays(root, "test")
+    damage(root)
     with pytest.raises(ValueError, match=r"damaged.*remove that folder"):
         load_arrays(root, "test")
+
+
+def test_damage_of_the_facts_is_told(root):
+    folder, _ = cached("some", {}, lambda folder: {"a": "b"})
+    (folder / "done.json").write_text('{"facts"')
+    with pytest.raises(ValueError, match=r"damaged.*remove that folder"):
+        cached("some", {}, lambda folder: {"a": "b"})
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-8])

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from sma import register
 from sma.architectures.files.atomic import write_whole
-from sma.training.generators.cache import cached, load_arrays, progress, write_split
+from sma.training.generators.cache import cached, load_arrays, progress, whole_or_damaged, write_split
 from sma.training.generators.chunks import Chunk
 from sma.training.tasks.reading.row_reader import (
     Form,
@@ -94,7 +94,8 @@ class TableClassificationSpec(TableSpec):
             return _Preparation(splits, reader, self.labels).write(folder)
 
         folder, facts = cached("table", self.cache_key(splits, reader.tokenizer), make)
-        met = json.loads((folder / CLASSES).read_text())
+        with whole_or_damaged(folder):
+            met = json.loads((folder / CLASSES).read_text())
         classes = in_order(met) if self.labels is None else met
         names = ", ".join(path.name for path in splits.files["training"])
         return RowsTask(

@@ -7,7 +7,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
-from sma.training.generators.cache import cached, progress
+from sma.training.generators.cache import cached, progress, whole_or_damaged
 from sma.training.tasks.reading.table_files import text_of
 from sma.training.tasks.tables.row_splits import SPLITS, RowSplits
 from sma.training.tasks.tables.table_spec import Name, TableSpec
@@ -39,12 +39,18 @@ class TableTextSpec(TableSpec):
         def make(folder: Path) -> dict[str, str]:
             facts = {}
             for split in SPLITS:
-                n, n_empty = _write(folder / f"{split}.txt", splits, split, self.text)
+                path = folder / f"{split}.txt"
+                n, n_empty = _write(path, splits, split, self.text)
+                facts[f"{split} bytes"] = str(path.stat().st_size)
                 facts[f"{split} rows"] = f"{n:,}" + (f", and {n_empty:,} without text" if n_empty else "")
             return facts
 
         folder, facts = cached("table-text", self.cache_key(splits, tokenizer), make)
         files = {split: (TextFile(f"{split} rows", folder / f"{split}.txt"),) for split in SPLITS}
+        with whole_or_damaged(folder):
+            for split, (file,) in files.items():
+                if str(file.size) != facts.pop(f"{split} bytes"):
+                    raise ValueError(f"{split}.txt has {file.size:,} bytes")
         names = ", ".join(path.name for path in splits.files["training"])
         return TextTask(
             Corpus(**files),

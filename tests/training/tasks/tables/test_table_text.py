@@ -80,3 +80,15 @@ def test_what_is_wrong_is_named(tmp_path, rows, message):
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
     with pytest.raises(ValueError, match=message):
         build(tmp_path / "a.jsonl", validation=str(tmp_path / "b.jsonl"), test=str(tmp_path / "c.jsonl"))
+
+
+def test_damaged_prepared_data_are_told(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", [{"body": f"text number {i}"} for i in range(50)])
+    task = build(tmp_path / "a.jsonl")
+    path = task.corpus.test[0].source
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=r"prepared data in .* are damaged .*remove that folder"):
+        build(tmp_path / "a.jsonl")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"prepared data in .* are damaged .*remove that folder"):
+        build(tmp_path / "a.jsonl")
