@@ -7,6 +7,7 @@ import pytest
 from sma.architectures.files.yaml import read_yaml
 from sma.training import TrainSpec
 from sma.training.presets import run_names, run_values
+from sma.training.tasks.running import check_fit
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -29,3 +30,27 @@ def test_values_are_copies() -> None:
 def test_a_task_without_a_ready_run() -> None:
     with pytest.raises(ValueError, match=r"task 'digit' has no ready run; did you mean digits\?"):
         run_values("digit")
+
+
+SMALL = {"n_training": 20, "n_validation": 5, "n_test": 5}
+CHANGES = {"listops": SMALL, "pathfinder": SMALL, "synthetic_speech": {"pitches": [50]}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("listops", "pathfinder", "associative_recall", "selective_copying", "induction_heads"),
+        *("news", "python_docs", "fashion_mnist", "synthetic_speech", "gcide"),
+    ],
+)
+def test_the_model_reads_its_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMA_CACHE", str(tmp_path))
+    values = run_values(name)
+    spec = TrainSpec.model_validate({**values, "task": {**values["task"], **CHANGES.get(name, {})}})
+    try:
+        task = spec.task.build()
+    except ValueError as error:
+        if "is missing; install it" not in str(error):
+            raise
+        pytest.skip(str(error))
+    check_fit(spec.model.build(), task)
