@@ -7,6 +7,7 @@ from sma.lazy import lazy_names
 if TYPE_CHECKING:
     from sma.activation import SMA, SMAState, SparseModularActivation
     from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, PaddedCompaction
+    from sma.compilation import recorded
     from sma.elements import Edges, Elements
     from sma.recomputation import recompute, recomputing, replayed
     from sma.recording import LayerRecord, Recording, naming, record
@@ -46,6 +47,7 @@ __all__ = [
     "recompute",
     "recomputing",
     "record",
+    "recorded",
     "register",
     "replayed",
 ]
@@ -55,6 +57,7 @@ lazy_names(  # `sma --help` needs no torch
     [
         "activation",
         "compaction",
+        "compilation",
         "elements",
         "recomputation",
         "recording",

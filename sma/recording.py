@@ -2,10 +2,11 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from sma.elements import Elements
 from sma.recomputation import recomputing
 from sma.routing import Routing
 from sma.sub_module import SubModule
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -137,13 +140,17 @@ class Recording:
 
 _current: ContextVar[Recording | None] = ContextVar("recording", default=None)
 
+_as_results: list[Recording | None] = [None]
+"""The recordings that calls will return, the innermost last: compiled code reads lists, not ContextVars."""
+
 
 @contextmanager
 def record(model: nn.Module | None = None) -> Iterator[Recording]:
     """Record every SMA layer that runs inside the `with` block.
 
-    Compiled code cannot report, so models that `torch.compile` has compiled run eagerly inside the block.
-    (One that is compiled only inside, as the first of the process, is missed.)
+    Compiled code cannot report to a block around it, so models that `torch.compile` has compiled run eagerly
+    inside the block (one that is compiled only inside, as the first of the process, is missed). What
+    `sma.recorded` returns computes its recording in compiled code.
 
     Activation checkpointing, `recompute` as well as `torch.utils.checkpoint`, calls a layer again in the
     backward pass; the second call is not recorded. With `use_reentrant=True` torch runs the first one without
@@ -164,7 +171,7 @@ def record(model: nn.Module | None = None) -> Iterator[Recording]:
         >>> [layer.name for layer in recording.layers]
         ['blocks.0.branches.1', 'blocks.1.branches.1']
     """
-    recording = Recording(_names=_layer_names(model))
+    recording = Recording(_names=layer_names(model))
     token = _current.set(recording)
     try:
         with _eagerly():
@@ -176,15 +183,36 @@ def record(model: nn.Module | None = None) -> Iterator[Recording]:
 @contextmanager
 def naming(model: nn.Module) -> Iterator[None]:
     """Announce `model` as the root that recorded layers are named after, unless there is one already."""
-    recording = _recording()
+    recording = None if torch.compiler.is_compiling() else _recording()
     if recording is None or recording._names:
         yield
         return
-    recording._names = _layer_names(model)
+    recording._names = layer_names(model)
     try:
         yield
     finally:
         recording._names = {}
+
+
+def recording_as_result(function: Callable[..., T], *args: Any, **kwargs: Any) -> tuple[T, Recording]:
+    """The result of a call and its recording, whose layers have no names; for `sma.recorded` to compile."""
+    recording = Recording()
+    _as_results.append(recording)
+    try:
+        result = function(*args, **kwargs)
+    finally:
+        _as_results.pop()
+    return result, recording
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Keep what runs inside the `with` block out of the recording around it."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def record_layer(
@@ -211,11 +239,16 @@ def record_layer(
 
 
 def _recording() -> Recording | None:
-    """The current recording; none in compiled code, which runs only while nothing is recorded.
+    """The current recording; none for what is computed for the second time.
 
-    None either for what is computed for the second time.
+    In compiled code, the one that its call returns; in what runs between compiled graphs as well.
     """
-    return None if torch.compiler.is_compiling() or recomputing() else _current.get()
+    if torch.compiler.is_compiling():
+        return _as_results[-1]
+    if recomputing():
+        return None
+    current = _current.get()
+    return _as_results[-1] if current is None else current
 
 
 def _warn_of_losses_without_gradient(layer: nn.Module, routing: Routing) -> None:
@@ -241,5 +274,6 @@ def _eagerly() -> AbstractContextManager[object]:
     return torch.compiler.set_stance("force_eager")
 
 
-def _layer_names(model: nn.Module | None) -> dict[int, str]:
+def layer_names(model: nn.Module | None) -> dict[int, str]:
+    """The dotted name of every module in a model, by its id."""
     return {} if model is None else {id(module): name for name, module in model.named_modules()}
