@@ -15,7 +15,13 @@ class Part(nn.Module, ABC, Generic[StateT]):
 
     Both properties are read from the parts inside, unless a class says otherwise: by an attribute
     (`causal = False`), by a property of its own, or by assigning to `self.causal`.
+
+    Attributes:
+        no_weight_decay: names of the part's own parameters that no optimizer should pull towards 0, such as
+            decays and offsets; those of fewer than two dimensions need not be named.
     """
+
+    no_weight_decay: tuple[str, ...] = ()
 
     @property
     def causal(self) -> bool:

@@ -26,6 +26,7 @@ from sma.architectures.specs.families import LayerSpec
 from sma.modules import MultiHeadEMA
 from sma.testing import RouterContract, SequenceModuleContract
 from sma.testing.contract import Contract
+from sma.training import TrainSpec, train
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 ROOT = Path(sma.__file__).parent
@@ -92,8 +93,14 @@ YAML = [
 
 
 @pytest.mark.parametrize("block", YAML)
-def test_yaml_on_the_pages_builds(block, plug_ins):
+def test_yaml_on_the_pages_builds(block, plug_ins, tmp_path):
     values = yaml.safe_load(block)
+    if values["kind"] == "training":
+        spec = TrainSpec.model_validate({**values, "steps": 1})
+        run, ending = train(spec, root=tmp_path)
+        assert ending == "finished"
+        assert run.spec() == spec
+        return
     if values["kind"] not in sma.spec.registry.kinds(ModelSpec):  # a part
         TypeAdapter(OneOf[LayerSpec]).validate_python(values).build(32)
         return

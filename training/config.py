@@ -10,17 +10,45 @@ from sma import OneOf, Spec, register
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset
 from sma.architectures.specs.fields import WHOLE, Count, Size
+from sma.spec.base import Fields
+from sma.training.loggers.logger import LoggerSpec
 from sma.training.optimization.optimizers import AdamWSpec, OptimizerSpec
+from sma.training.optimization.precision import PrecisionName
 from sma.training.optimization.schedules import LinearSchedule, ScheduleSpec
 from sma.training.tasks.task import TaskSpec
 
-WITHOUT_INFLUENCE = {"time_limit", "log_interval", "device", "threads", "activation_checkpointing"}
+WITHOUT_INFLUENCE = {
+    "time_limit",
+    "patience",
+    "log_interval",
+    "loggers",
+    "device",
+    "threads",
+    "activation_checkpointing",
+    "compile",
+}
 """Fields that a resumed run may change: they do not alter what a step computes, up to rounding."""
 
 Steps = Annotated[int, Field(ge=1, le=2**53), WHOLE]
 
 MAX_THREADS = 1024
 """More threads than cores are of no use, and torch crashes where the system does not start all of them."""
+
+
+class WeightsSource(Fields):
+    """Weights to start from.
+
+    Attributes:
+        path: the folder of a run, whose best weights are taken, or of a model.
+        new: parts that are not taken from there, such as `head`: they keep their initial weights.
+    """
+
+    path: Annotated[str, Field(min_length=1)]
+    new: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
+def _source(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
 
 
 @register
@@ -30,20 +58,29 @@ class TrainSpec(Spec):
     Attributes:
         task: the data.
         model: a model's spec, or `{preset: seqboat, d_model: 128, ...}` with the arguments of a preset.
+        weights: a folder of a run or a model whose weights to start from, or `{path: ..., new: [head]}` with
+            the parts that differ; None for initial weights.
         seed: of weights, data order and dropout.
-        steps: how many; None to go on until `time_limit`.
+        steps: how many; None to go on until `time_limit`. A run goes on with more of them.
         time_limit: seconds of training, validations included; the run ends at whichever comes first.
         batch_size: rows per micro-batch.
         accumulation: micro-batches per step.
         learning_rate: the highest.
         schedule: how it rises and falls; over `steps`, or over `time_limit` where there are none.
         optimizer: what uses it.
+        average: the decay of a moving average of the weights, which is validated and kept as the best model;
+            None for the weights themselves.
+        patience: validations without a better loss after which the run ends; None for no limit.
         clip: the highest norm of the gradient; None for no limit.
-        precision: of the computation; `bfloat16` keeps the weights in float32 (autocast).
+        precision: of the computation; `bfloat16` and `float16` keep the weights in float32 (autocast), and
+            the latter scales the loss.
+        compile: compile the forward and the backward pass of a step, auxiliary losses included; the first
+            step takes a minute or more.
         activation_checkpointing: compute each block's activations again in the backward pass instead of
             keeping them. The results are the same; a step takes less memory and up to a third more time.
         validation_interval: steps between validations, and between checkpoints.
         log_interval: steps between lines of metrics.jsonl.
+        loggers: where these lines go besides, such as `tensorboard`.
         device: `auto` (a GPU if there is one), or a torch device.
         threads: of the CPU; None for torch's choice. Another number may change the last bits of results.
     """
@@ -51,6 +88,7 @@ class TrainSpec(Spec):
     kind: Literal["training"] = "training"
     task: OneOf[TaskSpec]
     model: Annotated[OneOf[ModelSpec], BeforeValidator(expand_preset)]
+    weights: Annotated[WeightsSource, BeforeValidator(_source)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     steps: Steps | None = 1000
     time_limit: Annotated[float, Field(gt=0)] | None = None
@@ -59,11 +97,15 @@ class TrainSpec(Spec):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     schedule: OneOf[ScheduleSpec] = LinearSchedule()
     optimizer: OneOf[OptimizerSpec] = AdamWSpec()
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    patience: Count | None = None
     clip: Annotated[float, Field(gt=0)] | None = 1.0
-    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    precision: PrecisionName = "float32"
+    compile: bool = False
     activation_checkpointing: bool = False
     validation_interval: Steps = 100
     log_interval: Steps = 10
+    loggers: tuple[OneOf[LoggerSpec], ...] = ()
     device: Annotated[str, Field(min_length=1)] = "auto"
     threads: Count | None = None
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sma.checks import near
 from sma.training.config import TrainSpec
 
-_ADAM = {"kind": "adamw", "betas": (0.9, 0.98), "eps": 1e-8}
+_ADAM = {"kind": "adamw", "betas": (0.9, 0.98), "eps": 1e-8, "decayed": "all"}
 
 # batch_size, accumulation, steps, warm-up, learning rate, weight decay
 _CLASSIFIERS: dict[str, tuple[int, int, int, int, float, float]] = {

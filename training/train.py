@@ -50,7 +50,9 @@ def resume(
 
     Args:
         run: its folder.
-        spec: that of the run; only fields without influence on a step's result may differ.
+        spec: that of the run; its number of steps and fields without influence on a step may differ,
+            and are written to the run's spec.yaml then. With another number of steps the schedule is that of
+            a run of so many.
         observer: notified of progress.
         command: recorded.
 
@@ -64,9 +66,11 @@ def resume(
             check_data(run, task)
         else:
             check_spec(run, spec, run.spec())
-        trainer = Trainer(spec, task, observer=observer)
+        trainer = Trainer(spec, task, observer=observer, from_weights=not run.has_started)
         if run.has_started:
             trainer.resume(run)
+        if spec != run.spec():
+            run.write_spec(spec)
         return _go(run, trainer, command)
 
 

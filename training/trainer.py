@@ -2,27 +2,35 @@
 
 import logging
 import math
-from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 import sma
+from sma.compilation import graph_breaks
 from sma.modules import set_progress
 from sma.training.config import TrainSpec
 from sma.training.environment import derive_seed, find_device, seed_everything
 from sma.training.evaluation import evaluate
 from sma.training.interrupts import Interrupt, Terminated, interruptible, terminable
+from sma.training.loggers.logger import running, scalars
 from sma.training.micro_batches import MicroBatches
+from sma.training.optimization.averaging import averaged
+from sma.training.optimization.precision import Precision
+from sma.training.run import notices
 from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
-from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.run.position import Position
 from sma.training.run.records import Ending
-from sma.training.tasks.running import ActivationCounts, check_fit, cross_entropy, run_batch
+from sma.training.step import MicroLoss, Totals, clip_gradient, micro_batch_loss, training_row
+from sma.training.tasks.running import check_fit
 from sma.training.tasks.task import Task
+from sma.training.weights import start_from
+
+COMPILER: dict[str, Any] = {"options": {"fallback_random": True}}
+"""Of `torch.compile`: dropout draws the numbers that it draws without compilation."""
 
 
 class Observer:
@@ -52,12 +60,16 @@ class Trainer:
         spec: what to do.
         task: the data; as a rule `spec.task.build()`.
         observer: notified of progress.
+        from_weights: whether to start from `spec.weights`; no, where a checkpoint follows.
 
     Raises:
-        ValueError: if the model does not fit the task, or the device does not exist.
+        ValueError: if the model does not fit the task or the weights, the device does not exist, or the
+            package of a logger is missing.
     """
 
-    def __init__(self, spec: TrainSpec, task: Task, *, observer: Observer | None = None) -> None:
+    def __init__(
+        self, spec: TrainSpec, task: Task, *, observer: Observer | None = None, from_weights: bool = True
+    ) -> None:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         self.spec = spec
@@ -65,20 +77,33 @@ class Trainer:
         self.observer = observer if observer is not None else Observer()
         self.device = find_device(spec.device)
         seed_everything(spec.seed)
+        self._loggers = [logger.build() for logger in spec.loggers]
         self.model = spec.model.build()
+        if from_weights and spec.weights is not None:
+            start_from(self.model, spec.weights)
         check_fit(self.model, task)
         self.model.activation_checkpointing = spec.activation_checkpointing
         self.model.to(self.device, torch.float64 if spec.precision == "float64" else torch.float32)
-        self.optimizer = spec.optimizer.build(self.model.parameters(), spec.learning_rate)
+        self.call = sma.recorded(self.model, compiled=spec.compile, **(COMPILER if spec.compile else {}))
+        self.optimizer = spec.optimizer.of_model(self.model, spec.learning_rate)
+        self.precision = Precision(spec.precision, self.device)
+        self.average = None if spec.average is None else averaged(self.model, spec.average)
         self.position = Position()
+        self._follow_schedule()
         self._clock = perf_counter()
         self._logged = (0, 0.0)  # elements and seconds since the last line
+        self._breaks = len(graph_breaks()) if spec.compile else None  # before the first compiled step
         self._drawn = MicroBatches((), (), ())  # those of the step
 
     @property
     def n_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def validated_model(self) -> nn.Module:
+        """The model that is validated and kept: with averaged weights, if there are such."""
+        return self.model if self.average is None else self.average.module
 
     @property
     def progress(self) -> float:
@@ -95,21 +120,21 @@ class Trainer:
             RunError: if the checkpoint is missing or damaged.
             ValueError: if it belongs to another spec.
         """
-        self.position = load_checkpoint(run, self.spec, self.model, self.optimizer)
+        self.position = load_checkpoint(
+            run,
+            self.spec,
+            self.model,
+            self.optimizer,
+            average=self.average,
+            scaler=self.precision.scaler,
+        )
+        self._follow_schedule()
         n_rows = run.rewind_metrics(self.position.step)
-        if n_rows < self.position.n_rows:
-            self._say(
-                f"{run.path / 'metrics.jsonl'} lacks {self.position.n_rows - n_rows} of "
-                f"{self.position.n_rows} lines up to step {self.position.step}, so that curves will have "
-                "gaps; restore it from a copy if there is one"
-            )
+        self._say(notices.lost_lines(run, self.position, n_rows))
         self.position = self.position.at(n_rows=n_rows)
-        if self.position.best_step is not None and not run.has_best:
-            self._say(
-                f"{run.best} is missing (the best weights were those of step {self.position.best_step}); the "
-                "next validation writes it anew"
-            )
-            self.position = self.position.at(best_step=None, best_loss=None)
+        if (text := notices.lost_best(run, self.position)) is not None:
+            self._say(text)
+            self.position = self.position.at(best_step=None, best_loss=None, stale=0)
 
     def fit(self, run: Run) -> Ending:
         """Train until the steps or the time are used up, Ctrl-C or SIGTERM; leave a checkpoint in any case.
@@ -125,11 +150,15 @@ class Trainer:
             self._save(run)  # what cannot be written fails now
         self.observer.on_start(self)
         self._announce(run)
-        with interruptible(self._say) as interrupt:
-            ending = self._train(run, interrupt)
-        self._save(run)
-        if ending == "terminated":
-            return ending
+        values = self.spec.model_dump(mode="json")
+        with running(self._loggers, run.path, values, self.position.step):
+            with interruptible(self._say) as interrupt:
+                ending = self._train(run, interrupt)
+            self._save(run)
+            return ending if ending == "terminated" else self._finish(run, ending)
+
+    def _finish(self, run: Run, ending: Ending) -> Ending:
+        """Validate once more where that is missing."""
         ended_between = ending == "time limit" and self.position.validated != self.position.step
         if self.position.best_step is None or ended_between:
             try:
@@ -153,85 +182,87 @@ class Trainer:
 
     def _announce(self, run: Run) -> None:
         """Say what may be unexpected about the run that begins."""
-        steps, warmup = self.spec.steps, self.spec.schedule.warmup
         ending = self._ending(Interrupt())
-        if ending is not None:
-            longer = "with more steps" if ending == "finished" else "with a higher time_limit"
-            remedy = run.again if ending == "finished" else run.resume
-            self._say(
-                f"the run ended at step {self.position.step}, so nothing is left to train: its best weights "
-                f"are tested and its report is written anew; to train {longer}: {remedy} --set "
-                f"{'steps' if ending == 'finished' else 'time_limit'}=..."
-            )
-        elif steps is not None and warmup > steps:
-            self._say(
-                f"the warm-up is longer than the run (schedule.warmup={warmup}, steps={steps}), so that the "
-                f"learning rate never reaches {self.spec.learning_rate:g}; set a lower schedule.warmup"
-            )
+        self._say(
+            notices.long_warmup(self.spec)
+            if ending is None
+            else notices.nothing_left(run, self.position, ending)
+        )
 
-    def _say(self, text: str) -> None:
-        self.observer.on_notice(self, text)
+    def _say(self, text: str | None) -> None:
+        if text is not None:
+            self.observer.on_notice(self, text)
 
     def _ending(self, interrupt: Interrupt) -> Ending | None:
         if self.spec.steps is not None and self.position.step >= self.spec.steps:
             return "finished"
         if self.spec.time_limit is not None and self.position.elapsed >= self.spec.time_limit:
             return "time limit"
+        if self.spec.patience is not None and self.position.stale >= self.spec.patience:
+            return "stopped early"
         return interrupt.requested
 
     def _step(self, run: Run) -> None:
-        planned = self._planned_progress()
-        rate = self.spec.learning_rate * self.spec.schedule.factor(self.position.step, planned)
-        set_progress(self.model, planned)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_progress(self.model, self._planned_progress())
         self.optimizer.zero_grad()
-        total = entropy = 0.0
-        counts = ActivationCounts()
-        auxiliary: dict[str, float] = {}
-        for micro in range(self.spec.accumulation):
-            loss, cross, recording = self._loss(micro)
-            (loss / self.spec.accumulation).backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach()) / self.spec.accumulation
-            entropy += float(cross) / self.spec.accumulation
-            self._logged = (self._logged[0] + self._drawn.batches[micro].n_elements, self._logged[1])
-            if (self.position.step + 1) % self.spec.log_interval == 0:
-                counts.add(recording)
-                for name, value in recording.losses.items():
-                    part = float(value.detach()) * self._drawn.element_weight(micro)
-                    auxiliary[name] = auxiliary.get(name, 0.0) + part / self.spec.accumulation
-        limit = self.spec.clip if self.spec.clip is not None else math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
-        self._check_finite(run, total, norm, rate)
-        self.optimizer.step()
+        detailed = (self.position.step + 1) % self.spec.log_interval == 0
+        totals = Totals(self.spec.accumulation, detailed)
+        for index in range(self.spec.accumulation):
+            micro = self._loss(index)
+            self.precision.backward(micro.loss / self.spec.accumulation)
+            totals.add(micro)
+            self._logged = (self._logged[0] + self._drawn.batches[index].n_elements, self._logged[1])
+        norm = self._change_weights(run, totals.loss)
+        rate = self.optimizer.param_groups[0]["lr"]
         done = self.position.step + 1
-        pending = (*self.position.pending, (total, entropy))
+        pending = (*self.position.pending, (totals.loss, totals.entropy))
         self.position = self.position.at(step=done, pending=pending, elapsed=perf_counter() - self._clock)
-        self.observer.on_step(self, total)
-        if done % self.spec.log_interval == 0:
-            self._log_training(run, norm, rate, counts.rates, auxiliary)
+        self.precision.advance(self.scheduler)
+        self._tell_breaks()
+        self.observer.on_step(self, totals.loss)
+        if detailed:
+            self._log_training(run, totals, norm, rate)
 
-    def _loss(self, micro: int) -> tuple[Tensor, Tensor, sma.Recording]:
-        """The loss of a micro-batch with the routers' losses, and the cross-entropy in it.
-
-        Their means over the micro-batches of a step are those of one batch of all its rows: cross-entropy
-        counts by the number of scored targets, the routers' losses by the number of real elements.
-        """
+    def _loss(self, index: int) -> MicroLoss:
+        """The loss of a micro-batch; their mean in a step is that of one batch of all its rows."""
         seeds = [derive_seed(self.spec.seed, self.position.step, i) for i in range(self.spec.accumulation)]
-        if micro == 0:
+        if index == 0:
             self._drawn = MicroBatches.draw(self.task, self.spec.batch_size, seeds)
-        batch = self._drawn.batches[micro].to(next(self.model.parameters()))
-        seed_everything(seeds[micro])
-        with self._autocast():
-            logits, recording = run_batch(self.model, batch)
-        cross = cross_entropy(logits, batch.targets) * self._drawn.target_weight(micro)
-        routers = sum(recording.losses.values(), torch.zeros_like(cross))
-        return cross + routers * self._drawn.element_weight(micro), cross.detach(), recording
+        seed_everything(seeds[index])
+        with self.precision.autocast():
+            return micro_batch_loss(
+                self.call,
+                self._drawn.batches[index].to(next(self.model.parameters())),
+                target_weight=self._drawn.target_weight(index),
+                element_weight=self._drawn.element_weight(index),
+            )
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.spec.precision == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+    def _change_weights(self, run: Run, loss: float) -> float:
+        """Clip the gradient and follow it; its norm, 0 in a step that is left out as it is infinite."""
+        self.precision.unscale(self.optimizer)
+        norm = clip_gradient(self.model.parameters(), self.spec.clip)
+        skipped = math.isfinite(loss) and self.precision.skips(norm)
+        what = None if skipped else notices.not_finite(loss, norm)
+        if what is not None:
+            rate = self.optimizer.param_groups[0]["lr"]
+            what = f"{what} in step {self.position.step + 1} (learning rate {rate:.3g})"
+            raise notices.failure(run, self.spec, self.position, what)
+        self.precision.step(self.optimizer)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return 0.0 if skipped else norm
+
+    def _tell_breaks(self) -> None:
+        """Say after the first compiled step where its graph is interrupted."""
+        if self._breaks is not None:
+            self._say(notices.interrupted_graphs(graph_breaks()[self._breaks :]))
+            self._breaks = None
+
+    def _follow_schedule(self) -> None:
+        """Give every group of the optimizer the learning rate of the next step."""
+        self.scheduler = self.spec.schedule.build(
+            self.optimizer, self._planned_progress, steps=self.spec.steps, done=self.position.step
+        )
 
     def _planned_progress(self) -> float:
         """The progress that schedules follow: by steps alone if their number is given: repeatable."""
@@ -240,37 +271,19 @@ class Trainer:
         assert self.spec.time_limit is not None  # the spec checks it
         return self.position.elapsed / self.spec.time_limit
 
-    def _check_finite(self, run: Run, loss: float, norm: float, rate: float) -> None:
-        if math.isfinite(loss) and math.isfinite(norm):
-            return
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-        raise self._failure(run, f"{what} in step {self.position.step + 1} (learning rate {rate:.3g})")
-
-    def _failure(self, run: Run, what: str) -> RunError:
-        best = self.position.best_step
-        kept = "" if best is None else f", the best ones (step {best}) in {run.best}"
-        return RunError(
-            f"{what}; the last good weights are kept in {run.last}{kept}; start again with a lower "
-            f"learning_rate or clip: {run.again} --set learning_rate={self.spec.learning_rate / 3:.2g}"
-        )
-
-    def _log_training(
-        self, run: Run, norm: float, rate: float, rates: dict[str, list[float]], auxiliary: dict[str, float]
-    ) -> None:
+    def _log_training(self, run: Run, totals: Totals, norm: float, rate: float) -> None:
         n_elements, since = self._logged
-        losses = torch.tensor(self.position.pending, dtype=torch.float64).mean(0)
-        row = {
-            "step": self.position.step,
-            "split": "training",
-            "loss": float(losses[0]),
-            "bits": float(losses[1]) / math.log(2) * self.task.targets_per_unit("training"),
-            "auxiliary": auxiliary,
-            "gradient_norm": norm,
-            "learning_rate": rate,
-            "activation": rates,
-            "elements_per_second": n_elements / max(self.position.elapsed - since, 1e-9),
-            "seconds": self.position.elapsed,
-        }
+        scale = self.precision.scale
+        row = training_row(
+            self.position.step,
+            totals,
+            self.position.pending,
+            gradient_norm=norm,
+            learning_rate=rate,
+            elements_per_second=n_elements / max(self.position.elapsed - since, 1e-9),
+            seconds=self.position.elapsed,
+            **({} if scale is None else {"loss_scale": scale}),
+        )
         self._logged = (0, self.position.elapsed)
         self.position = self.position.at(pending=())
         self._log(run, row)
@@ -282,13 +295,16 @@ class Trainer:
 
     def _validate(self, run: Run) -> None:
         with terminable():
-            result = evaluate(self.model, self.task, "validation", batch_size=self.spec.batch_size)
+            result = evaluate(self.validated_model, self.task, "validation", batch_size=self.spec.batch_size)
         step, best = self.position.step, self.position.best_loss
         if not math.isfinite(result.loss):
-            raise self._failure(run, f"the validation loss is {result.loss} after step {step}")
+            what = f"the validation loss is {result.loss} after step {step}"
+            raise notices.failure(run, self.spec, self.position, what)
         if best is None or result.loss < best:
-            save_best(run, self.model)
-            self.position = self.position.at(best_step=step, best_loss=result.loss)
+            save_best(run, self.validated_model)
+            self.position = self.position.at(best_step=step, best_loss=result.loss, stale=0)
+        else:
+            self.position = self.position.at(stale=self.position.stale + 1)
         before = self.position.elapsed
         self.position = self.position.at(elapsed=perf_counter() - self._clock, validated=step)
         self._logged = (self._logged[0], self._logged[1] + self.position.elapsed - before)
@@ -306,7 +322,17 @@ class Trainer:
     def _log(self, run: Run, row: dict[str, Any]) -> None:
         run.log(row)
         self.position = self.position.at(n_rows=self.position.n_rows + 1)
+        for logger in self._loggers:
+            logger.log(row["step"], scalars(row))
         self.observer.on_row(self, row)
 
     def _save(self, run: Run) -> None:
-        save_checkpoint(run, self.spec, self.position, self.model, self.optimizer)
+        save_checkpoint(
+            run,
+            self.spec,
+            self.position,
+            self.model,
+            self.optimizer,
+            average=self.average,
+            scaler=self.precision.scaler,
+        )

@@ -53,6 +53,8 @@ class GAU(SubModule[WorkingMemory]):
         True
     """
 
+    no_weight_decay = ("gamma", "beta")
+
     def __init__(
         self,
         d_model: int,

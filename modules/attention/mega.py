@@ -100,6 +100,8 @@ class MegaAttention(SequenceModule[MegaState]):
         torch.Size([2, 20, 16])
     """
 
+    no_weight_decay = ("scale", "shift")
+
     def __init__(
         self,
         d_model: int,

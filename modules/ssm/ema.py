@@ -42,6 +42,8 @@ class MultiHeadEMA(DiagonalSSM):
         True
     """
 
+    no_weight_decay = ("delta", "alpha")
+
     def __init__(
         self, d_model: int, *, d_state: int = 16, bidirectional: bool = False, truncation: int | None = None
     ) -> None:

@@ -49,6 +49,8 @@ class S4D(DiagonalSSM):
         torch.Size([2, 100, 8])
     """
 
+    no_weight_decay = ("log_decay", "frequency")
+
     def __init__(
         self,
         d_model: int,

@@ -83,7 +83,17 @@ def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
         ({"steps": 0}, "steps=0: Input should be greater than or equal to 1"),
         ({"learning_rate": -1}, "learning_rate=-1: Input should be greater than 0"),
         ({"learning_rate": "fast"}, "learning_rate='fast': Input should be a valid number"),
-        ({"precision": "float16"}, "precision='float16': Input should be 'float32', 'float64' or 'bfloat16'"),
+        ({"precision": "float8"}, "precision='float8': Input should be 'float32', 'float64', 'bfloat16' or"),
+        (
+            {"schedule": {"kind": "linear", "warmup": 1.5}},
+            "schedule.warmup=1.5: a share of the run lies",
+        ),
+        ({"schedule": {"kind": "linear", "warmup": -1}}, "schedule.warmup=-1: use a number of steps from 0"),
+        ({"average": 1.0}, "average=1.0: Input should be less than 1"),
+        ({"patience": 0}, "patience=0: Input should be greater than or equal to 1"),
+        ({"weights": ""}, "weights.path='': String should have at least 1 character"),
+        ({"weights": {"path": "x", "fresh": []}}, "weights: unknown field 'fresh'"),
+        ({"loggers": ["tensorbord"]}, "did you mean tensorboard?"),
         ({"steps": None}, "steps and time_limit are both null"),
         ({"stepz": 3}, "unknown field 'stepz'; did you mean steps"),
         (
@@ -131,6 +141,9 @@ def test_digest_ignores_what_does_not_matter(values: dict[str, Any]) -> None:
             {"time_limit": 5.0},
             {"log_interval": 3},
             {"activation_checkpointing": True},
+            {"compile": True},
+            {"loggers": ["tensorboard"]},
+            {"patience": 3},
         )
     }
     assert len(digests) == 1

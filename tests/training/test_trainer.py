@@ -1,6 +1,7 @@
 """The training loop: exact resuming, stopping, and what a failed run leaves behind."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 import sma
 from sma.architectures import load_model
 from sma.architectures.models.base import Model, ModelSpec
-from sma.training import Observer, Run, RunError, TrainSpec, evaluate
+from sma.training import Observer, Run, RunError, TrainSpec, evaluate, resume, train
 from sma.training.run.checkpoints import read_position
 from sma.training.tasks.task import Evaluation
 from sma.training.trainer import Trainer
@@ -65,6 +66,35 @@ def test_a_resumed_run_is_the_same_bit_for_bit(make: Make, stop: int, optimizer:
 
     for (name, ours), theirs in zip(again.model.named_parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
+    rows = [row for row in exact_rows(run) if row["split"] == "training"]
+    assert rows == [row for row in exact_rows(whole_run) if row["split"] == "training"]
+    assert read_position(run).best_loss == read_position(whole_run).best_loss
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"precision": "float16", "average": 0.9},
+        {"optimizer": {"kind": "torch", "name": "SGD", "arguments": {"momentum": 0.9}}, "schedule": "cosine"},
+    ],
+    ids=["float16 and an average", "momentum and shares"],
+)
+def test_a_resumed_run_has_the_same_averages_and_scales(make: Make, fields: dict[str, Any]) -> None:
+    whole, whole_run = make(**fields)
+    whole.fit(whole_run)
+    first, run = make(**fields)
+    first.observer = StopAt(3)
+    first.fit(run)
+    again = Trainer(first.spec, first.task)
+    again.resume(run)
+    assert again.scheduler.get_last_lr() == pytest.approx(first.scheduler.get_last_lr(), rel=0)
+    again.fit(run)
+    for ours, theirs in (
+        (again.model, whole.model),
+        (again.validated_model, whole.validated_model),
+    ):
+        for mine, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+            assert torch.equal(mine, other)
     rows = [row for row in exact_rows(run) if row["split"] == "training"]
     assert rows == [row for row in exact_rows(whole_run) if row["split"] == "training"]
     assert read_position(run).best_loss == read_position(whole_run).best_loss
@@ -147,7 +177,7 @@ def test_a_logged_loss_is_the_mean_since_the_line_before(make: Make) -> None:
 def test_accumulated_gradients_are_means(make: Make) -> None:
     """Two micro-batches of two rows give the mean of both gradients."""
     trainer, run = make(accumulation=2, clip=None, model=_without_dropout(make))
-    losses = [trainer._loss(micro)[0] for micro in range(2)]
+    losses = [trainer._loss(index).loss for index in range(2)]
     expected = torch.autograd.grad(sum(losses) / 2, list(trainer.model.parameters()), allow_unused=True)
     trainer._step(run)
     for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
@@ -179,7 +209,7 @@ def test_clipping_limits_the_step(make: Make) -> None:
     assert run.metrics()[0]["gradient_norm"] > 1e-2  # as it was before
 
 
-@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float64", "bfloat16", "float16"])
 def test_precisions(make: Make, precision: str) -> None:
     trainer, run = make(precision=precision, steps=2)
     assert trainer.fit(run) == "finished"
@@ -319,7 +349,7 @@ def test_resuming_a_finished_run_says_what_it_does(make: Make, caplog: pytest.Lo
     again.resume(run)
     assert again.fit(run) == "finished"
     assert "ended at step 2, so nothing is left to train: its best weights are tested" in caplog.text
-    assert f"sma train --spec {run.path / 'spec.yaml'} --set steps=" in caplog.text
+    assert f"sma train --resume {run.path} --set steps=" in caplog.text
 
 
 def test_a_run_that_reached_its_time_limit_is_not_validated_twice(make: Make) -> None:
@@ -344,3 +374,163 @@ def test_a_validation_loss_that_is_not_a_number_keeps_the_best_weights(
     with pytest.raises(RunError, match=r"the validation loss is nan after step 4; .*\(step 2\) in .*best"):
         trainer.fit(run)
     assert read_position(run).best_step == 2
+
+
+@pytest.mark.parametrize("steps", [6, 7])
+def test_a_finished_run_goes_on_with_more_steps(make: Make, tmp_path: Path, steps: int) -> None:
+    """To what it would have been with so many, where the learning rate does not depend on their number."""
+    fields = {"schedule": {"kind": "constant", "warmup": 2}, "validation_interval": 3}
+    whole, whole_run = make(**fields, steps=9)
+    whole.fit(whole_run)
+    longer = whole.spec
+    run, _ = train(longer.model_copy(update={"steps": steps}), root=tmp_path / "extended")
+    assert resume(run, longer) == "finished"
+    assert run.spec() == longer
+    rows, expected = exact_rows(run), exact_rows(whole_run)
+    assert [row for row in rows if row["split"] == "training"] == [
+        row for row in expected if row["split"] == "training"
+    ]
+    assert rows[-1] == expected[-1]
+    results = run.results()
+    assert results is not None
+    assert (results.steps, results.ending) == (9, "finished")
+
+
+def test_a_run_cannot_go_on_with_fewer_steps_than_it_has(make: Make) -> None:
+    trainer, run = make(steps=4)
+    trainer.fit(run)
+    shorter = TrainSpec.model_validate({**trainer.spec.model_dump(), "steps": 3})
+    with pytest.raises(ValueError, match=r"has 4 steps behind it, more than steps=3; set a higher number"):
+        Trainer(shorter, trainer.task).resume(run)
+    assert run.spec() == trainer.spec
+
+
+def test_a_run_goes_on_for_a_longer_time(make: Make) -> None:
+    trainer, run = make(steps=None, time_limit=0.2)
+    trainer.fit(run)
+    step, limit = trainer.position.step, trainer.position.elapsed + 0.3
+    longer = TrainSpec.model_validate({**trainer.spec.model_dump(), "time_limit": limit})
+    again = Trainer(longer, trainer.task)
+    again.resume(run)
+    assert again.fit(run) == "time limit"
+    assert again.position.step > step
+
+
+def test_training_stops_early(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, run = make(steps=20, validation_interval=2, patience=2)
+    losses = iter([3.0, 2.0, 2.5, 1.5, 1.7, 1.6, 1.0])
+    monkeypatch.setattr(
+        "sma.training.trainer.evaluate",
+        lambda *arguments, **options: Evaluation(next(losses), 0.5, 1, 0.0, {}),
+    )
+    assert trainer.fit(run) == "stopped early"
+    assert trainer.position.step == 12
+    assert (trainer.position.best_step, trainer.position.stale) == (8, 2)
+    again = Trainer(TrainSpec.model_validate({**trainer.spec.model_dump(), "patience": 3}), trainer.task)
+    again.resume(run)
+    assert again.position.stale == 2  # and so the next validation is the last unless it is better
+    again.observer = StopAt(13)
+    assert again.fit(run) == "interrupted"
+
+
+def test_the_average_is_validated_and_kept(make: Make) -> None:
+    plain, plain_run = make()
+    plain.fit(plain_run)
+    trainer, run = make(average=0.5)
+    values = []
+    name = next(iter(dict(trainer.model.named_parameters())))
+
+    class Watch(Observer):
+        def on_step(self, trainer: Trainer, loss: float) -> None:
+            values.append(trainer.model.get_parameter(name).detach().clone())
+
+    trainer.observer = Watch()
+    trainer.fit(run)
+    expected = values[0]
+    for value in values[1:]:
+        expected = 0.5 * expected + 0.5 * value
+    torch.testing.assert_close(trainer.validated_model.get_parameter(name), expected)
+    assert torch.equal(load_model(run.best).get_parameter(name), trainer.validated_model.get_parameter(name))
+    training = [row for row in exact_rows(plain_run) if row["split"] == "training"]
+    assert [row for row in exact_rows(run) if row["split"] == "training"] == training
+    assert read_position(run).best_loss != read_position(plain_run).best_loss
+
+
+def test_float16_leaves_out_steps_of_infinite_gradients(make: Make) -> None:
+    trainer, run = make(precision="float16", steps=3)
+    weights = next(trainer.model.parameters())
+    before = weights.detach().clone()
+    hook = weights.register_hook(lambda gradient: gradient * float("inf"))
+    trainer.model.train()
+    trainer._step(run)
+    assert torch.equal(weights, before)
+    assert trainer.precision.scale == 2.0**15
+    hook.remove()
+    trainer._step(run)
+    assert not torch.equal(weights, before)
+    rows = run.metrics()
+    assert [row["gradient_norm"] > 0 for row in rows] == [False, True]
+    assert [row["loss_scale"] for row in rows] == [2.0**15, 2.0**15]
+
+
+def test_float16_gives_up_when_no_scale_helps(make: Make) -> None:
+    trainer, run = make(precision="float16", steps=40)
+    next(trainer.model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(RunError, match=r"the gradient's norm is (nan|inf) in step 28"):
+        trainer.fit(run)
+
+
+def test_a_compiled_run_is_the_same(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With auxiliary losses, in one graph."""
+    model = _without_dropout(make)
+    model["blocks"] = [{**model["blocks"][0], "repeat": 1}]
+    layer = model["blocks"][0]["branches"][1]
+    layer["router"] = {
+        "kind": "activation_budget",
+        "router": layer["router"],
+        "rate": 0.1,
+        "coefficient": 1.0,
+    }
+    monkeypatch.setattr("sma.training.trainer.COMPILER", {"backend": "aot_eager", "fullgraph": True})
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    runs = []
+    for compiled in (False, True):
+        trainer, run = make(model=model, compile=compiled, steps=4)
+        trainer.fit(run)
+        runs.append([row for row in run.metrics() if row["split"] == "training"])
+    counters = torch._dynamo.utils.counters
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+    for ours, theirs in zip(*runs, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["auxiliary"] == pytest.approx(theirs["auxiliary"], abs=1e-5)
+        assert ours["auxiliary"]["activation_budget"] > 0
+        assert ours["activation"] == theirs["activation"]
+
+
+def test_graph_breaks_are_said(make: Make, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr("sma.training.trainer.COMPILER", {"backend": "eager"})
+    torch._dynamo.reset()
+    trainer, run = make(model={"kind": "breaking_in_tests"}, compile=True, steps=2)
+    trainer.fit(run)
+    assert len(re.findall(r"the compiled step is interrupted at \d+ place", caplog.text)) == 1
+    assert "graph_break" in caplog.text
+
+
+class Breaking(Broken):
+    """A model that torch compiles in two parts."""
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        torch._dynamo.graph_break()
+        return self.scores.expand(*inputs.shape, 256)
+
+
+@sma.register
+class BreakingSpec(ModelSpec):
+    """Builds `Breaking`."""
+
+    kind: Literal["breaking_in_tests"] = "breaking_in_tests"
+
+    def build(self) -> Breaking:
+        return Breaking(self)

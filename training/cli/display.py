@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column, Table
 from typing_extensions import override
 
-from sma.training.report.formats import measure
+from sma.training.report.formats import duration, measure
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.tasks.task import Evaluation
@@ -38,13 +38,12 @@ class Display(Observer):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._progress = Progress(
-            TextColumn("{task.percentage:>3.0f} %"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            TextColumn("of about"),
-            TimeRemainingColumn(),
+            TextColumn("{task.percentage:>3.0f} %", table_column=_whole()),
+            BarColumn(bar_width=12, table_column=_whole()),
+            TextColumn("{task.fields[remaining]} left", table_column=_whole()),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
             transient=True,
         )
@@ -63,13 +62,13 @@ class Display(Observer):
         )
         if trainer.position.step:
             self.console.print(f"going on after step {trainer.position.step}")
-        self._bar = self._progress.add_task("starting", total=1.0)
+        self._bar = self._progress.add_task("starting", total=1.0, remaining="?")
         self._progress.start()
 
     @override
     def on_step(self, trainer: Trainer, loss: float) -> None:
         if self._bar is not None:
-            self._progress.update(self._bar, completed=trainer.progress)
+            self._progress.update(self._bar, completed=trainer.progress, remaining=remaining(trainer))
 
     @override
     def on_row(self, trainer: Trainer, row: dict[str, Any]) -> None:
@@ -83,11 +82,22 @@ class Display(Observer):
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
+def _whole() -> Column:
+    """A column of the progress bar that a narrow terminal does not cut, as it does the text beside it."""
+    return Column(no_wrap=True)
+
+
+def remaining(trainer: Trainer) -> str:
+    """How long the rest of a run takes, if it goes on as it went so far."""
+    done = trainer.progress
+    return duration(trainer.position.elapsed * (1 - done) / done) if done else "?"
+
+
 def training_line(row: dict[str, Any], trainer: Trainer) -> str:
     """One line about the newest steps."""
     return (
-        f"step {row['step']}  loss {row['loss']:.3f}  {row['bits']:.3f} bits/{trainer.task.unit}  "
-        f"{row['elements_per_second']:,.0f} elements/s  active {rates(row['activation'])}"
+        f"step {row['step']}  {row['bits']:.3f} bits/{trainer.task.unit}  "
+        f"active {rates(row['activation'])}  {row['elements_per_second']:,.0f} elements/s"
     )
 
 

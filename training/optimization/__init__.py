@@ -1,1 +1,1 @@
-"""Optimizers and schedules: how a step changes weights."""
+"""How a step changes weights: optimizers, parameter groups, schedules, precision, averages."""

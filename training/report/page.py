@@ -58,7 +58,9 @@ def _head(run: Run, facts: Facts, results: Results) -> str:
     )
     stopped = ""
     if results.ending != "finished":
-        why = "by its time limit" if results.ending == "time limit" else "before its end"
+        why = {"time limit": "by its time limit", "stopped early": "as its validations got no better"}.get(
+            results.ending, "before its end"
+        )
         stopped = f"<p class=note>This run was stopped {why}, after {results.steps:,} steps.</p>"
     title, task = html.escape(run.path.name), html.escape(facts.task)
     return f"<h1>{title}</h1><p class=lead>{task}</p>{stopped}<div class=cards>{shown}</div>"

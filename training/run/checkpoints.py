@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 import sma
 from sma.architectures import save_model
@@ -25,9 +26,18 @@ FORMAT = "1"
 
 
 def save_checkpoint(
-    run: Run, spec: TrainSpec, position: Position, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: Run,
+    spec: TrainSpec,
+    position: Position,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    average: nn.Module | None = None,
+    scaler: GradScaler | None = None,
 ) -> None:
     """Write `last.safetensors`: weights, optimizer state and position, with a checksum of each.
+
+    An average of the weights, and the state of a gradient scaler, where there are such.
 
     Random number generators need no saving: every step seeds them, see `Trainer`.
 
@@ -35,7 +45,8 @@ def save_checkpoint(
         RunError: if it cannot be written; the older checkpoint is untouched then.
     """
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    names = [name for name, _ in model.named_parameters()]
+    tensors |= {f"average/{name}": tensor for name, tensor in _state(average).items()}
+    names = _names(model, optimizer)
     scalars: dict[str, dict[str, Any]] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
@@ -48,7 +59,8 @@ def save_checkpoint(
         "spec": json.dumps(spec.influential()),
         "position": json.dumps(asdict(position)),
         "optimizer": json.dumps(scalars),
-        "state": json.dumps([name for name in tensors if name.startswith("optimizer/")]),
+        "scaler": json.dumps({} if scaler is None else scaler.state_dict()),
+        "state": json.dumps([name for name in tensors if not name.startswith("model/")]),
     }
     with guard(run.last, run.advice):
         run.sync_metrics()
@@ -66,7 +78,13 @@ def save_best(run: Run, model: nn.Module) -> None:
 
 
 def load_checkpoint(
-    run: Run, spec: TrainSpec, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: Run,
+    spec: TrainSpec,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    average: nn.Module | None = None,
+    scaler: GradScaler | None = None,
 ) -> Position:
     """Put weights and optimizer state back as they were, and say where that was.
 
@@ -75,7 +93,7 @@ def load_checkpoint(
         ValueError: if it belongs to another spec; the message names the fields.
     """
     tensors, metadata = read_checkpoint(run)
-    _check_spec(run, spec, metadata.spec)
+    _check_spec(run, spec, metadata.spec, metadata.position.step)
     _load_weights(run, model, tensors)
     missing = [name for name in metadata.state if name not in tensors]
     if missing:
@@ -86,6 +104,10 @@ def load_checkpoint(
         )
     try:
         _load_optimizer(optimizer, model, _below(tensors, "optimizer/"), metadata.optimizer)
+        if average is not None:
+            average.load_state_dict(_below(tensors, "average/"))
+        if scaler is not None:
+            scaler.load_state_dict(metadata.scaler)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
             f"{run.last} does not hold the optimizer's state ({type(error).__name__}: {first_line(error)}); "
@@ -145,13 +167,26 @@ def _remedy(run: Run) -> str:
     return f"restore it from a copy{best}, or start a new run with: {run.again}"
 
 
-def check_spec(run: Run, now: TrainSpec, then: TrainSpec) -> None:
-    """See that two specs of a run differ only in fields without influence on a step's result.
+def check_spec(run: Run, now: TrainSpec, then: TrainSpec, done: int = 0) -> None:
+    """See that two specs of a run differ only in its number of steps and fields without influence on a step.
+
+    Args:
+        run: whose specs they are.
+        now: the spec that it shall go on with.
+        then: the spec that it has.
+        done: steps that lie behind; there cannot be fewer.
 
     Raises:
         ValueError: if they do not; the message names the fields.
     """
-    found = sorted(differences(then.influential(), now.influential()), key=lambda found: found[0])
+    if now.steps is not None and now.steps != then.steps and now.steps < done:
+        raise ValueError(
+            f"{run.path} has {done} steps behind it, more than steps={now.steps}; set a higher number"
+        )
+    found = sorted(
+        (one for one in differences(then.influential(), now.influential()) if one[0] != "steps"),
+        key=lambda found: found[0],
+    )
     if found:
         shown = ", ".join(f"{path} ({there!r} there, {here!r} here)" for path, there, here in found[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -161,7 +196,7 @@ def check_spec(run: Run, now: TrainSpec, then: TrainSpec) -> None:
         )
 
 
-def _check_spec(run: Run, spec: TrainSpec, saved: dict[str, Any]) -> None:
+def _check_spec(run: Run, spec: TrainSpec, saved: dict[str, Any], done: int) -> None:
     others = spec.model_dump(mode="json", include=WITHOUT_INFLUENCE)
     try:
         then = TrainSpec.model_validate({**saved, **others})  # in today's format
@@ -169,7 +204,7 @@ def _check_spec(run: Run, spec: TrainSpec, saved: dict[str, Any]) -> None:
         raise RunError(
             f"the metadata of {run.last} are damaged (spec.{one_line(error)}); {_remedy(run)}"
         ) from error
-    check_spec(run, spec, then)
+    check_spec(run, spec, then, done)
 
 
 def _load_weights(run: Run, model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -186,11 +221,21 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def _state(module: nn.Module | None) -> dict[str, Tensor]:
+    return {} if module is None else dict(module.state_dict())
+
+
+def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The names of the parameters in the order in which the optimizer's groups hold them."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
 def _load_optimizer(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor], scalars: dict[str, Any]
 ) -> None:
     state: dict[int, dict[str, Any]] = {}
-    index = {name: i for i, (name, _) in enumerate(model.named_parameters())}
+    index = {name: i for i, name in enumerate(_names(model, optimizer))}
     for path, tensor in tensors.items():
         name, key = path.rsplit("/", 1)
         state.setdefault(index[name], {})[key] = tensor

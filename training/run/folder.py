@@ -59,7 +59,7 @@ class Run:
         root = Path(root)
         if name is not None and (name in {"", ".", ".."} or Path(name).name != name):
             raise ValueError(f"name={name!r} is not the name of a folder; give one without slashes")
-        content = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+        content = _text(spec)
         with guard(root, "give another folder by --out"):
             root.mkdir(parents=True, exist_ok=True)
             remove_leftovers(root, "run")
@@ -175,6 +175,10 @@ class Run:
             write_whole(path, content)
         return path
 
+    def write_spec(self, spec: TrainSpec) -> Path:
+        """Write spec.yaml anew, see `write`."""
+        return self.write("spec.yaml", _text(spec))
+
     def write_record(self, name: str, record: Facts | Results) -> Path:
         """Write JSON, see `write`."""
         return self.write(name, record.model_dump_json(indent=2) + "\n")
@@ -220,6 +224,10 @@ class Run:
         rows = self.metrics(until=step)
         self.write(METRICS, "".join(json.dumps(row) + "\n" for row in rows))
         return len(rows)
+
+
+def _text(spec: TrainSpec) -> str:
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ class Position:
         elapsed: seconds spent.
         best_step: the step of the best validation; None before the first.
         best_loss: its loss.
+        stale: validations since the best one.
         validated: the step of the newest validation; None before the first.
         n_rows: lines of metrics.jsonl so far.
         pending: of each step since the last logged line, the loss and the cross-entropy in it.
@@ -28,6 +29,7 @@ class Position:
     best_step: Natural | None = None
     best_loss: Finite | None = None
     validated: Natural | None = None
+    stale: Natural = 0
     n_rows: Natural = 0
     pending: tuple[tuple[Finite, Finite], ...] = ()
 

@@ -17,7 +17,7 @@ MAX_BYTES = 2**26
 MAX_LINE = 2**20
 """The longest line of metrics.jsonl that is read."""
 
-Ending = Literal["finished", "time limit", "interrupted", "terminated"]
+Ending = Literal["finished", "stopped early", "time limit", "interrupted", "terminated"]
 Rates = dict[str, list[Finite]]
 
 STRICT = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
@@ -91,6 +91,7 @@ class TrainingRow(TypedDict):
     activation: Rates
     elements_per_second: Finite
     seconds: Finite
+    loss_scale: NotRequired[Finite]
 
 
 class ValidationRow(TypedDict):
@@ -121,6 +122,7 @@ class Metadata(BaseModel):
     spec: Json[dict[str, Any]]
     position: Json[Position]
     optimizer: Json[dict[str, dict[str, Any]]]
+    scaler: Json[dict[str, Any]] = {}
     state: Json[list[str]]
     checksums: str
 

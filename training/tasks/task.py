@@ -2,11 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ IGNORED = -100
 """The target of an element that is not scored."""
 
 Split = Literal["validation", "test"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class Batch:
         mask = None if self.mask is None else moved(self.mask)
         return replace(self, inputs=moved(self.inputs), targets=self.targets.to(like.device), mask=mask)
 
-    def scores(self, model: nn.Module) -> Tensor:
-        """The model's scores of the classes, `(*targets.shape, C)`.
+    def scores(self, model: Callable[..., T]) -> T:
+        """The result of a model on the inputs: scores of the classes, `(*targets.shape, C)`.
 
         Raises:
             ValueError: if the rows are too long for the model, or hold tokens that it does not know.

@@ -1,0 +1,106 @@
+"""The parts of a training step: the loss of a micro-batch, what the step adds up, and the gradient's norm."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import sma
+from sma.training.tasks.running import ActivationCounts, cross_entropy
+from sma.training.tasks.task import Batch
+
+
+@dataclass(frozen=True)
+class MicroLoss:
+    """What a micro-batch contributes to a step.
+
+    Attributes:
+        loss: the cross-entropy and the routers' losses, weighted; attached to the graph.
+        cross_entropy: the first of them.
+        auxiliary: each of the second, by name.
+        recording: what the SMA layers decided.
+    """
+
+    loss: Tensor
+    cross_entropy: Tensor
+    auxiliary: dict[str, Tensor]
+    recording: sma.Recording
+
+
+def micro_batch_loss(
+    call: Callable[..., tuple[Tensor, sma.Recording]],
+    batch: Batch,
+    *,
+    target_weight: float,
+    element_weight: float,
+) -> MicroLoss:
+    """The loss of a micro-batch: cross-entropy counts by scored targets, routers' losses by real elements.
+
+    Args:
+        call: what `sma.recorded` makes of the model.
+        batch: on the model's device.
+        target_weight: factor of the mean over scored targets.
+        element_weight: factor of the means over real elements.
+    """
+    logits, recording = batch.scores(call)
+    cross = cross_entropy(logits, batch.targets) * target_weight
+    auxiliary = {name: loss * element_weight for name, loss in recording.losses.items()}
+    loss = cross + sum(auxiliary.values(), torch.zeros_like(cross))
+    return MicroLoss(loss, cross.detach(), auxiliary, recording)
+
+
+@dataclass
+class Totals:
+    """Means of a step over its micro-batches.
+
+    Attributes:
+        n_micro_batches: how many there are.
+        detailed: whether auxiliary losses and activation counts are wanted as well.
+    """
+
+    n_micro_batches: int
+    detailed: bool
+    loss: float = 0.0
+    entropy: float = 0.0
+    auxiliary: dict[str, float] = field(default_factory=dict)
+    counts: ActivationCounts = field(default_factory=ActivationCounts)
+
+    def add(self, micro: MicroLoss) -> None:
+        """Count a micro-batch in."""
+        self.loss += float(micro.loss.detach()) / self.n_micro_batches
+        self.entropy += float(micro.cross_entropy) / self.n_micro_batches
+        if not self.detailed:
+            return
+        self.counts.add(micro.recording)
+        for name, value in micro.auxiliary.items():
+            part = float(value.detach()) / self.n_micro_batches
+            self.auxiliary[name] = self.auxiliary.get(name, 0.0) + part
+
+
+def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
+    """Scale the gradient down to a norm of at most `limit`; the norm that it had."""
+    return float(nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit))
+
+
+def training_row(step: int, totals: Totals, pending: Iterable[Any], **measured: Any) -> dict[str, Any]:
+    """A line of metrics.jsonl about the steps since the line before.
+
+    Args:
+        step: the last of them.
+        totals: of that step.
+        pending: loss and cross-entropy of each step.
+        **measured: further fields.
+    """
+    losses = torch.tensor(tuple(pending), dtype=torch.float64).mean(0)
+    return {
+        "step": step,
+        "split": "training",
+        "loss": float(losses[0]),
+        "bits": float(losses[1]) / math.log(2),
+        "auxiliary": totals.auxiliary,
+        **measured,
+        "activation": totals.counts.rates,
+    }
