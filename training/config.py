@@ -61,7 +61,7 @@ class TrainSpec(Spec):
         weights: a folder of a run or a model whose weights to start from, or `{path: ..., new: [head]}` with
             the parts that differ; None for initial weights.
         seed: of weights, data order and dropout.
-        steps: how many; None to go on until `time_limit`. A run goes on with more of them.
+        steps: how many; None to go on until `time_limit`. A run continues with more of them.
         time_limit: seconds of training, validations included; the run ends at whichever comes first.
         batch_size: rows per micro-batch.
         accumulation: micro-batches per step.

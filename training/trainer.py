@@ -60,7 +60,7 @@ class Trainer:
         spec: what to do.
         task: the data; as a rule `spec.task.build()`.
         observer: notified of progress.
-        from_weights: whether to start from `spec.weights`; no, where a checkpoint follows.
+        from_weights: whether to start from `spec.weights`; False where a checkpoint follows.
 
     Raises:
         ValueError: if the model does not fit the task or the weights, the device does not exist, or the

@@ -88,7 +88,7 @@ def _whole() -> Column:
 
 
 def remaining(trainer: Trainer) -> str:
-    """How long the rest of a run takes, if it goes on as it went so far."""
+    """How long the rest of a run takes at its mean pace so far."""
     done = trainer.progress
     return duration(trainer.position.elapsed * (1 - done) / done) if done else "?"
 

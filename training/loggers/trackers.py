@@ -17,7 +17,7 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 class Tracker(Logger):
     """Logs to a module with `init`, `log` and `finish`, under the name of the run's folder.
 
-    A run that goes on is the same one there.
+    A run that continues is the same one there.
 
     Args:
         module: the module.

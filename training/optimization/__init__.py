@@ -1,1 +1,1 @@
-"""How a step changes weights: optimizers, parameter groups, schedules, precision, averages."""
+"""Optimizers, parameter groups, schedules, precisions and averages: how a step changes weights."""

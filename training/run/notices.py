@@ -1,4 +1,4 @@
-"""What a run says: how it can go on, what is unusual about it, and why it stopped."""
+"""Notices of a run: how it can continue, and what is unusual about it; and the error that stops it."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What loggers get while a run goes on, and loggers of other packages."""
+"""Loggers while a run continues, and those of other packages."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
