@@ -12,7 +12,7 @@ from sma.architectures.presets.by_name import expand_preset
 from sma.architectures.specs.fields import WHOLE, Count, Size
 from sma.spec.base import Fields
 from sma.training.loggers.logger import LoggerSpec
-from sma.training.optimization.optimizers import AdamWSpec, OptimizerSpec
+from sma.training.optimization.optimizers import LARGEST, AdamWSpec, OptimizerSpec
 from sma.training.optimization.precision import PrecisionName
 from sma.training.optimization.schedules import LinearSchedule, ScheduleSpec
 from sma.training.tasks.task import TaskSpec
@@ -94,12 +94,12 @@ class TrainSpec(Spec):
     time_limit: Annotated[float, Field(gt=0)] | None = None
     batch_size: Size = 16
     accumulation: Size = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    learning_rate: Annotated[float, Field(gt=0, le=LARGEST)] = 5e-3
     schedule: OneOf[ScheduleSpec] = LinearSchedule()
     optimizer: OneOf[OptimizerSpec] = AdamWSpec()
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Count | None = None
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    clip: Annotated[float, Field(gt=0, le=LARGEST)] | None = 1.0
     precision: PrecisionName = "float32"
     compile: bool = False
     activation_checkpointing: bool = False

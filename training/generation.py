@@ -103,7 +103,7 @@ def choose(
     if top_k is not None:
         kept[top_k:] = False
     if top_p is not None:
-        kept &= probability.cumsum(0) - probability < top_p
+        kept[1:] &= (probability.cumsum(0) - probability < top_p)[1:]  # the first, however small top_p
     place = torch.multinomial(probability.masked_fill(~kept, 0), 1, generator=generator)
     return int(index[place])
 

@@ -53,6 +53,18 @@ def check_regular(path: str | Path) -> None:
         raise ValueError(f"{path} must not be read by this user; change its permissions")
 
 
+def expanded(path: str, *, field: str) -> Path:
+    """The path that a field names, with the home folder in place of `~` or `~name`.
+
+    Raises:
+        ValueError: if there is no such home folder; the message names the field.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{field}={path!r}: {error}; name the path without ~") from error
+
+
 def _unreadable(path: str | Path, error: OSError) -> ValueError:
     return ValueError(
         f"cannot read {path} ({error.strerror or error}); change its permissions or copy it again"

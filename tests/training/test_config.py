@@ -82,6 +82,10 @@ def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
     [
         ({"steps": 0}, "steps=0: Input should be greater than or equal to 1"),
         ({"learning_rate": -1}, "learning_rate=-1: Input should be greater than 0"),
+        (
+            {"learning_rate": 1e308},
+            "learning_rate=1e+308: Input should be less than or equal to 1",
+        ),
         ({"learning_rate": "fast"}, "learning_rate='fast': Input should be a valid number"),
         ({"precision": "float8"}, "precision='float8': Input should be 'float32', 'float64', 'bfloat16' or"),
         (

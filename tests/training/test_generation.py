@@ -103,6 +103,11 @@ def test_a_seed_repeats(model: SequenceModel) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_the_most_probable_is_kept_however_small_top_p_is() -> None:
+    scores = torch.tensor([0.0, 3.0, 1.0])
+    assert choose(scores, torch.Generator(), top_p=1e-300) == 1
+
+
 def test_top_k_and_top_p_keep_the_most_probable() -> None:
     probability = torch.tensor([0.1, 0.5, 0.15, 0.25])
     drawn = {"top_k": set[int](), "top_p": set[int](), "both": set[int](), "all": set[int]()}

@@ -29,6 +29,10 @@ OWN = {
 UNFIT = {"LBFGS": "it calls the model several times per step", "SparseAdam": "gradients are dense"}
 
 
+LARGEST = 1e15
+"""The highest rate, decay or norm: products of two still are numbers in float32."""
+
+
 class OptimizerSpec(Spec):
     """Family of optimizers.
 
@@ -53,8 +57,8 @@ class OptimizerSpec(Spec):
 
 class _AdamLike(OptimizerSpec):
     betas: tuple[Beta, Beta] = (0.9, 0.98)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    eps: Annotated[float, Field(gt=0, le=LARGEST)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST)] = 0.01
 
     def options(self) -> dict[str, Any]:
         """The arguments of torch's class."""

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from sma.architectures.files.reading import check_regular, read_whole
+from sma.architectures.files.reading import check_regular, expanded, read_whole
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path):
@@ -41,3 +41,10 @@ def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"secret must not be read by this user; change its permissions"):
         read_whole(tmp_path / "secret", limit=9)
+
+
+def test_home_folders(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/x", field="folder") == tmp_path / "x"
+    with pytest.raises(ValueError, match=r"task\.file='~no-such-user/x': .*; name the path without ~"):
+        expanded("~no-such-user/x", field="task.file")

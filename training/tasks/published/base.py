@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 from typing_extensions import override
 
+from sma.architectures.files.reading import expanded
 from sma.training.generators.cache import cached, load_arrays, progress, write_split
 from sma.training.generators.chunks import Chunk
 from sma.training.tasks.rows import Rows
@@ -76,7 +77,7 @@ def find_layout(folder: str, layouts: Sequence[FileLayout], what: str) -> tuple[
     Raises:
         ValueError: if there is none; the message says what was looked for.
     """
-    root = Path(folder).expanduser()
+    root = expanded(folder, field="task.folder")
     if not root.is_dir():
         raise ValueError(
             f"task.folder={folder!r} is not a folder; name the one that holds the data of {what}"

@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
+from sma.architectures.files.reading import expanded
 from sma.training.tasks.task import TaskSpec
 from sma.training.tasks.text.corpus import Corpus, Length, TextFile
 from sma.training.tasks.text.text_task import TextTask
@@ -37,7 +38,7 @@ class HundredMillionBytesSpec(TaskSpec):
 
     @override
     def build(self) -> TextTask:
-        content = read_bytes(Path(self.folder).expanduser(), self.name)
+        content = read_bytes(expanded(self.folder, field="task.folder"), self.name)
         cuts = {
             "training": (0, SIZE - 2 * HELD_OUT),
             "validation": (-2 * HELD_OUT, -HELD_OUT),

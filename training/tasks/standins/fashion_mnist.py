@@ -12,6 +12,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
+from sma.architectures.files.reading import expanded
 from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.standins.installed import debian_path
@@ -48,7 +49,7 @@ class FashionMNISTSpec(TaskSpec):
 
     @override
     def build(self) -> RowsTask:
-        root = Path(self.folder).expanduser()
+        root = expanded(self.folder, field="task.folder")
         (images, labels), (test_images, test_labels) = (read_set(root, name) for name in ("train", "t10k"))
         digest = hashlib.sha256()
         for array in (images, labels, test_images, test_labels):

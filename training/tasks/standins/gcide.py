@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
+from sma.architectures.files.reading import expanded
 from sma.training.tasks.standins.installed import debian_path
 from sma.training.tasks.text.corpus import TextFile
 from sma.training.tasks.text.text_files import TextSpec
@@ -35,7 +36,7 @@ class GCIDESpec(TextSpec):
 
     @override
     def read(self) -> tuple[list[TextFile], str, dict[str, str]]:
-        path = debian_path(Path(self.file).expanduser(), PACKAGE)
+        path = debian_path(expanded(self.file, field="task.file"), PACKAGE)
         try:
             content = gzip.decompress(path.read_bytes())
         except (OSError, EOFError, zlib.error) as error:

@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
-from sma.architectures.files.reading import read_whole
+from sma.architectures.files.reading import expanded, read_whole
 from sma.training.tasks.rows import RowPairs
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.standins.installed import debian_path
@@ -51,7 +51,7 @@ class PythonDocsSpec(TaskSpec):
 
     @override
     def build(self) -> RowsTask:
-        root = debian_path(Path(self.folder).expanduser(), PACKAGE)
+        root = debian_path(expanded(self.folder, field="task.folder"), PACKAGE)
         sources = read_sources(debian_path(root / "_sources", PACKAGE))
         links = read_links(root, sources)
         splits, digest = {}, hashlib.sha256()

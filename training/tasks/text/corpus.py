@@ -164,6 +164,8 @@ def read_files(
         raise ValueError(f"task.pattern={pattern!r} leads out of the folder; leave out '..'")
     try:
         paths = sorted(path for path in root.glob(pattern) if path.is_file())
+    except RecursionError:
+        raise ValueError(f"task.pattern={pattern!r} is nested too deep; write a shorter one") from None
     except (NotImplementedError, ValueError) as error:
         raise ValueError(f"task.pattern={pattern!r} is not a pattern below the folder ({error})") from error
     files = []

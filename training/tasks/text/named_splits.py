@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sma.architectures.files.reading import check_regular
+from sma.architectures.files.reading import check_regular, expanded
 from sma.training.tasks.text.corpus import Corpus, TextFile
 
 NAMES = {
@@ -137,6 +137,16 @@ def check_apart(named: Mapping[str, Sequence[TextFile]]) -> None:
                 )
 
 
+def _matching(field: str, pattern: Path) -> list[Path]:
+    try:
+        paths = [Path(path) for path in glob.glob(str(pattern), recursive=True)]
+    except RecursionError:
+        raise ValueError(
+            f"task.{field}: {str(pattern)[:80]!r}... is nested too deep; name a shorter one"
+        ) from None
+    return sorted(path for path in paths if path.is_file())
+
+
 def read_named(field: str, places: str | Sequence[str]) -> list[TextFile]:
     """The non-empty files of some files, folders and globs, each once.
 
@@ -145,14 +155,14 @@ def read_named(field: str, places: str | Sequence[str]) -> list[TextFile]:
     """
     found: dict[Path, TextFile] = {}
     for place in [places] if isinstance(places, str) else places:
-        at = Path(place).expanduser()
+        at = expanded(place, field=f"task.{field}")
         if at.is_dir():
             paths = sorted(path for path in at.rglob("*") if path.is_file())
         elif at.exists():
             check_regular(at)
             paths = [at]
         else:
-            paths = sorted(Path(path) for path in glob.glob(str(at), recursive=True) if Path(path).is_file())
+            paths = _matching(field, at)
         full = [path for path in paths if path.stat().st_size]
         if not full:
             reason = "holds no text" if paths or at.exists() else "is neither a file, a folder nor a glob"

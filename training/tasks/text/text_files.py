@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from sma import register
+from sma.architectures.files.reading import expanded
 from sma.training.tasks.task import TaskSpec
 from sma.training.tasks.text.corpus import NOT_SOURCE, Corpus, Length, Share, TextFile, read_files
 from sma.training.tasks.text.named_splits import Dealt, deal, own_splits, read_named
@@ -144,10 +145,7 @@ class TextFilesSpec(TextSpec):
         return super().deal(files) if own is None else deal(own.named, shares, own.how)
 
     def _read_folder(self, folder: str) -> tuple[list[TextFile], str, dict[str, str]]:
-        try:
-            root = Path(folder).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"task.folder={folder!r}: {error}; name a folder without ~") from error
+        root = expanded(folder, field="task.folder")
         if not root.is_dir():
             raise ValueError(f"task.folder={folder!r} is not a folder; name one that holds text files")
         files = read_files(root, self.pattern)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from sma.architectures.files.reading import read_whole
+from sma.architectures.files.reading import expanded, read_whole
 
 MAX_BYTES = 2**28
 """The largest tokenizer.json that is read."""
@@ -143,4 +143,4 @@ def open_tokenizer(path: str | None) -> Tokenizer:
     Raises:
         ValueError: if it cannot be read.
     """
-    return Bytes() if path is None else FileTokenizer(Path(path).expanduser())
+    return Bytes() if path is None else FileTokenizer(expanded(path, field="task.tokenizer"))

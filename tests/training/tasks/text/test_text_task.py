@@ -104,7 +104,8 @@ def test_python_source_is_found_without_its_tests() -> None:
             {"pattern": "../../*"},
             r"leads out of the folder; leave out '\.\.'",
         ),
-        (lambda folder: write_files(folder), {"folder": "~no-such-user/x"}, "name a folder without ~"),
+        (lambda folder: write_files(folder), {"folder": "~no-such-user/x"}, "name the path without ~"),
+        (lambda folder: write_files(folder), {"pattern": "a/" * 3000 + "*"}, "is nested too deep"),
         (lambda folder: write_files(folder, 2), {}, "only 2 with text were found; add files"),
         (
             lambda folder: write_files(folder),
