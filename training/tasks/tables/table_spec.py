@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from sma.training.tasks.reading.table_files import is_table
 from sma.training.tasks.tables.row_splits import RowSplits
 from sma.training.tasks.task import TaskSpec
 from sma.training.tasks.text.corpus import Share
@@ -24,8 +25,8 @@ class TableSpec(TaskSpec):
     rows share a split, and a new row moves no other.
 
     Attributes:
-        train: files, folders or globs. Where several files are named and their own names are train, valid (or
-            validation, val, dev) and test, they are these splits.
+        train: files, folders (the tables in them) or globs. Where several files are named and their own names
+            are train, valid (or validation, val, dev) and test, they are these splits.
         validation: those of the validation split.
         test: those of the test split.
         split: a column that says each row's split, instead.
@@ -56,7 +57,7 @@ class TableSpec(TaskSpec):
         """
         fields = {"training": "train", "validation": "validation", "test": "test"}
         named = {
-            split: read_named(field, places)
+            split: read_named(field, places, accepted=is_table)
             for split, field in fields.items()
             if (places := getattr(self, field)) is not None
         }

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -147,8 +147,15 @@ def _matching(field: str, pattern: Path) -> list[Path]:
     return sorted(path for path in paths if path.is_file())
 
 
-def read_named(field: str, places: str | Sequence[str]) -> list[TextFile]:
+def read_named(
+    field: str, places: str | Sequence[str], *, accepted: Callable[[Path], bool] = lambda path: True
+) -> list[TextFile]:
     """The non-empty files of some files, folders and globs, each once.
+
+    Args:
+        field: of the spec, for messages.
+        places: the files, folders and globs.
+        accepted: which files of folders are meant.
 
     Raises:
         ValueError: if a place holds none; the message names the field.
@@ -157,7 +164,7 @@ def read_named(field: str, places: str | Sequence[str]) -> list[TextFile]:
     for place in [places] if isinstance(places, str) else places:
         at = expanded(place, field=f"task.{field}")
         if at.is_dir():
-            paths = sorted(path for path in at.rglob("*") if path.is_file())
+            paths = sorted(path for path in at.rglob("*") if path.is_file() and accepted(path))
         elif at.exists():
             check_regular(at)
             paths = [at]

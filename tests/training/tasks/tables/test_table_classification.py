@@ -74,6 +74,7 @@ def test_explicit_splits(tmp_path):
 def test_files_that_are_called_after_splits_are_those(tmp_path):
     for name, n in (("train", 30), ("dev", 3), ("test", 6), ("notes", 1)):
         write_csv(tmp_path / f"{name}.csv", reviews(n))
+    (tmp_path / "readme.md").write_text("no table")
     task = build(tmp_path)
     assert [len(rows) for rows in task.splits.values()] == [30, 3, 6]
     assert "validation from dev.csv" in task.facts["split"]
