@@ -48,8 +48,7 @@ class State:
         if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
             return
         for f in fields(self):
-            if isinstance(value := getattr(self, f.name), Tensor):
-                object.__setattr__(self, f.name, _ordinary(value))
+            object.__setattr__(self, f.name, _ordinary(getattr(self, f.name)))
 
     @override
     def __repr__(self) -> str:
@@ -210,12 +209,14 @@ def _is_frozen(tensor: Tensor) -> bool:
     return tensor.is_inference() and not torch.is_inference_mode_enabled()
 
 
-def _ordinary(tensor: Tensor) -> Tensor:
-    """The tensor, if it is not one of inference mode; else a copy that is not."""
-    if not tensor.is_inference():
-        return tensor
+def _ordinary(value: Any) -> Any:
+    """A field's value, tensors of inference mode in it, or in tuples, replaced by copies that are not."""
+    if isinstance(value, tuple):
+        return tuple(_ordinary(item) for item in value)
+    if not isinstance(value, Tensor) or not value.is_inference():
+        return value
     with torch.inference_mode(False), torch.no_grad():
-        return tensor.clone()
+        return value.clone()
 
 
 def _owned(result: Tensor, source: Tensor) -> Tensor:

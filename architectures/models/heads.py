@@ -25,7 +25,9 @@ def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def first(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Each row's first real element, `(B, L, D) -> (B, D)`; for a row without any, the first of all."""
+    """Each row's first real element, `(B, L, D) -> (B, D)`; for a row without any, the first of all, or 0."""
+    if x.shape[1] == 0:
+        return x.sum(1)
     if mask is None:
         return x[:, 0]
     at = mask.long().argmax(1)[:, None, None].expand(-1, 1, x.shape[2])

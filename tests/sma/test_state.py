@@ -166,6 +166,20 @@ def test_a_state_of_inference_mode_is_an_ordinary_one():
         assert each.leaf.values.flatten().tolist() == [1.0, 11.0, 21.0]
 
 
+@dataclass(frozen=True)
+class Nested(State):
+    sums: tuple[tuple[Tensor, ...], ...]
+
+
+def test_tensors_in_tuples_of_a_state_of_inference_mode_are_ordinary_too():
+    with torch.inference_mode():
+        state = Nested(((torch.zeros(2, 1),), (torch.zeros(2), torch.zeros(2))))
+        states = [state, state.clone(), state.join(state)]
+    for each in states:
+        for _, tensor in each.tensors():
+            tensor.add_(1)
+
+
 def test_what_is_printed_is_short():
     assert repr(tree()) == "Tree of 3 rows: 3 tensors, 48 bytes on cpu"
     assert repr(Leaf(torch.zeros(1000, 3))) == "Leaf of 1000 rows: 1 tensor, 12,000 bytes on cpu"

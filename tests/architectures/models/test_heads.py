@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sma.architectures.models.embeddings import TokenEmbedding
-from sma.architectures.models.heads import LanguageModelHead, mean_pool
+from sma.architectures.models.heads import LanguageModelHead, first, mean_pool
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -26,6 +26,11 @@ def test_a_row_without_elements_has_the_mean_0():
     x = torch.full((1, 3, 2), torch.nan)
     assert mean_pool(x, torch.zeros(1, 3, dtype=torch.bool)).tolist() == [[0, 0]]
     assert mean_pool(x[:, :0], None).tolist() == [[0, 0]]
+
+
+def test_the_first_element_of_rows_without_any_is_0():
+    for mask in (None, torch.zeros(2, 0, dtype=torch.bool)):
+        assert torch.equal(first(torch.zeros(2, 0, 3), mask), torch.zeros(2, 3))
 
 
 def test_a_head_of_its_own_has_its_own_matrix():
