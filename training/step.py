@@ -85,13 +85,23 @@ def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> fl
     return float(nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit))
 
 
-def training_row(step: int, totals: Totals, pending: Iterable[Any], **measured: Any) -> dict[str, Any]:
+def training_row(
+    step: int,
+    totals: Totals,
+    pending: Iterable[Any],
+    *,
+    gradient_norm: float,
+    learning_rate: float,
+    **measured: Any,
+) -> dict[str, Any]:
     """A line of metrics.jsonl about the steps since the line before.
 
     Args:
         step: the last of them.
         totals: of that step.
         pending: loss and cross-entropy of each step.
+        gradient_norm: of the last step.
+        learning_rate: of the last step.
         **measured: further fields.
     """
     losses = torch.tensor(tuple(pending), dtype=torch.float64).mean(0)
@@ -101,6 +111,8 @@ def training_row(step: int, totals: Totals, pending: Iterable[Any], **measured: 
         "loss": float(losses[0]),
         "bits": float(losses[1]) / math.log(2),
         "auxiliary": totals.auxiliary,
-        **measured,
+        "gradient_norm": gradient_norm,
+        "learning_rate": learning_rate,
         "activation": totals.counts.rates,
+        **measured,
     }
