@@ -15,6 +15,7 @@ from sma.training.loggers.logger import LoggerSpec
 from sma.training.optimization.optimizers import LARGEST, AdamWSpec, OptimizerSpec
 from sma.training.optimization.precision import PrecisionName
 from sma.training.optimization.schedules import LinearSchedule, ScheduleSpec
+from sma.training.parallel.family import ParallelSpec
 from sma.training.tasks.task import TaskSpec
 
 WITHOUT_INFLUENCE = {
@@ -26,6 +27,7 @@ WITHOUT_INFLUENCE = {
     "threads",
     "activation_checkpointing",
     "compile",
+    "parallel",
 }
 """Fields that a resumed run may change: they do not alter what a step computes, up to rounding."""
 
@@ -63,7 +65,7 @@ class TrainSpec(Spec):
         seed: of weights, data order and dropout.
         steps: how many; None to go on until `time_limit`. A run continues with more of them.
         time_limit: seconds of training, validations included; the run ends at whichever comes first.
-        batch_size: rows per micro-batch.
+        batch_size: rows per micro-batch, of all processes together.
         accumulation: micro-batches per step.
         learning_rate: the highest.
         schedule: how it rises and falls; over `steps`, or over `time_limit` where there are none.
@@ -78,6 +80,8 @@ class TrainSpec(Spec):
             step takes a minute or more.
         activation_checkpointing: compute each block's activations again in the backward pass instead of
             keeping them. The results are the same; a step takes less memory and up to a third more time.
+        parallel: how the processes that torchrun started share the model; None: `ddp`. One process has
+            nothing to share.
         validation_interval: steps between validations, and between checkpoints.
         log_interval: steps between lines of metrics.jsonl.
         loggers: where these lines go besides, such as `tensorboard`.
@@ -103,6 +107,7 @@ class TrainSpec(Spec):
     precision: PrecisionName = "float32"
     compile: bool = False
     activation_checkpointing: bool = False
+    parallel: OneOf[ParallelSpec] | None = None
     validation_interval: Steps = 100
     log_interval: Steps = 10
     loggers: tuple[OneOf[LoggerSpec], ...] = ()

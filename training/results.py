@@ -18,6 +18,7 @@ from sma.architectures import load_model
 from sma.training.config import TrainSpec
 from sma.training.environment import find_device
 from sma.training.evaluation import evaluate
+from sma.training.parallel.contract import OneProcess, Parallel
 from sma.training.run.checkpoints import load_last_weights
 from sma.training.run.errors import RunError, cause
 from sma.training.run.folder import Run
@@ -74,15 +75,25 @@ def check_data(run: Run, task: Task) -> Facts:
 
 
 def write_results(
-    run: Run, spec: TrainSpec, task: Task, position: Position, ending: Ending
+    run: Run,
+    spec: TrainSpec,
+    task: Task,
+    position: Position,
+    ending: Ending,
+    parallel: Parallel | None = None,
 ) -> tuple[nn.Module, Evaluation]:
     """Score the best model on the test split, beside the baselines; write results.json.
+
+    Several processes share out the test; the first one does the rest.
 
     Returns:
         The best model and its score.
     """
-    model = best_model(run, find_device(spec.device))
-    test = evaluate(model, task, "test", batch_size=spec.batch_size)
+    parallel = parallel or OneProcess()
+    model = best_model(run, parallel.device(spec.device))
+    test = evaluate(model, task, "test", batch_size=spec.batch_size, parallel=parallel)
+    if not parallel.is_main:
+        return model, test
     results = Results(
         ending=ending,
         steps=position.step,

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import sma
+from sma.training.parallel.contract import Parallel
+from sma.training.parallel.tensors import whole
 from sma.training.tasks.running import ActivationCounts, cross_entropy
 from sma.training.tasks.task import Batch
 
@@ -59,30 +61,45 @@ class Totals:
     Attributes:
         n_micro_batches: how many there are.
         detailed: whether auxiliary losses and activation counts are wanted as well.
+        loss: with the routers' losses.
+        entropy: the cross-entropy in it.
+        n_elements: the sum of what is read, padding included.
+        auxiliary: the routers' losses, by name.
+        counts: activations.
     """
 
     n_micro_batches: int
     detailed: bool
     loss: float = 0.0
     entropy: float = 0.0
+    n_elements: int = 0
     auxiliary: dict[str, float] = field(default_factory=dict)
     counts: ActivationCounts = field(default_factory=ActivationCounts)
 
-    def add(self, micro: MicroLoss) -> None:
-        """Count a micro-batch in."""
+    def add(self, micro: MicroLoss, n_elements: int, *, copies: int) -> None:
+        """Count a micro-batch in, whose elements so many processes have."""
+        self.n_elements += n_elements
         self.loss += float(micro.loss.detach()) / self.n_micro_batches
         self.entropy += float(micro.cross_entropy) / self.n_micro_batches
         if not self.detailed:
             return
-        self.counts.add(micro.recording)
+        self.counts.add(micro.recording, times=1 / copies)
         for name, value in micro.auxiliary.items():
             part = float(value.detach()) / self.n_micro_batches
             self.auxiliary[name] = self.auxiliary.get(name, 0.0) + part
 
+    def over(self, parallel: Parallel) -> None:
+        """Replace the means of this process by those of all, and counts by their sums."""
+        own = torch.tensor([self.loss, self.entropy, self.n_elements], dtype=torch.float64)
+        loss, entropy, n_elements = parallel.sum(own).tolist()
+        self.loss, self.entropy = loss / parallel.world, entropy / parallel.world
+        self.n_elements = int(n_elements)
+        self.counts.total(parallel.sum)
+
 
 def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
     """Scale the gradient down to a norm of at most `limit`; the norm that it had."""
-    return float(nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit))
+    return float(whole(nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)))
 
 
 def training_row(

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sma.training.config import TrainSpec
-from sma.training.interrupts import Terminated, terminable
+from sma.training.interrupts import Terminated
+from sma.training.parallel.contract import Parallel
+from sma.training.parallel.joining import started
 from sma.training.report.page import write_report
 from sma.training.results import check_data, write_facts, write_results
 from sma.training.run.checkpoints import check_spec
 from sma.training.run.folder import Run
 from sma.training.run.records import Ending
+from sma.training.run.silent import create_together, follow
 from sma.training.trainer import Observer, Trainer
 
 
@@ -22,6 +25,9 @@ def train(
     command: Sequence[str] = ("sma.training.train(...)",),
 ) -> tuple[Run, Ending]:
     """Train from the start in a new folder.
+
+    Several processes that torchrun started train one run together; the first one writes it. If they are
+    started anew, as after the end of one of them, they go on with the run from its newest checkpoint.
 
     Args:
         spec: what to do.
@@ -37,10 +43,25 @@ def train(
         ValueError: if the data, the model or the name does not do.
         RunError: if the run cannot continue; the message says what is kept.
     """
-    trainer = Trainer(spec, spec.task.build(), observer=observer)
-    run = Run.create(spec, root, name)
-    with run.lock():
-        return run, _go(run, trainer, command)
+    with started(spec.parallel, device=spec.device) as parallel:
+        if (begun := _begun(parallel, Path(root), name)) is not None:
+            run = follow(parallel, begun)
+            return run, _resume(run, spec, parallel, observer, command)
+        with parallel.in_turn():
+            task = spec.task.build()
+        trainer = Trainer(spec, task, observer=observer, parallel=parallel)
+        run = create_together(parallel, lambda: Run.create(spec, root, name))
+        with run.lock():
+            return run, _go(run, trainer, command)
+
+
+def _begun(parallel: Parallel, root: Path, name: str | None) -> Run | None:
+    """The run that these processes trained before they were started anew."""
+    if parallel.attempt == 0:
+        return None
+    if (kept := parallel.kept) is not None:
+        return Run.open(kept)
+    return Run.open(root / name) if name is not None and (root / name / "spec.yaml").exists() else None
 
 
 def resume(
@@ -60,14 +81,23 @@ def resume(
         ValueError: if the spec is another one, or the data are others.
         RunError: if another process trains the run, or its checkpoint is missing, damaged or incomplete.
     """
+    with started(spec.parallel, device=spec.device) as parallel:
+        return _resume(follow(parallel, run), spec, parallel, observer, command)
+
+
+def _resume(
+    run: Run, spec: TrainSpec, parallel: Parallel, observer: Observer | None, command: Sequence[str]
+) -> Ending:
     with run.lock():
-        task = spec.task.build()
-        if run.has_started:
+        has_started = run.has_started
+        with parallel.in_turn():
+            task = spec.task.build()
+        if has_started:
             check_data(run, task)
         else:
             check_spec(run, spec, run.spec())
-        trainer = Trainer(spec, task, observer=observer, from_weights=not run.has_started)
-        if run.has_started:
+        trainer = Trainer(spec, task, observer=observer, parallel=parallel, from_weights=not has_started)
+        if has_started:
             trainer.resume(run)
         if spec != run.spec():
             run.write_spec(spec)
@@ -80,9 +110,12 @@ def _go(run: Run, trainer: Trainer, command: Sequence[str]) -> Ending:
     if ending == "terminated":
         return ending
     try:
-        with terminable():
-            model, test = write_results(run, trainer.spec, trainer.task, trainer.position, ending)
-            write_report(run, trainer.task.sections(model, test))
+        with trainer.parallel.terminable():
+            model, test = write_results(
+                run, trainer.spec, trainer.task, trainer.position, ending, trainer.parallel
+            )
+            if run.writes:
+                write_report(run, trainer.task.sections(model, test))
     except Terminated:
         return "terminated"
     return ending

@@ -2,23 +2,26 @@
 
 import logging
 import math
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from typing_extensions import override
 
 import sma
 from sma.compilation import graph_breaks
 from sma.modules import set_progress
 from sma.training.config import TrainSpec
-from sma.training.environment import derive_seed, find_device, seed_everything
+from sma.training.environment import derive_seed, seed_everything
 from sma.training.evaluation import evaluate
-from sma.training.interrupts import Interrupt, Terminated, interruptible, terminable
+from sma.training.interrupts import Interrupt, Terminated, interruptible
 from sma.training.loggers.logger import running, scalars
 from sma.training.micro_batches import MicroBatches
 from sma.training.optimization.averaging import averaged
 from sma.training.optimization.precision import Precision
+from sma.training.parallel.contract import OneProcess, Parallel
 from sma.training.run import notices
 from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
 from sma.training.run.folder import Run
@@ -50,6 +53,14 @@ class Observer:
         logging.getLogger("sma.training").warning("%s", text)
 
 
+class _Silent(Observer):
+    """What hears of a run in the processes that do not print."""
+
+    @override
+    def on_notice(self, trainer: "Trainer", text: str) -> None:
+        pass
+
+
 class Trainer:
     """Trains the model of a spec on a task.
 
@@ -61,39 +72,52 @@ class Trainer:
         task: the data; as a rule `spec.task.build()`.
         observer: notified of progress.
         from_weights: whether to start from `spec.weights`; False where a checkpoint follows.
+        parallel: the processes that share the work, see `sma.training.parallel.joining.started`. None: only
+            this one.
 
     Raises:
-        ValueError: if the model does not fit the task or the weights, the device does not exist, or the
-            package of a logger is missing.
+        ValueError: if the model does not fit the task or the weights, the device does not exist, the
+            package of a logger is missing, or a process would be without data.
     """
 
     def __init__(
-        self, spec: TrainSpec, task: Task, *, observer: Observer | None = None, from_weights: bool = True
+        self,
+        spec: TrainSpec,
+        task: Task,
+        *,
+        observer: Observer | None = None,
+        from_weights: bool = True,
+        parallel: Parallel | None = None,
     ) -> None:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         self.spec = spec
         self.task = task
-        self.observer = observer if observer is not None else Observer()
-        self.device = find_device(spec.device)
+        self.parallel = parallel if parallel is not None else OneProcess()
+        heard = observer if observer is not None else Observer()
+        self.observer = heard if self.parallel.is_main else _Silent()
+        self.device = self.parallel.device(spec.device)
         seed_everything(spec.seed)
-        self._loggers = [logger.build() for logger in spec.loggers]
+        self.parallel.check(precision=spec.precision, average=spec.average, compiled=spec.compile)
+        self._loggers = [logger.build() for logger in spec.loggers if self.parallel.is_main]
         self.model = spec.model.build()
         if from_weights and spec.weights is not None:
             start_from(self.model, spec.weights)
         check_fit(self.model, task)
+        if self.parallel.world > 1:
+            self.parallel.share(task.training_batch(spec.batch_size, torch.Generator().manual_seed(0)))
         self.model.activation_checkpointing = spec.activation_checkpointing
         self.model.to(self.device, torch.float64 if spec.precision == "float64" else torch.float32)
-        self.call = sma.recorded(self.model, compiled=spec.compile, **(COMPILER if spec.compile else {}))
+        self.average = None if spec.average is None else averaged(self.model, spec.average)
+        self.call = self._called(self.parallel.wrap(self.model))
         self.optimizer = spec.optimizer.of_model(self.model, spec.learning_rate)
         self.precision = Precision(spec.precision, self.device)
-        self.average = None if spec.average is None else averaged(self.model, spec.average)
         self.position = Position()
         self._follow_schedule()
         self._clock = perf_counter()
         self._logged = (0, 0.0)  # elements and seconds since the last line
         self._breaks = len(graph_breaks()) if spec.compile else None  # before the first compiled step
-        self._drawn = MicroBatches((), (), ())  # those of the step
+        self._drawn = MicroBatches((), (), (), (), 0)  # those of the step
 
     @property
     def n_parameters(self) -> int:
@@ -171,10 +195,12 @@ class Trainer:
     def _train(self, run: Run, interrupt: Interrupt) -> Ending:
         try:
             while True:
-                if interrupt.requested != "terminated" and self._validation_is_due():
+                agreed = self._agree(interrupt)
+                if agreed.requested != "terminated" and self._validation_is_due():
                     self._validate(run)
                     self._save(run)
-                if (ending := self._ending(interrupt)) is not None:
+                    agreed = self._agree(interrupt)
+                if (ending := self._ending(agreed)) is not None:
                     return ending
                 self._step(run)
         except Terminated:
@@ -193,6 +219,14 @@ class Trainer:
         if text is not None:
             self.observer.on_notice(self, text)
 
+    def _agree(self, interrupt: Interrupt) -> Interrupt:
+        """What was asked of any process; and the first one's clock becomes that of all."""
+        elapsed = self.position.elapsed if self.parallel.is_main else 0.0
+        asked = [interrupt.requested == "interrupted", interrupt.requested == "terminated"]
+        agreed = self.parallel.sum(torch.tensor([elapsed, *asked], dtype=torch.float64)).tolist()
+        self.position = self.position.at(elapsed=agreed[0])
+        return Interrupt("terminated" if agreed[2] else "interrupted" if agreed[1] else None)
+
     def _ending(self, interrupt: Interrupt) -> Ending | None:
         if self.spec.steps is not None and self.position.step >= self.spec.steps:
             return "finished"
@@ -208,10 +242,12 @@ class Trainer:
         detailed = (self.position.step + 1) % self.spec.log_interval == 0
         totals = Totals(self.spec.accumulation, detailed)
         for index in range(self.spec.accumulation):
-            micro = self._loss(index)
-            self.precision.backward(micro.loss / self.spec.accumulation)
-            totals.add(micro)
-            self._logged = (self._logged[0] + self._drawn.batches[index].n_elements, self._logged[1])
+            with self.parallel.accumulating(last=index == self.spec.accumulation - 1):
+                micro = self._loss(index)
+                self.precision.backward(micro.loss / self.spec.accumulation)
+            totals.add(micro, self._drawn.batches[index].n_elements, copies=self._drawn.n_copies[index])
+        totals.over(self.parallel)
+        self._logged = (self._logged[0] + totals.n_elements, self._logged[1])
         norm = self._change_weights(run, totals.loss)
         rate = self.optimizer.param_groups[0]["lr"]
         done = self.position.step + 1
@@ -227,8 +263,8 @@ class Trainer:
         """The loss of a micro-batch; their mean in a step is that of one batch of all its rows."""
         seeds = [derive_seed(self.spec.seed, self.position.step, i) for i in range(self.spec.accumulation)]
         if index == 0:
-            self._drawn = MicroBatches.draw(self.task, self.spec.batch_size, seeds)
-        seed_everything(seeds[index])
+            self._drawn = MicroBatches.draw(self.task, self.spec.batch_size, seeds, self.parallel)
+        seed_everything(self.parallel.seed(seeds[index]))
         with self.precision.autocast():
             return micro_batch_loss(
                 self.call,
@@ -257,6 +293,18 @@ class Trainer:
         if self._breaks is not None:
             self._say(notices.interrupted_graphs(graph_breaks()[self._breaks :]))
             self._breaks = None
+
+    def _called(self, wrapped: nn.Module) -> Callable[..., tuple[Tensor, sma.Recording]]:
+        """A function that calls what training calls, and records it."""
+        if wrapped is self.model:
+            options = COMPILER if self.spec.compile else {}
+            return sma.recorded(self.model, compiled=self.spec.compile, **options)
+
+        def call(*args: Any, **kwargs: Any) -> tuple[Tensor, sma.Recording]:
+            with sma.record(self.model) as recording:
+                return wrapped(*args, **kwargs), recording
+
+        return call
 
     def _follow_schedule(self) -> None:
         """Give every group of the optimizer the learning rate of the next step."""
@@ -294,8 +342,14 @@ class Trainer:
         return is_reached and step not in (0, self.position.validated)
 
     def _validate(self, run: Run) -> None:
-        with terminable():
-            result = evaluate(self.validated_model, self.task, "validation", batch_size=self.spec.batch_size)
+        with self.parallel.terminable():
+            result = evaluate(
+                self.validated_model,
+                self.task,
+                "validation",
+                batch_size=self.spec.batch_size,
+                parallel=self.parallel,
+            )
         step, best = self.position.step, self.position.best_loss
         if not math.isfinite(result.loss):
             what = f"the validation loss is {result.loss} after step {step}"
@@ -336,3 +390,4 @@ class Trainer:
             average=self.average,
             scaler=self.precision.scaler,
         )
+        self.parallel.wait()

@@ -7,12 +7,14 @@ import os
 import warnings
 from typing import Annotated, Any
 
+import click
 import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
 import sma
 from sma.training.cli import listing, models, runs, scores
+from sma.training.torchrun import fails_first, is_main
 
 
 class _Commands(TyperGroup):
@@ -29,7 +31,10 @@ class _Commands(TyperGroup):
                 raise
             from sma.training.run.errors import explain
 
-            explained = explain(error)
+            is_clicks = isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort)
+            if not (is_main() if is_clicks else fails_first()):
+                raise typer.Exit(1) from None  # another process says why
+            explained = None if is_clicks else explain(error)
             if explained is None:
                 raise
             typer.echo(f"sma: {explained[0]}", err=True)
@@ -68,6 +73,8 @@ _format_warning = warnings.formatwarning
 def main() -> None:
     """Run the command line."""
     warnings.formatwarning = _warning_line
+    if not is_main():
+        warnings.simplefilter("ignore")
     # Read when torch is loaded. By default a waiting thread spins for so long that a step beside other
     # programs takes up to forty times as long; with fewer spins it sleeps, and a step alone takes no longer.
     if "OMP_WAIT_POLICY" not in os.environ:

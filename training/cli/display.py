@@ -13,14 +13,18 @@ from sma.training.report.formats import duration, measure
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.tasks.task import Evaluation
+from sma.training.torchrun import is_main
 from sma.training.trainer import Observer, Trainer
 
 PIPE_WIDTH = 10_000
 
 
 def output() -> Console:
-    """The standard output. Lines wrap at the width of a terminal, and not at all in a pipe or file."""
-    console = Console()
+    """The standard output. Lines wrap at the width of a terminal, and not at all in a pipe or file.
+
+    Of several processes only the first one prints.
+    """
+    console = Console(quiet=not is_main())
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console

@@ -52,6 +52,7 @@ def train(
     from sma.training.cli.specs import run_spec
     from sma.training.config import TrainSpec
     from sma.training.run.folder import Run
+    from sma.training.torchrun import is_main
     from sma.training.train import resume, train
 
     short = {
@@ -81,7 +82,7 @@ def train(
             if assignments:
                 same = TrainSpec.model_validate(apply_overrides(run.values(), assignments))
             ending = resume(run, same, observer=display, command=command)
-    if ending != "terminated":
+    if ending != "terminated" and is_main():
         show_results(console, run)
     if ending in STOPPED:
         code, what = STOPPED[ending]

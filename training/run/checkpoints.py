@@ -16,10 +16,12 @@ from sma.architectures.models.base import UPGRADE
 from sma.spec.errors import one_line
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
 from sma.training.differences import differences
+from sma.training.parallel.tensors import is_sharded, owner, sharded_like, whole
 from sma.training.run.errors import RunError, cause
 from sma.training.run.folder import Run, guard
 from sma.training.run.position import Position
 from sma.training.run.records import Metadata
+from sma.training.run.shards import load_shards, remove_shards, save_shards
 from sma.training.tasks.running import first_line
 
 FORMAT = "1"
@@ -44,7 +46,7 @@ def save_checkpoint(
     Raises:
         RunError: if it cannot be written; the older checkpoint is untouched then.
     """
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors: dict[str, Tensor] = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in _state(average).items()}
     names = _names(model, optimizer)
     scalars: dict[str, dict[str, Any]] = {}
@@ -62,9 +64,13 @@ def save_checkpoint(
         "scaler": json.dumps({} if scaler is None else scaler.state_dict()),
         "state": json.dumps([name for name in tensors if not name.startswith("model/")]),
     }
-    with guard(run.last, run.advice):
-        run.sync_metrics()
-        save_tensors(run.last, tensors, metadata)
+    run.sync_metrics()
+    if any(map(is_sharded, tensors.values())):
+        save_shards(run, tensors, metadata)
+    elif run.writes:
+        with guard(run.last, run.advice):
+            save_tensors(run.last, tensors, metadata)
+            remove_shards(run)
 
 
 def save_best(run: Run, model: nn.Module) -> None:
@@ -73,8 +79,15 @@ def save_best(run: Run, model: nn.Module) -> None:
     Raises:
         RunError: if it cannot be written; older weights are untouched then.
     """
-    with guard(run.best, run.advice):
-        save_model(model, run.best)  # type: ignore[arg-type]
+    tensors = model.state_dict()
+    if any(map(is_sharded, tensors.values())):
+        gathered = {name: whole(tensor).cpu() for name, tensor in tensors.items()}
+        dtype = next(model.parameters()).dtype
+        model = model.spec.build().to(dtype)  # type: ignore[operator, union-attr]
+        model.load_state_dict(gathered)
+    if run.writes:
+        with guard(run.best, run.advice):
+            save_model(model, run.best)  # type: ignore[arg-type]
 
 
 def load_checkpoint(
@@ -92,15 +105,15 @@ def load_checkpoint(
         RunError: if the file is missing, damaged or incomplete.
         ValueError: if it belongs to another spec; the message names the fields.
     """
-    tensors, metadata = read_checkpoint(run)
+    tensors, metadata = read_checkpoint(run, model)
     _check_spec(run, spec, metadata.spec, metadata.position.step)
     _load_weights(run, model, tensors)
     missing = [name for name in metadata.state if name not in tensors]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise RunError(
-            f"{run.last} lacks state of the optimizer ({', '.join(missing[:3])}{more}), without which steps "
-            f"would be others; {_remedy(run)}"
+            f"{run.newest} lacks state of the optimizer ({', '.join(missing[:3])}{more}), without which "
+            f"steps would be others; {_remedy(run)}"
         )
     try:
         _load_optimizer(optimizer, model, _below(tensors, "optimizer/"), metadata.optimizer)
@@ -110,8 +123,8 @@ def load_checkpoint(
             scaler.load_state_dict(metadata.scaler)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
-            f"{run.last} does not hold the optimizer's state ({type(error).__name__}: {first_line(error)}); "
-            f"{_remedy(run)}"
+            f"{run.newest} does not hold the optimizer's state ({type(error).__name__}: "
+            f"{first_line(error)}); {_remedy(run)}"
         ) from error
     return metadata.position
 
@@ -134,31 +147,40 @@ def load_last_weights(run: Run, model: nn.Module) -> None:
     _load_weights(run, model, read_checkpoint(run)[0])
 
 
-def read_checkpoint(run: Run) -> tuple[dict[str, Tensor], Metadata]:
-    """The tensors and the metadata of `last.safetensors`.
+def read_checkpoint(run: Run, model: nn.Module | None = None) -> tuple[dict[str, Tensor], Metadata]:
+    """The tensors and the metadata of the newest checkpoint.
+
+    Args:
+        run: its folder.
+        model: tensors are sharded as those of this model are. None: they are whole.
 
     Raises:
         RunError: if the file is missing, damaged, or of a newer format.
     """
+    like = {} if model is None else model.state_dict()
     try:
-        tensors, fields = load_tensors(run.last)
+        if run.newest == run.last:
+            tensors, fields = load_tensors(run.last)
+            tensors = {name: sharded_like(tensor, owner(name, like)) for name, tensor in tensors.items()}
+        else:
+            tensors, fields = load_shards(run.newest, like)
     except FileNotFoundError as error:
         raise RunError(
-            f"{run.last} is missing, so the run cannot go on; restore it from a copy, or start a new one "
+            f"{run.newest} is missing, so the run cannot go on; restore it from a copy, or start a new one "
             f"with: {run.again}"
         ) from error
     except ValueError as error:
         reason = cause(error).removeprefix(f"{run.last} is ")
-        raise RunError(f"{run.last} is damaged or cut off ({reason}); {_remedy(run)}") from error
+        raise RunError(f"{run.newest} is damaged or cut off ({reason}); {_remedy(run)}") from error
     found = fields.get("format", "of another program")
     if found != FORMAT:
         remedy = UPGRADE if found.isdecimal() else f"start a new run with: {run.again}"
-        raise RunError(f"{run.last} has format {found}, and sma {sma.__version__} reads {FORMAT}; {remedy}")
+        raise RunError(f"{run.newest} has format {found}, and sma {sma.__version__} reads {FORMAT}; {remedy}")
     try:
         return tensors, Metadata.model_validate(fields)
     except ValidationError as error:
         raise RunError(
-            f"the metadata of {run.last} are damaged ({one_line(error)}); {_remedy(run)}"
+            f"the metadata of {run.newest} are damaged ({one_line(error)}); {_remedy(run)}"
         ) from error
 
 
@@ -202,7 +224,7 @@ def _check_spec(run: Run, spec: TrainSpec, saved: dict[str, Any], done: int) -> 
         then = TrainSpec.model_validate({**saved, **others})  # in today's format
     except ValidationError as error:
         raise RunError(
-            f"the metadata of {run.last} are damaged (spec.{one_line(error)}); {_remedy(run)}"
+            f"the metadata of {run.newest} are damaged (spec.{one_line(error)}); {_remedy(run)}"
         ) from error
     check_spec(run, spec, then, done)
 
@@ -212,7 +234,7 @@ def _load_weights(run: Run, model: nn.Module, tensors: dict[str, Tensor]) -> Non
         model.load_state_dict(_below(tensors, "model/"))
     except RuntimeError as error:
         raise RunError(
-            f"{run.last} does not hold the weights of this model ({' '.join(str(error).split())[:300]}); "
+            f"{run.newest} does not hold the weights of this model ({' '.join(str(error).split())[:300]}); "
             f"{_remedy(run)}"
         ) from error
 

@@ -20,6 +20,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     from pydantic import ValidationError
 
     from sma.spec.errors import one_line
+    from sma.training.torchrun import lost_connection
 
     if isinstance(error, ValidationError):
         return one_line(error), 2
@@ -27,6 +28,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return "interrupted; what was saved is kept", 130
     if _is_out_of_memory(error):
         return "out of memory; set a smaller batch_size (with accumulation), task.length or model", 1
+    if lost_connection(error):
+        return "another process ended, so that this one cannot go on; what was saved is kept", 1
     if isinstance(error, RunError | ValueError | OSError):
         line = " ".join(str(error).split())
         return line + _place(error), 2 if isinstance(error, ValueError | FileNotFoundError) else 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import ValidationError
@@ -41,10 +41,13 @@ class Run:
     | best/ | spec.json and model.safetensors of the best validation, for `sma.architectures.load_model` |
     | last.safetensors | all that resuming needs |
     | results.json, report.html, *.png | written at the end |
+    | shards/ | the same of a model that several processes share |
     | lock | held by the process that trains the run |
     """
 
     path: Path
+    writes: ClassVar[bool] = True
+    """Whether this process writes the folder: of several that train one run, the first does."""
 
     @classmethod
     def create(cls, spec: TrainSpec, root: str | Path, name: str | None = None) -> "Run":
@@ -93,6 +96,20 @@ class Run:
         return self.path / "last.safetensors"
 
     @property
+    def shards(self) -> Path:
+        """Folder of the checkpoints of a sharded model, which take the place of `last`."""
+        return self.path / "shards"
+
+    @property
+    def newest(self) -> Path:
+        """The newest checkpoint, of either kind."""
+        numbered = [path for path in self.shards.glob("*") if path.name.isdecimal()]
+        newest = max(numbered, default=self.last)
+        if newest != self.last and self.last.exists():  # its writer was killed before it removed the other
+            return max(self.last, newest, key=lambda path: path.stat().st_mtime)
+        return newest
+
+    @property
     def again(self) -> str:
         """The command that starts a new run of the same spec."""
         return f"sma train{import_options()} --spec {shlex.quote(str(self.path / 'spec.yaml'))}"
@@ -110,7 +127,7 @@ class Run:
     @property
     def has_started(self) -> bool:
         """Whether training has left anything; a run without it starts at step 0 when it is resumed."""
-        return any(os.path.lexists(p) for p in (self.last, self.best, self.path / METRICS))
+        return any(os.path.lexists(p) for p in (self.newest, self.best, self.path / METRICS))
 
     @property
     def has_best(self) -> bool:

@@ -1,6 +1,6 @@
 """Running a model on batches of a task: scores, loss, evaluation mode, and whether the two fit together."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -33,11 +33,18 @@ class ActivationCounts:
         self._active: dict[str, Tensor] = {}
         self._real: dict[str, Tensor] = {}
 
-    def add(self, recording: sma.Recording) -> None:
-        """Add the elements of a recording."""
+    def add(self, recording: sma.Recording, *, times: float = 1) -> None:
+        """Add the elements of a recording, `times` over; 0 times still makes its layers known."""
         for layer in recording.layers:
-            self._active[layer.name] = self._active.get(layer.name, 0) + layer.routing.active.sum((0, 1))
-            self._real[layer.name] = self._real.get(layer.name, 0) + layer.mask.sum()
+            active, real = layer.routing.active.sum((0, 1)), layer.mask.sum()
+            self._active[layer.name] = self._active.get(layer.name, 0) + times * active
+            self._real[layer.name] = self._real.get(layer.name, 0) + times * real
+
+    def total(self, sum_over: Callable[[Tensor], Tensor]) -> None:
+        """Replace every count by what a function makes of it, such as the sum over processes."""
+        for counts in (self._active, self._real):
+            for name, count in counts.items():
+                counts[name] = sum_over(count)
 
     @property
     def rates(self) -> dict[str, list[float]]:

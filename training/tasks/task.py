@@ -65,7 +65,9 @@ class Batch:
         """The same batch on the device of `like`; features in its precision as well."""
 
         def move(tensor: Tensor) -> Tensor:
-            return tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
+            return (
+                tensor.to(like.device, like.dtype) if tensor.is_floating_point() else tensor.to(like.device)
+            )
 
         def moved(value: Any) -> Any:
             if isinstance(value, tuple):

@@ -1,0 +1,44 @@
+"""Data parallelism: every process holds the whole model."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import override
+
+from sma import register
+from sma.training.parallel.family import ParallelSpec
+from sma.training.parallel.processes import Processes, share_statistics
+from sma.training.torchrun import Place
+
+
+class Replicas(Processes):
+    """Every process holds the whole model; gradients are averaged while backward runs.
+
+    torch's `DistributedDataParallel` (https://arxiv.org/abs/2006.15704), without `find_unused_parameters`:
+    with nothing active every gradient of an SMA layer is a zero tensor.
+    """
+
+    @override
+    def wrap(self, model: nn.Module) -> nn.Module:
+        share_statistics(model)
+        # A group of its own: the order in which gradients and routers' sums are exchanged need not be the
+        # same in processes that activate unlike numbers of elements.
+        self._wrapped = DistributedDataParallel(model, process_group=distributed.new_group())
+        return self._wrapped
+
+    @override
+    def accumulating(self, *, last: bool) -> AbstractContextManager[object]:
+        return nullcontext() if last else self._wrapped.no_sync()
+
+
+@register
+class DDPSpec(ParallelSpec):
+    """Every process holds the whole model: for models that fit into a device's memory, see `Replicas`."""
+
+    kind: Literal["ddp"] = "ddp"
+
+    @override
+    def build(self, place: Place) -> Replicas:
+        return Replicas(place)
