@@ -22,9 +22,9 @@ from sma.training import Batch, Run, Task, TaskSpec, Trainer, TrainSpec
 from sma.training.parallel.contract import Parallel
 from sma.training.parallel.family import ParallelSpec
 from sma.training.parallel.processes import process_group
+from sma.training.parallel.torchrun import Place
 from sma.training.run.silent import create_together
 from sma.training.tasks.task import IGNORED
-from sma.training.torchrun import Place
 
 N_ROWS, LENGTH, N_TOKENS = 7, 8, 11
 SIZES: dict[str, Any] = {"vocab_size": N_TOKENS, "d_model": 8, "n_layers": 2}

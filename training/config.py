@@ -15,7 +15,7 @@ from sma.training.loggers.logger import LoggerSpec
 from sma.training.optimization.optimizers import LARGEST, AdamWSpec, OptimizerSpec
 from sma.training.optimization.precision import PrecisionName
 from sma.training.optimization.schedules import LinearSchedule, ScheduleSpec
-from sma.training.parallel.family import ParallelSpec
+from sma.training.parallel.kinds import ParallelSpec
 from sma.training.tasks.task import TaskSpec
 
 WITHOUT_INFLUENCE = {

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 import sma
 from sma.training.cli import listing, models, runs, scores
-from sma.training.torchrun import fails_first, is_main
+from sma.training.parallel.torchrun import fails_first, is_main
 
 
 class _Commands(TyperGroup):

@@ -9,11 +9,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 from typing_extensions import override
 
+from sma.training.parallel.torchrun import is_main
 from sma.training.report.formats import duration, measure
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.tasks.task import Evaluation
-from sma.training.torchrun import is_main
 from sma.training.trainer import Observer, Trainer
 
 PIPE_WIDTH = 10_000

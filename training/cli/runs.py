@@ -51,8 +51,8 @@ def train(
     from sma.training.cli.overrides import apply_overrides, parse_assignment
     from sma.training.cli.specs import run_spec
     from sma.training.config import TrainSpec
+    from sma.training.parallel.torchrun import is_main
     from sma.training.run.folder import Run
-    from sma.training.torchrun import is_main
     from sma.training.train import resume, train
 
     short = {

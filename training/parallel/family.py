@@ -4,7 +4,7 @@ from abc import abstractmethod
 
 from sma import Spec
 from sma.training.parallel.contract import Parallel
-from sma.training.torchrun import Place
+from sma.training.parallel.torchrun import Place
 
 
 class ParallelSpec(Spec):

@@ -7,7 +7,7 @@ from sma.training.parallel.contract import OneProcess, Parallel
 from sma.training.parallel.family import ParallelSpec
 from sma.training.parallel.processes import process_group
 from sma.training.parallel.replicas import DDPSpec
-from sma.training.torchrun import Place
+from sma.training.parallel.torchrun import Place
 
 
 @contextmanager

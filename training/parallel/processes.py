@@ -13,7 +13,7 @@ from typing_extensions import override
 from sma.modules.norms import BatchNorm
 from sma.training.environment import find_device
 from sma.training.parallel.contract import Parallel
-from sma.training.torchrun import Place, store
+from sma.training.parallel.torchrun import Place, store
 
 TIMEOUT = timedelta(hours=1)
 """How long a process waits for another, which may be reading data or writing a checkpoint."""

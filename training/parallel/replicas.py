@@ -10,7 +10,7 @@ from typing_extensions import override
 from sma import register
 from sma.training.parallel.family import ParallelSpec
 from sma.training.parallel.processes import Processes, share_statistics
-from sma.training.torchrun import Place
+from sma.training.parallel.torchrun import Place
 
 
 class Replicas(Processes):

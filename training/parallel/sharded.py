@@ -14,7 +14,7 @@ from sma import register
 from sma.architectures.blocks.stack import Blocks
 from sma.training.parallel.family import ParallelSpec
 from sma.training.parallel.processes import Processes, share_statistics
-from sma.training.torchrun import Place
+from sma.training.parallel.torchrun import Place
 
 
 class Shards(Processes):

@@ -20,7 +20,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     from pydantic import ValidationError
 
     from sma.spec.errors import one_line
-    from sma.training.torchrun import lost_connection
+    from sma.training.parallel.torchrun import lost_connection
 
     if isinstance(error, ValidationError):
         return one_line(error), 2

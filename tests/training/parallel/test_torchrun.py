@@ -2,7 +2,7 @@
 
 import pytest
 
-from sma.training.torchrun import Place, fails_first, is_main, lost_connection, store
+from sma.training.parallel.torchrun import Place, fails_first, is_main, lost_connection, store
 
 
 def test_without_variables_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
