@@ -6,7 +6,7 @@ from torch import nn
 
 import sma
 from sma import SMA
-from sma.architectures import mixture_of_depths, moe_seqboat, parse_spec, seqboat, switch
+from sma.architectures import moe_seqboat, parse_spec, seqboat, switch
 
 BUDGET = {"kind": "activation_budget", "rate": 0.3, "coefficient": 1.0}
 SIZES = {"vocab_size": 11, "d_model": 8, "n_layers": 1}
@@ -72,7 +72,7 @@ def test_a_training_step_with_inductor(checkpointing):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [switch, moe_seqboat, mixture_of_depths])
+@pytest.mark.parametrize("preset", [switch, moe_seqboat])
 def test_other_models_with_losses_are_one_graph(preset):
     torch.manual_seed(0)
     check_the_same(preset(**{**SIZES, "n_layers": 2}).build(), fullgraph=True)
