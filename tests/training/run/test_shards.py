@@ -147,7 +147,7 @@ def test_torchrun_starts_a_killed_rank_anew(tmp_path: Path, kind: str) -> None:
 def test_an_error_is_said_once(tmp_path: Path) -> None:
     """By the first process that fails, in one line, also where the others wait for it."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = ["--set", "batch_size=1", "--set", "model.n_layers=1", "--out", str(tmp_path)]
+    arguments = ["--set", "batch_size=1", "--out", str(tmp_path)]
     done = subprocess.run(
         [*command, "-m", "sma", "train", "--task", "digits", *arguments],
         capture_output=True,
@@ -159,5 +159,5 @@ def test_an_error_is_said_once(tmp_path: Path) -> None:
     said = [line for line in done.stderr.splitlines() if line.startswith("sma: ")]
     assert len(said) == 1, done.stderr
     assert "a batch of 1 row cannot be dealt out to 2 processes" in said[0]
-    assert "Traceback" not in done.stderr.partition("torch/distributed/run.py")[0].rpartition("Traceback")[0]
+    assert "ValueError" not in done.stderr
     assert not list(tmp_path.iterdir())
