@@ -17,7 +17,7 @@ def test_bits_and_accuracy_byte_by_byte(make: Make) -> None:
     trainer, _ = make()
     task, model = trainer.task, trainer.model.eval()
     nats, hits, count, active = 0.0, 0, 0, 0
-    stream = task.test.tolist()  # type: ignore[attr-defined]
+    stream = task.tokens["test"].tolist()
     for start in range(0, len(stream) - 1, 64):
         row = stream[start : start + 65]
         with torch.no_grad(), sma.record() as recording:
