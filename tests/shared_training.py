@@ -27,6 +27,9 @@ from sma.training.run.silent import create_together
 from sma.training.tasks.task import IGNORED
 
 N_ROWS, LENGTH, N_TOKENS = 7, 8, 11
+ROOT = str(Path(__file__).parents[1])
+SURROUNDINGS = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
+"""Of a process of a run; beside this file, the folder of the tests of `sma` would be found in its place."""
 SIZES: dict[str, Any] = {"vocab_size": N_TOKENS, "d_model": 8, "n_layers": 2}
 MODELS: dict[str, dict[str, Any]] = {
     "seqboat": {"preset": "seqboat", **SIZES, "d_qk": 4, "d_state": 2, "window": 3},
@@ -186,7 +189,7 @@ def processes(
         started.append(
             subprocess.Popen(
                 [sys.executable, *program, *arguments],
-                env={**os.environ, **variables, "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **variables, **SURROUNDINGS},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

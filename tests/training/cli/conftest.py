@@ -13,8 +13,10 @@ from sma.training.cli.app import app
 
 @pytest.fixture(scope="session")
 def sma() -> Callable[..., Any]:
-    """Calls the command with arguments, in this process."""
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+    """Calls the command with arguments, in this process, into a pipe of no width."""
+    return lambda *arguments: CliRunner(env={"COLUMNS": None}).invoke(
+        app, [str(argument) for argument in arguments]
+    )
 
 
 @pytest.fixture

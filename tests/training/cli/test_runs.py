@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 COMMAND = [sys.executable, "-m", "sma.training.cli.app"]
@@ -125,10 +124,7 @@ def test_a_model_file_is_trained_with_the_ready_run_around_it(
     assert yaml.safe_load((tmp_path / "runs" / "run" / "spec.yaml").read_text())["model"]["d_model"] == 8
 
 
-def test_lines_are_whole_in_a_pipe(
-    sma: Command, spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
+def test_lines_are_whole_in_a_pipe(sma: Command, spec_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / ("a folder with a long name " * 4)
     result = sma("train", "--spec", spec_file, "--out", folder, "--name", "run", "--set", "model.n_layers=20")
     assert result.exit_code == 0, result.output

@@ -7,7 +7,7 @@ import copy
 import json
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -51,6 +51,9 @@ from sma.sequence import zero_padding
 from sma.testing import SpecContract
 from sma.training import Batch, OptimizerSpec, Run, ScheduleSpec, Task, TaskSpec, Trainer, TrainSpec
 from sma.training.cli.app import app
+from sma.training.loggers.logger import Logger, LoggerSpec
+from sma.training.parallel.contract import OneProcess
+from sma.training.parallel.family import ParallelSpec
 
 D, V = 8, 5
 
@@ -207,7 +210,7 @@ class NextTokenSpec(HeadSpec):
         return NextToken(d_model, self.n_classes)
 
 
-class Parallel(SequenceModule):
+class SideBySide(SequenceModule):
     """x plus what two layers make of it."""
 
     def __init__(self, first, second):
@@ -223,13 +226,13 @@ class Parallel(SequenceModule):
 
 
 @register
-class ParallelSpec(BlockSpec):
+class SideBySideSpec(BlockSpec):
     kind: Literal["my_block"] = "my_block"
     first: OneOf[LayerSpec]
     second: OneOf[LayerSpec]
 
     def build(self, d_model):
-        return Parallel(self.first.build(d_model), self.second.build(d_model))
+        return SideBySide(self.first.build(d_model), self.second.build(d_model))
 
 
 class Bigram(Model):
@@ -297,6 +300,35 @@ class HalvingSpec(ScheduleSpec):
         return 0.5**step
 
 
+class Memory(Logger):
+    rows: ClassVar[list[tuple[int, float]]] = []
+
+    def start(self, folder, values, step):
+        self.rows.clear()
+
+    def log(self, step, values):
+        self.rows += [(step, values[name]) for name in ("training/loss", "validation/loss") if name in values]
+
+    def close(self):
+        pass
+
+
+@register
+class MemorySpec(LoggerSpec):
+    kind: Literal["my_logger"] = "my_logger"
+
+    def build(self):
+        return Memory()
+
+
+@register
+class AloneSpec(ParallelSpec):
+    kind: Literal["my_parallel"] = "my_parallel"
+
+    def build(self, place):
+        return OneProcess()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _registered_here_only():
     yield
@@ -335,6 +367,7 @@ BUILT_IN = {
     "steps": 2,
     "batch_size": 2,
     "learning_rate": 0.1,
+    "loggers": [None],
 }
 PLACES = {
     "my_router": "model.blocks.0.branches.1.router",
@@ -350,6 +383,8 @@ PLACES = {
     "my_task": "task",
     "my_optimizer": "optimizer",
     "my_schedule": "schedule",
+    "my_logger": "loggers.0",
+    "my_parallel": "parallel",
 }
 FIELDS = {"my_block": {"first": "linear", "second": {"kind": "ema", "d_state": 2}}}
 TOGETHER = [kind for kind in PLACES if kind != "my_model"]
@@ -364,6 +399,7 @@ def run_with(*kinds):
         for key in parents:
             node = node[key]
         node[last] = {"kind": kind, **FIELDS.get(kind, {})}
+    values["loggers"] = [logger for logger in values["loggers"] if logger is not None]
     return values
 
 
