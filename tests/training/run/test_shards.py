@@ -20,7 +20,7 @@ from sma.training.run.shards import load_shards
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path.append(sys.argv[1])
 from shared_training import spec_of
 from sma.training import Run, resume, train
 from sma.training.trainer import Trainer
