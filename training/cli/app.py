@@ -7,7 +7,6 @@ import os
 import warnings
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 from typing_extensions import override
@@ -31,10 +30,10 @@ class _Commands(TyperGroup):
                 raise
             from sma.training.run.errors import explain
 
-            is_clicks = isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort)
-            if not (is_main() if is_clicks else fails_first()):
+            of_command_line = isinstance(error, typer.Abort) or hasattr(error, "exit_code")
+            if not (is_main() if of_command_line else fails_first()):
                 raise typer.Exit(1) from None  # another process says why
-            explained = None if is_clicks else explain(error)
+            explained = None if of_command_line else explain(error)
             if explained is None:
                 raise
             typer.echo(f"sma: {explained[0]}", err=True)
