@@ -102,7 +102,7 @@ _TEXT_RUN: dict[str, Any] = {
     "batch_size": 4,
     "learning_rate": 7e-3,
     "schedule": {"kind": "linear", "warmup": 100},
-    "optimizer": _ADAMW,
+    "optimizer": {**_ADAMW, "decayed": "all"},  # 1.754 bits; with weights alone 1.766
     "validation_interval": 200,
 }
 
