@@ -24,10 +24,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
-            if ctx.params["traceback"] or isinstance(
-                error, BrokenPipeError
-            ):  # typer ends quietly on the latter
-                raise
+            if ctx.params["traceback"] or isinstance(error, BrokenPipeError):
+                raise  # typer ends quietly on the latter
             from sma.training.run.errors import explain
 
             of_command_line = isinstance(error, typer.Abort) or hasattr(error, "exit_code")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ends)
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """`(n,)`, the number of elements of each row."""
         return np.diff(self.ends, prepend=0)
@@ -88,7 +89,7 @@ class RowPairs:
         """`(n,)`, from 0."""
         return self.first.labels
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """`(n,)`, the number of elements of both rows together."""
         return self.first.lengths + self.second.lengths
