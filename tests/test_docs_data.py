@@ -1,6 +1,5 @@
 """The examples of the page on data run, in the order of the page, in one folder."""
 
-import importlib.util
 import json
 import re
 import shlex
@@ -16,8 +15,6 @@ from sma.training.cli.app import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 BLOCK = re.compile(r"^```(\w+) ?([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-OPTIONAL = {"parquet": "pyarrow", "datasets": "datasets"}
-"""What blocks are marked with, and the package that they need."""
 
 
 @pytest.fixture
@@ -45,8 +42,6 @@ def test_the_page_on_data_runs(folder):
     seen = set()
     for language, mark, content in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
         seen.add((language, mark.partition("=")[0]))
-        if mark in OPTIONAL and importlib.util.find_spec(OPTIONAL[mark]) is None:
-            continue
         if mark == "datasets":
             save_dataset(folder / "folder")
         if mark.startswith("title="):
@@ -56,9 +51,25 @@ def test_the_page_on_data_runs(folder):
         else:
             for line in content.replace("\\\n", " ").splitlines():
                 run_command(line)
-    assert {("sh", ""), ("python", "run"), ("yaml", "title"), ("python", "title")} <= seen
+    assert {
+        ("sh", ""),
+        ("python", "run"),
+        ("yaml", "title"),
+        ("python", "title"),
+        ("python", "datasets"),
+    } <= seen
     reported = {path.parent.name for path in (folder / "runs").glob("*/report.html")}
-    assert {"sums", "text", "tokens", "reviews", "series", "column", "waves", "from_python"} <= reported
+    assert {
+        "sums",
+        "text",
+        "tokens",
+        "reviews",
+        "series",
+        "column",
+        "waves",
+        "from_python",
+        "parquet",
+    } <= reported
     facts = json.loads((folder / "runs" / "sums" / "facts.json").read_text())["data"]
     assert "training from train.txt; validation from valid.txt; test from test.txt" in facts["split"]
 

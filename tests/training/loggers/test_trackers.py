@@ -1,7 +1,8 @@
-"""Weights & Biases and trackio, whose modules are stubs here."""
+"""Weights & Biases and trackio: by stubs, and trackio itself where it is installed."""
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -69,3 +70,24 @@ def test_a_missing_package_is_named(
     spec = TrainSpec.model_validate({**values, "loggers": [kind]})
     with pytest.raises(ValueError, match=rf"the logger {kind} needs .* pip install {kind}"):
         Trainer(spec, spec.task.build())
+
+
+def test_trackio_has_every_line(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read back from its database; a run that continues is the same one there."""
+    pytest.importorskip("trackio", reason="the package trackio is not installed")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("trackio") and hasattr(module, "TRACKIO_DIR"):
+            monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
+    trainer, run = make(loggers=["trackio"], steps=2)
+    trainer.fit(run)
+    again = Trainer(TrainSpec.model_validate({**trainer.spec.model_dump(), "steps": 3}), trainer.task)
+    again.resume(run)
+    again.fit(run)
+    assert SQLiteStorage.get_runs("sma") == [run.path.name]
+    logged = [
+        (row["step"], {name: value for name, value in row.items() if name not in {"step", "timestamp"}})
+        for row in SQLiteStorage.get_logs("sma", run.path.name)
+    ]
+    assert logged == [(row["step"], pytest.approx(scalars(row))) for row in run.metrics()]
