@@ -1,12 +1,14 @@
-"""Runs small enough for tests: a few steps of a tiny SeqBoat on a folder of made-up text."""
+"""The command as a function, and runs small enough for tests: a few steps of a tiny SeqBoat on made-up text."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from sma.training import Run, TrainSpec
+from sma.training.cli.app import app
 from sma.training.trainer import Trainer
 
 TINY_MODEL = {
@@ -20,6 +22,14 @@ TINY_MODEL = {
     "d_state": 2,
     "dropout": 0.1,
 }
+
+
+@pytest.fixture(scope="session")
+def sma() -> Callable[..., Any]:
+    """Calls the command with arguments, in this process, into a pipe of no width."""
+    return lambda *arguments: CliRunner(env={"COLUMNS": None}).invoke(
+        app, [str(argument) for argument in arguments]
+    )
 
 
 @pytest.fixture

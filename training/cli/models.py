@@ -24,9 +24,9 @@ def describe(
     from sma.architectures.presets.seqboat_published import PUBLISHED_PARAMETERS
     from sma.architectures.published.load import parameters_published
     from sma.training.cli.display import output
-    from sma.training.cli.specs import measured_rates, model_spec
     from sma.training.report import description
     from sma.training.report.picture import parts_table, picture
+    from sma.training.settings.specs import measured_rates, model_spec
 
     spec = model_spec(target, changes or [])
     model = spec.build()
@@ -48,7 +48,7 @@ def schema(
     modules: ImportOption = None,
 ) -> None:
     """Print the JSON Schema of all installed kinds; editors complete and check YAML with it."""
-    from sma.training.cli.specs import spec_schema
+    from sma.training.settings.specs import spec_schema
 
     check_choice("schema", of, ("model", "training"))
     write_lines(json.dumps(spec_schema(of), indent=2).splitlines(), out)
@@ -65,8 +65,8 @@ def init(
 ) -> None:
     """Print a preset as YAML with every field written out."""
     from sma.architectures import dump_spec
-    from sma.training.cli.overrides import parse_assignment
-    from sma.training.cli.specs import preset_spec, recipe_spec
+    from sma.training.settings.overrides import parse_assignment
+    from sma.training.settings.specs import preset_spec, recipe_spec
 
     assignments = list(map(parse_assignment, changes or []))
     spec = recipe_spec(preset, None, assignments) if recipe else preset_spec(preset, changes or [])
@@ -80,8 +80,8 @@ def diff(
 ) -> None:
     """Show in which fields two models differ; exit code 1 if they do."""
     from sma.training.cli.display import differences_table, output
-    from sma.training.cli.specs import model_spec
     from sma.training.differences import differences
+    from sma.training.settings.specs import model_spec
 
     left, right = (model_spec(target, []).model_dump(mode="json") for target in (first, second))
     found = list(differences(left, right))

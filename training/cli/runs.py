@@ -48,11 +48,11 @@ def train(
     """
     from sma.training import results
     from sma.training.cli.display import Display, output, show_results
-    from sma.training.cli.overrides import apply_overrides, parse_assignment
-    from sma.training.cli.specs import run_spec
     from sma.training.config import TrainSpec
     from sma.training.parallel.torchrun import is_main
     from sma.training.run.folder import Run
+    from sma.training.settings.overrides import apply_overrides, parse_assignment
+    from sma.training.settings.specs import run_spec
     from sma.training.train import resume, train
 
     short = {

@@ -38,8 +38,8 @@ def evaluate(
     from sma.checks import check_size
     from sma.training import evaluation, results
     from sma.training.cli.display import output, score_table
-    from sma.training.cli.overrides import apply_overrides, parse_assignment
     from sma.training.config import TrainSpec
+    from sma.training.settings.overrides import apply_overrides, parse_assignment
     from sma.training.tasks.task import Split
 
     check_choice("--split", split, ("test", "validation"))

@@ -1,4 +1,4 @@
-"""The command as a function, and a run that it made."""
+"""A run that the command made."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,17 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
-
-from sma.training.cli.app import app
-
-
-@pytest.fixture(scope="session")
-def sma() -> Callable[..., Any]:
-    """Calls the command with arguments, in this process, into a pipe of no width."""
-    return lambda *arguments: CliRunner(env={"COLUMNS": None}).invoke(
-        app, [str(argument) for argument in arguments]
-    )
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sma.training.cli.specs import recipe_spec, run_spec
 from sma.training.recipes import recipe, recipe_names
+from sma.training.settings.specs import recipe_spec, run_spec
 
 FOLDER = (("task", "folder"), "data")
 

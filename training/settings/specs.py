@@ -8,11 +8,11 @@ from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import model_presets, preset_options, starting_sizes
 from sma.checks import near
 from sma.spec.schema import json_schema
-from sma.training.cli.overrides import Assignment, apply_overrides, parse_assignment
 from sma.training.config import TrainSpec
 from sma.training.presets import run_names, run_values
 from sma.training.recipes import check_recipe, recipe_values, task_values
 from sma.training.run.folder import Run
+from sma.training.settings.overrides import Assignment, apply_overrides, parse_assignment
 
 
 def run_spec(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sma.training import TrainSpec
-from sma.training.cli.overrides import apply_overrides, parse_assignment
+from sma.training.settings.overrides import apply_overrides, parse_assignment
 
 
 def changed(values: dict[str, Any], *assignments: str) -> TrainSpec:
