@@ -1,4 +1,4 @@
-"""The command as a function, and runs small enough for tests: a few steps of a tiny SeqBoat on made-up text."""
+"""The command as a function, and small runs for tests: a few steps of a tiny SeqBoat on made-up text."""
 
 from collections.abc import Callable
 from pathlib import Path
