@@ -1,12 +1,13 @@
 """Activation maps: what some elements activated, cut out of a recording for pictures and reports."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sma.recording import Recording
+from sma.sub_module import Pointwise
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class ActivationMap:
         if not -len(masks[0]) <= row < len(masks[0]):
             raise ValueError(f"row={row}, but the recording has {len(masks[0])} rows")
         active = [layer.routing.active[row, masks[0][row]] for layer in recording.layers]
-        return cls(torch.cat(active, -1).cpu(), sub_module_names([part.shape[-1] for part in active]))
+        names = sub_module_names([kinds(layer.layer) for layer in recording.layers])
+        return cls(torch.cat(active, -1).cpu(), names)
 
     @classmethod
     def none(cls, n: int) -> "ActivationMap":
@@ -97,15 +99,29 @@ def to_map(source: Recording | ActivationMap, row: int) -> ActivationMap:
     return source
 
 
-def sub_module_names(widths: Sequence[int]) -> tuple[str, ...]:
-    """Names for the sub-modules of layers that have this many.
+def kinds(layer: nn.Module) -> list[str]:
+    """The class of each sub-module of a layer; of a wrapped module, its own.
+
+    Args:
+        layer: has `sub_modules`.
+    """
+    modules: Iterable[nn.Module] = layer.sub_modules  # type: ignore[assignment]
+    return [type(each.module if isinstance(each, Pointwise) else each).__name__ for each in modules]
+
+
+def sub_module_names(layers: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Names for the sub-modules of layers: the layer's number, and the kind, numbered where it is not alone.
+
+    Args:
+        layers: the kinds of the sub-modules of each layer.
 
     Example:
-        >>> sub_module_names([1, 2])
-        ('layer 1', 'layer 2, module 1', 'layer 2, module 2')
+        >>> sub_module_names([["GAU"], ["GAU", "FeedForward", "FeedForward"]])
+        ('layer 1, GAU', 'layer 2, GAU', 'layer 2, FeedForward 1', 'layer 2, FeedForward 2')
     """
-    return tuple(
-        f"layer {i}" if width == 1 else f"layer {i}, module {m}"
-        for i, width in enumerate(widths, 1)
-        for m in range(1, width + 1)
-    )
+    names = []
+    for i, of_layer in enumerate(layers, 1):
+        for m, kind in enumerate(of_layer):
+            number = f" {of_layer[: m + 1].count(kind)}" if of_layer.count(kind) > 1 else ""
+            names.append(f"layer {i}, {kind}{number}")
+    return tuple(names)

@@ -1,8 +1,11 @@
-"""Settings of the whole test run: one thread, and Hypothesis profiles."""
+"""Settings of the whole test run: one thread, and Hypothesis profiles; and the browser for pages."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 import torch
+from browsing import NAMES, Browser, executable
 from hypothesis import settings
 
 torch.set_num_threads(1)
@@ -11,3 +14,15 @@ settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=20, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("thorough", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the whole session; tests that need one are skipped where there is none."""
+    pytest.importorskip("playwright", reason="playwright, which drives a browser, is not installed")
+    path = executable()
+    if path is None:
+        pytest.skip(f"no browser is installed; looked for {', '.join(NAMES)}")
+    started = Browser(path)
+    yield started
+    started.close()

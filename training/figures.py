@@ -1,6 +1,7 @@
 """Figures as PNG bytes."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from sma.plots.html import FAINT, INK, LINE, tint
 ACCENT = "#0f766e"
 SECOND = "#c2410c"
 LAYER_COLORS = ("#0f766e", "#c2410c", "#4338ca", "#65a30d", "#be185d", "#0ea5e9", "#854d0e", "#6b7280")
+MOST_COLUMNS = 6
+LONGEST_LABEL = 80
+"""Characters of a line in a legend; longer labels are wrapped."""
 Row = Mapping[str, Any]
 
 
@@ -74,16 +78,20 @@ def draw_loss(rows: Sequence[Row]) -> bytes:
     return to_png(figure)
 
 
-def draw_activation(rows: Sequence[Row]) -> bytes:
+def draw_activation(rows: Sequence[Row], kinds: Sequence[Sequence[str]]) -> bytes:
     """The share of elements that activated each sub-module, per layer, over training steps.
 
     Faint lines are single batches, strong ones their running mean.
+
+    Args:
+        rows: lines of metrics.jsonl.
+        kinds: of the sub-modules of each layer.
     """
     figure, axes = _axes()
     training = [row for row in rows if row["split"] == "training" and row["activation"]]
     layers = list(training[-1]["activation"]) if training else []
     steps = [row["step"] for row in training]
-    labels = iter(sub_module_names([len(training[-1]["activation"][name]) for name in layers]))
+    labels = iter(sub_module_names(kinds))
     for i, name in enumerate(layers):
         rates = [row["activation"][name] for row in training]
         for module in range(len(rates[-1])):
@@ -95,7 +103,7 @@ def draw_activation(rows: Sequence[Row]) -> bytes:
     axes.set(xlabel="step", ylabel="active elements (%)")
     axes.set_ylim(-3, 103)
     if layers:
-        _legend(axes, columns=6)
+        _legend(axes)
     return to_png(figure)
 
 
@@ -136,9 +144,22 @@ def _running_mean(values: Sequence[float], reach: int) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
-def _legend(axes: Axes, *, columns: int = 3) -> None:
-    """A legend above the axes, where it hides nothing."""
-    axes.legend(frameon=False, fontsize=9, ncols=columns, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
+def _legend(axes: Axes) -> None:
+    """A legend above the axes, where it hides nothing; in as many columns as are not wider than they."""
+    handles, labels = axes.get_legend_handles_labels()
+    FigureCanvasAgg(axes.get_figure(root=True))
+    for columns in range(min(len(labels), MOST_COLUMNS), 0, -1):
+        legend = axes.legend(
+            handles,
+            [textwrap.fill(label, LONGEST_LABEL) for label in labels],
+            frameon=False,
+            fontsize=9,
+            ncols=columns,
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+        )
+        if legend.get_window_extent().width <= axes.bbox.width:
+            return
 
 
 def _xy(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:

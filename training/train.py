@@ -115,7 +115,7 @@ def _go(run: Run, trainer: Trainer, command: Sequence[str]) -> Ending:
                 run, trainer.spec, trainer.task, trainer.position, ending, trainer.parallel
             )
             if run.writes:
-                write_report(run, trainer.task.sections(model, test))
+                write_report(run, model, trainer.task.sections(model, test))
     except Terminated:
         return "terminated"
     return ending

@@ -105,7 +105,7 @@ def report(run: RunArgument, modules: ImportOption = None) -> None:
     before = opened.results()
     ending = before.ending if before is not None else results.ending_at(spec, position)
     model, test = results.write_results(opened, spec, task, position, ending)
-    typer.echo(write_report(opened, task.sections(model, test)))
+    typer.echo(write_report(opened, model, task.sections(model, test)))
 
 
 def generate(

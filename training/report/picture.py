@@ -44,7 +44,7 @@ def parts_table(title: str, parts: list[PartCost], totals: dict[str, float], wid
     """The parts of a model, and their operations in all by name, in `width` characters where possible."""
     n_parameters = sum(part.parameters * part.count for part in parts)
     bound = "at least " if any(part.flops is None for part in parts) else ""
-    rows = [_cells(part) for part in parts]
+    rows = [cells(part) for part in parts]
     for name, total in totals.items():
         rows.append((name, "", "" if len(rows) > len(parts) else f"{n_parameters:,}", f"{bound}{total:,.0f}"))
     names, kinds, *numbers = zip(_HEAD, *rows, strict=True)
@@ -65,7 +65,8 @@ def parts_table(title: str, parts: list[PartCost], totals: dict[str, float], wid
     return table
 
 
-def _cells(part: PartCost) -> tuple[str, str, str, str]:
+def cells(part: PartCost) -> tuple[str, str, str, str]:
+    """A row of the table of parts: name, kind, parameters and operations, as text."""
     times = f"{part.count} x " if part.count > 1 else ""
     cost = "not counted" if part.flops is None else f"{times}{part.flops:,.0f}" if part.flops else "-"
     return part.name, f"{part.kind}{' (routed)' if part.routed else ''}", f"{times}{part.parameters:,}", cost

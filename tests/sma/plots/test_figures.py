@@ -41,7 +41,7 @@ def rgb(share):
 def test_a_map_has_the_real_elements_of_a_row(recording):
     for row, n in ((0, N), (1, 4), (-1, 4)):
         found = ActivationMap.of(recording, row)
-        assert found.names == ("layer 1", "layer 2, module 1", "layer 2, module 2")
+        assert found.names == ("layer 1, CausalMean", "layer 2, CausalMean 1", "layer 2, CausalMean 2")
         expected = [layer.routing.active[row, t].tolist() for t in range(n) for layer in recording.layers]
         assert [a + b for a, b in zip(expected[::2], expected[1::2], strict=True)] == found.active.tolist()
         assert found.counts.tolist() == [

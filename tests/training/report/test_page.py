@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import torch
+from browsing import Browser
 
 import sma
 from sma.training import TrainSpec
@@ -32,6 +33,8 @@ def test_a_text_run_reports_everything(values: dict[str, Any], tmp_path: Any) ->
         "xz -9e of the test bytes alone",
         "sub-modules activated",
         "kind: text_files",
+        "layer 2, GAU",  # modules are named by their kind
+        "<td>blocks.0-1.branches.1.sub_modules.0</td>",
     ):
         assert text in page, text
 
@@ -47,3 +50,22 @@ def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
         assert (run.path / image).read_bytes().startswith(PNG)
     for text in ("logistic regression", "% correct", "held-out images are right"):
         assert text in page
+
+
+def test_reports_are_read_on_small_and_large_screens(
+    browser: Browser, values: dict[str, Any], tmp_path: Any
+) -> None:
+    name = "a-run-whose-name-goes-on-and-on-without-a-space-in-it-for-sixty-characters"
+    run, _ = train(TrainSpec.model_validate(values), root=tmp_path, name=name)
+    path = run.path / "report.html"
+    browser.check(path, lambda page: page.click("summary"))
+
+    def measures(page: Any) -> list[Any]:
+        """Whether the value of every bar is inside the window."""
+        return page.evaluate(
+            "[...document.querySelectorAll('.bars .number')].map(e => e.getBoundingClientRect().right)"
+        )
+
+    found = browser.visit(path, measures, width=380)
+    assert len(found) == 4
+    assert max(found) <= 380

@@ -47,7 +47,7 @@ TESTS = str(Path(__file__).parents[2])
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process no pictures are drawn."""
-    monkeypatch.setattr(sys.modules[train.__module__], "write_report", lambda run, sections: None)
+    monkeypatch.setattr(sys.modules[train.__module__], "write_report", lambda *report: None)
 
 
 def rows(run: Run) -> list[tuple[int, str, float]]:

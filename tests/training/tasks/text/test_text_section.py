@@ -17,7 +17,7 @@ def test_excerpts_show_the_file_and_the_activations(make: Make) -> None:
     trainer, _ = make()
     content = "".join(f"naïve line {i}\n" for i in range(100)).encode()
     texts, found = excerpt(TextFile("a.txt", content), trainer.model, Bytes())
-    assert found.names == ("layer 1", "layer 2")
+    assert found.names == ("layer 1, GAU", "layer 2, GAU")
     text = "".join(texts)
     assert text in content.decode()
     active = activations(trainer.model, Bytes().encode(content), 0)
