@@ -145,7 +145,7 @@ _as_results: list[Recording | None] = [None]
 
 
 @contextmanager
-def record(model: nn.Module | None = None) -> Iterator[Recording]:
+def record(model: nn.Module | None = None, *, passed_on: bool = False) -> Iterator[Recording]:
     """Record every SMA layer that runs inside the `with` block.
 
     Compiled code cannot report to a block around it, so models that `torch.compile` has compiled run eagerly
@@ -159,9 +159,10 @@ def record(model: nn.Module | None = None) -> Iterator[Recording]:
     Args:
         model: layers are named by their dotted path in it. None: in the outermost model that announces
             itself with `naming`, as the models of `sma.architectures` do.
+        passed_on: whether a recording around this one gets the layers as well, when the block ends.
 
     Yields:
-        The recording, filled as layers run. Nested recordings do not see each other's layers.
+        The recording, filled as layers run. Nested recordings do not see each other's layers otherwise.
 
     Example:
         >>> from sma.architectures import seqboat
@@ -178,6 +179,9 @@ def record(model: nn.Module | None = None) -> Iterator[Recording]:
             yield recording
     finally:
         _current.reset(token)
+        outer = _current.get()
+        if passed_on and outer is not None:
+            outer.layers += recording.layers
 
 
 @contextmanager

@@ -12,14 +12,15 @@ git -C "$root" archive HEAD | tar -x -C "$(mkdir -p "$work/source" && echo "$wor
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" "$work"/dist/*.whl
 cp -r "$root/examples" "$work/examples"
 # every folder with an __init__.py is a package: modules/routers is sma.modules.routers
-packages=$(cd "$work/source" && find sma modules architectures training -name __init__.py |
-    sed -e 's|/__init__.py$||' -e 's|/|.|g' -e '/^sma/!s|^|sma.|' | sort)
+packages=$(cd "$work/source" && find sma modules architectures integrations training -name __init__.py |
+    sed -e 's|/__init__.py$||' -e 's|^integrations/||' -e 's|/|.|g' -e '/^sma/!s|^|sma.|' | sort)
 cd "$work/examples"
 for package in $packages; do
-    case $package in sma.testing) continue ;; esac  # it needs pytest and hypothesis
+    case $package in sma.testing | sma.transformers) continue ;; esac  # they need more packages
     "$work/venv/bin/python" -c "import $package" || { echo "the wheel lacks $package"; exit 1; }
 done
-"$work/venv/bin/python" -c "from importlib.util import find_spec; assert find_spec('sma.testing')"
+"$work/venv/bin/python" -c "from importlib.util import find_spec; assert find_spec('sma.testing') and find_spec('sma.transformers')"
+"$work/venv/bin/python" -c "import sma.transformers" 2>&1 | grep -q "sparse-modular-activation\[transformers\]"
 "$work/venv/bin/sma" --help > /dev/null
 for example in *.py; do
     echo "examples/$example"

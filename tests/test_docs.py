@@ -134,6 +134,7 @@ def test_files_and_modules_that_the_pages_name_exist(path):
         "sma/",
         "modules/",
         "architectures/",
+        "integrations/",
         "training/",
         "tests/",
         "docs/",
