@@ -57,6 +57,8 @@ class SMAConfig(PreTrainedConfig):
     pad_token_id: Any = None
     bos_token_id: Any = None
     eos_token_id: Any = None
+    id2label: Any = None
+    label2id: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         spec = _parsed(self.spec, self.plug_ins)
