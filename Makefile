@@ -12,13 +12,14 @@ export HYPOTHESIS_PROFILE ?= ci
 # Waiting threads sleep: on a shared machine spinning ones cost tenfold.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help train test test-slow test-gpu lint format bench wheel clean
+.PHONY: help train test test-slow test-gpu lint format bench docs wheel clean
 
 help:
 	@echo "make train   train SeqBoat on the Python standard library's source; ARGS='...' go to sma train"
 	@echo "make test    lint, type-check and test"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make bench   measure speed and memory; REFERENCE=/path/to/SeqBoat measures the published code too"
+	@echo "make docs    build the documentation site into build/docs"
 	@echo "make wheel   build the wheel, install it in a clean environment, run the examples against it"
 
 $(BIN)/.installed: pyproject.toml constraints.txt
@@ -53,6 +54,10 @@ $(BIN)/.bench-installed: $(BIN)/.installed
 
 bench: $(BIN)/.bench-installed
 	$(BIN)/python -m benchmarks $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
+
+docs: $(BIN)/.installed
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
+	@echo "open build/docs/index.html"
 
 wheel: $(BIN)/.installed
 	PYTHON=$(BIN)/python sh tests/check_wheel.sh

@@ -32,7 +32,7 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 ROOT = Path(sma.__file__).parent
 PAGES = [
     *(ROOT.parent / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-    *sorted((ROOT.parent / "docs").glob("*.md")),
+    *sorted((ROOT.parent / "docs").rglob("*.md")),
 ]
 ARCHITECTURES = ROOT.parent / "docs" / "architectures.md"
 

@@ -1,0 +1,40 @@
+"""Pages that are made while the site is built, from the registry of kinds and from the packages.
+
+A page says where by a comment on a line of its own, such as `<!-- made: kinds RouterSpec -->`.
+"""
+
+import re
+from typing import Any
+
+from site_pages import api, examples, kinds, runs
+
+_PLACE = re.compile(r"^<!-- made: (\w+)(?: ([\w./ ]+))? -->$", re.MULTILINE)
+_TITLED = re.compile(r"^```(\w+) title=(\S+)$", re.MULTILINE)
+_MAKERS = {
+    "api": api.page,
+    "examples": examples.page,
+    "kinds": kinds.page,
+    "presets": runs.presets,
+    "recipes": runs.recipes,
+    "tasks": kinds.page,
+}
+
+
+def filled(text: str) -> str:
+    """A page's Markdown with what is made in place of its comments, and the names of files above blocks.
+
+    Raises:
+        KeyError: if a comment asks for something unknown.
+    """
+    text = _PLACE.sub(lambda found: _MAKERS[found[1]](*(found[2] or "").split()), text)
+    return _TITLED.sub(r"```{code-block} \1\n:caption: \2\n", text)
+
+
+def _on_source(app: Any, name: str, content: list[str]) -> None:
+    content[0] = filled(content[0])
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Fill pages when they are read."""
+    app.connect("source-read", _on_source)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
