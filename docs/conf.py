@@ -40,3 +40,4 @@ napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 pygments_style = "friendly"
 pygments_dark_style = "native"
+html_show_search_summary = False  # it fetches pages, which browsers refuse for files

@@ -1,4 +1,4 @@
-"""What the site makes from docstrings, schemas and the registry, compared with what is written by hand."""
+"""The Markdown that the site makes from docstrings and the registry, against text written by hand."""
 
 from typing import Annotated, Literal
 
