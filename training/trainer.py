@@ -23,6 +23,7 @@ from sma.training.optimization.averaging import averaged
 from sma.training.optimization.precision import Precision
 from sma.training.parallel.contract import OneProcess, Parallel
 from sma.training.run import notices
+from sma.training.run.background import Background
 from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
 from sma.training.run.folder import Run
 from sma.training.run.position import Position
@@ -118,6 +119,7 @@ class Trainer:
         self._logged = (0, 0.0)  # elements and seconds since the last line
         self._breaks = len(graph_breaks()) if spec.compile else None  # before the first compiled step
         self._drawn = MicroBatches((), (), (), (), 0)  # those of the step
+        self._background = Background()  # writes checkpoints
 
     @property
     def n_parameters(self) -> int:
@@ -170,16 +172,19 @@ class Trainer:
         """
         self.model.train()
         self._clock = perf_counter() - self.position.elapsed
-        if self.position.step == 0:
-            self._save(run)  # what cannot be written fails now
-        self.observer.on_start(self)
-        self._announce(run)
         values = self.spec.model_dump(mode="json")
-        with running(self._loggers, run.path, values, self.position.step):
-            with interruptible(self._say) as interrupt:
-                ending = self._train(run, interrupt)
-            self._save(run)
-            return ending if ending == "terminated" else self._finish(run, ending)
+        with self._background:
+            if self.position.step == 0:
+                self._save(run)
+                self._written()  # what cannot be written fails now
+            self.observer.on_start(self)
+            self._announce(run)
+            with running(self._loggers, run.path, values, self.position.step):
+                with interruptible(self._say) as interrupt:
+                    ending = self._train(run, interrupt)
+                self._save(run)
+                self._written()
+                return ending if ending == "terminated" else self._finish(run, ending)
 
     def _finish(self, run: Run, ending: Ending) -> Ending:
         """Validate once more where that is missing."""
@@ -190,6 +195,7 @@ class Trainer:
             except Terminated:
                 return "terminated"
             self._save(run)
+            self._written()
         return ending
 
     def _train(self, run: Run, interrupt: Interrupt) -> Ending:
@@ -381,6 +387,7 @@ class Trainer:
         self.observer.on_row(self, row)
 
     def _save(self, run: Run) -> None:
+        """Copy all that a checkpoint holds, and let it be written beside training."""
         save_checkpoint(
             run,
             self.spec,
@@ -389,5 +396,10 @@ class Trainer:
             self.optimizer,
             average=self.average,
             scaler=self.precision.scaler,
+            background=self._background,
         )
+
+    def _written(self) -> None:
+        """Until the newest checkpoint is on disk."""
+        self._background.wait()
         self.parallel.wait()

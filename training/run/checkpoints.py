@@ -17,6 +17,7 @@ from sma.spec.errors import one_line
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
 from sma.training.differences import differences
 from sma.training.parallel.tensors import is_sharded, owner, sharded_like, whole
+from sma.training.run.background import Background
 from sma.training.run.errors import RunError, cause
 from sma.training.run.folder import Run, guard
 from sma.training.run.position import Position
@@ -36,6 +37,7 @@ def save_checkpoint(
     *,
     average: nn.Module | None = None,
     scaler: GradScaler | None = None,
+    background: Background | None = None,
 ) -> None:
     """Write `last.safetensors`: weights, optimizer state and position, with a checksum of each.
 
@@ -43,8 +45,19 @@ def save_checkpoint(
 
     Random number generators need no saving: every step seeds them, see `Trainer`.
 
+    Args:
+        run: its folder.
+        spec: of the run.
+        position: how far it is.
+        model: what is trained.
+        optimizer: with its state.
+        average: of the weights.
+        scaler: of the loss.
+        background: writes a copy of all this, after the checkpoint before. None: write before returning.
+
     Raises:
-        RunError: if it cannot be written; the older checkpoint is untouched then.
+        RunError: if it cannot be written, or the one before could not be in the background; the older
+            checkpoint is untouched then.
     """
     tensors: dict[str, Tensor] = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in _state(average).items()}
@@ -66,11 +79,21 @@ def save_checkpoint(
     }
     run.sync_metrics()
     if any(map(is_sharded, tensors.values())):
-        save_shards(run, tensors, metadata)
-    elif run.writes:
-        with guard(run.last, run.advice):
-            save_tensors(run.last, tensors, metadata)
-            remove_shards(run)
+        save_shards(run, tensors, metadata, background)
+    elif not run.writes:
+        return
+    elif background is None:
+        _write(run, tensors, metadata)
+    else:
+        background.wait()  # so that there are never two copies
+        copied = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        background.start(lambda: _write(run, copied, metadata))
+
+
+def _write(run: Run, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    with guard(run.last, run.advice):
+        save_tensors(run.last, tensors, metadata)
+        remove_shards(run)
 
 
 def save_best(run: Run, model: nn.Module) -> None:

@@ -15,9 +15,11 @@ from typing_extensions import override
 
 from sma.architectures.files.atomic import sync_folder, write_whole
 from sma.training.parallel.tensors import is_sharded, owner
+from sma.training.run.background import Background
 from sma.training.run.folder import Run, guard
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
     from torch.distributed.checkpoint.metadata import Metadata
 
 RECORD = "checkpoint.json"
@@ -27,30 +29,50 @@ _ALLOWED = re.compile(r"torch\.distributed\.checkpoint\.\w+|torch\.serialization
 """The modules whose names torch's index of a checkpoint, a pickle, may hold."""
 
 
-def save_shards(run: Run, tensors: Mapping[str, Tensor], fields: Mapping[str, str]) -> None:
+def save_shards(
+    run: Run, tensors: Mapping[str, Tensor], fields: Mapping[str, str], background: Background | None = None
+) -> None:
     """Write a folder below `shards/`, of which every process writes its own shares; older ones are removed.
 
     All processes must call this together.
 
+    Args:
+        run: its folder.
+        tensors: whole ones and shares of them.
+        fields: of the record.
+        background: writes a copy of the tensors, while they may change. None: write before returning.
+
     Raises:
         RunError: if it cannot be written; the older checkpoint is untouched then.
     """
+    if background is None:
+        _write_shards(run, tensors, fields, None)
+        return
+    from torch.distributed.checkpoint.staging import BlockingAsyncStager
+
+    background.wait()  # so that there are never two copies
+    copied, group = BlockingAsyncStager().stage(dict(tensors)), background.group
+    background.start(lambda: _write_shards(run, copied, fields, group))
+
+
+def _write_shards(
+    run: Run, tensors: Mapping[str, Tensor], fields: Mapping[str, str], group: "ProcessGroup | None"
+) -> None:
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
     with guard(run.shards, run.advice):
-        folder, part = _next(run)
+        folder, part = _next(run, group)
         try:
-            writer = FileSystemWriter(part)
-            save(dict(tensors), storage_writer=writer)
+            save(dict(tensors), storage_writer=FileSystemWriter(part), process_group=group)
         except CheckpointException as error:
             first = next(iter(error.failures.values()))[0]
             raise first if isinstance(first, OSError) else error from None
         rank = distributed.get_rank()
         own = {path.name: _digest(path) for path in part.glob(f"__{rank}_*")}
         all_own: list[dict[str, str]] = [{} for _ in range(distributed.get_world_size())]
-        distributed.all_gather_object(all_own, own)
+        distributed.all_gather_object(all_own, own, group=group)
         if run.writes:
             files = {name: digest for each in all_own for name, digest in each.items()}
             files[".metadata"] = _digest(part / ".metadata")
@@ -98,7 +120,7 @@ def load_shards(folder: Path, like: Mapping[str, Tensor]) -> tuple[dict[str, Ten
     return tensors, {name: str(value) for name, value in fields.items()}
 
 
-def _next(run: Run) -> tuple[Path, Path]:
+def _next(run: Run, group: "ProcessGroup | None") -> tuple[Path, Path]:
     """The folder of a new checkpoint, and the one that it is written in before it is whole."""
     told: list[Any] = [None]
     if run.writes:
@@ -106,7 +128,7 @@ def _next(run: Run) -> tuple[Path, Path]:
         for left in run.shards.glob("*.part"):
             shutil.rmtree(left)
         told = [max((int(path.name) for path in run.shards.iterdir()), default=0) + 1]
-    distributed.broadcast_object_list(told)
+    distributed.broadcast_object_list(told, group=group)
     folder = run.shards / f"{told[0]:06d}"
     part = folder.with_suffix(".part")
     part.mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
 """Runs that were killed, or whose disk was full: they go on to the same weights, and leave nothing behind."""
 
+import errno
 import os
 import resource
 import signal
@@ -7,13 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import pytest
 import torch
 
 from sma.training import Run, RunError, TrainSpec, resume, train
-from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
+from sma.training.run import checkpoints
+from sma.training.run.checkpoints import load_checkpoint, read_position, save_best, save_checkpoint
 from sma.training.trainer import Trainer
 
 EXACT = ("step", "split", "loss", "bits", "gradient_norm", "learning_rate", "activation", "accuracy")
@@ -102,6 +105,57 @@ def test_a_killed_run_goes_on_to_the_same_weights(spec: TrainSpec, tmp_path: Pat
         assert not list(run.path.rglob(".*")), number
     assert n_killed >= 5
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(spec: TrainSpec, tmp_path: Path) -> None:
+    """Training goes on while the checkpoint of step 2 is written, of which half is there."""
+    whole, _ = train(spec, root=tmp_path, name="whole")
+
+    def killed() -> None:
+        sync, step, gone_on = os.fsync, Trainer._step, Event()
+        steps: list[int] = []
+
+        def kill(handle: int) -> None:
+            if current_thread() is not main_thread() and len(steps) > 1:
+                assert gone_on.wait(SECONDS)
+                os.kill(os.getpid(), signal.SIGKILL)
+            sync(handle)
+
+        def counted(trainer: Trainer, run: Run) -> None:
+            step(trainer, run)
+            steps.append(trainer.position.step)
+            if trainer.position.step == 3:
+                gone_on.set()
+
+        os.fsync, Trainer._step = kill, counted  # type: ignore[method-assign]
+        train(spec, root=tmp_path, name="mine")
+
+    assert in_a_child(killed) == signal.SIGKILL
+    run = Run.open(tmp_path / "mine")
+    assert read_position(run).step == 0
+    assert [row["step"] for row in run.metrics()][-1] == 3
+    resume(run, spec)
+    assert state(run, spec) == state(whole, spec)
+    assert not list(run.path.rglob(".*"))
+
+
+def test_an_error_of_a_checkpoint_in_the_background_ends_the_run(
+    spec: TrainSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, count = checkpoints.save_tensors, iter(range(99))
+
+    def full(*arguments: Any) -> None:
+        if next(count) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*arguments)
+
+    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    message = r"^cannot write .*last.safetensors \(No space left on device\); free some space .* --resume"
+    with pytest.raises(RunError, match=message):
+        train(spec, root=tmp_path, name="mine")
+    run = Run.open(tmp_path / "mine")
+    assert read_position(run).step == 0
+    assert resume(run, spec) == "finished"
 
 
 def test_a_run_without_a_checkpoint_starts_at_step_0(spec: TrainSpec, tmp_path: Path) -> None:

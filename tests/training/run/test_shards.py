@@ -23,18 +23,31 @@ from pathlib import Path
 sys.path.append(sys.argv[1])
 from shared_training import spec_of
 from sma.training import Run, resume, train
+from threading import Event
+from sma.training.run import shards
 from sma.training.trainer import Trainer
 kind, root, sent, rank, step = sys.argv[2:]
-take_step = Trainer._step
+take_step, digest, gone_on = Trainer._step, shards._digest, Event()
+mine = os.environ["RANK"] == rank and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+position = 0
 
 def interrupted_step(trainer, run):
-    first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
-    if first and os.environ["RANK"] == rank and trainer.position.step == int(step):
+    global position
+    if mine and kind != "writing" and trainer.position.step == int(step):
         os.kill(os.getpid(), int(sent))
     take_step(trainer, run)
+    position = trainer.position.step
+    if position > int(step):
+        gone_on.set()
 
-Trainer._step = interrupted_step
-spec = spec_of("seqboat", 2, parallel={"kind": kind}, validation_interval=1)
+def interrupted_digest(path):  # of its own share, which is written
+    if mine and kind == "writing" and position >= int(step):
+        gone_on.wait(60)
+        os.kill(os.getpid(), int(sent))
+    return digest(path)
+
+Trainer._step, shards._digest = interrupted_step, interrupted_digest
+spec = spec_of("seqboat", 2, parallel={"kind": "fsdp" if kind == "writing" else kind}, validation_interval=1)
 if (Path(root) / "mine").exists():
     run = Run.open(Path(root) / "mine")
     print(resume(run, spec))
@@ -127,8 +140,9 @@ class Harmful:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["ddp", "fsdp", "writing"])
 def test_torchrun_starts_a_killed_rank_anew(tmp_path: Path, kind: str) -> None:
+    """Killed between two steps, or with fsdp while it writes its share of a checkpoint beside a step."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", "1", "--monitor-interval", "0.1", "--no-python", sys.executable]
     done = subprocess.run(
