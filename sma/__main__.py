@@ -1,6 +1,19 @@
-"""`python -m sma`, as `torchrun -m sma train` needs it: the `sma` command, of a package above."""
+"""The `sma` command, also as `python -m sma` and `torchrun -m sma`; its code is in a package above."""
 
-from runpy import run_module
+import sys
+from importlib import import_module
+
+from sma.lazy import MissingPackageError
+
+
+def main() -> None:
+    """Run the command line, or say in one line which of its packages is missing."""
+    try:
+        run = import_module("sma.training.cli.app").main
+    except MissingPackageError as error:
+        sys.exit(f"sma: {error}")
+    run()
+
 
 if __name__ == "__main__":
-    run_module("sma.training.cli.app", run_name="__main__", alter_sys=True)
+    main()

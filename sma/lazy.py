@@ -1,7 +1,8 @@
-"""Packages whose names are imported when they are first used."""
+"""Imports at first use: the names of a package, and packages that an extra installs."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
@@ -28,6 +29,38 @@ def lazy_names(package: str, parts: Sequence[str]) -> None:
     module = sys.modules[package]
     module.__class__ = _LazyPackage
     vars(module)["_parts"] = tuple(parts)
+
+
+class MissingPackageError(ImportError, ValueError):
+    """A package is missing that an extra of this one installs; the message names both."""
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Inside, an import that fails names the package, and the extra that installs it.
+
+    Args:
+        extra: of this package, as in `sparse-modular-activation[plots]`.
+        what: needs what is imported; the message begins with it.
+
+    Raises:
+        MissingPackageError: an ImportError that is a ValueError, too.
+
+    Example:
+        >>> with needs("plots", "a picture"):
+        ...     import not_there
+        Traceback (most recent call last):
+        sma.lazy.MissingPackageError: a picture needs the package not_there (No module named 'not_there'); \
+install it with: pip install 'sparse-modular-activation[plots]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or extra).partition(".")[0]
+        raise MissingPackageError(
+            f"{what} needs the package {package} ({error}); install it with: pip install "
+            f"'sparse-modular-activation[{extra}]'"
+        ) from error
 
 
 class _LazyPackage(ModuleType):

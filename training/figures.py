@@ -3,15 +3,15 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from typing import TYPE_CHECKING, Any
 
 from sma.activation_map import sub_module_names
+from sma.lazy import needs
 from sma.plots.html import FAINT, INK, LINE, tint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ACCENT = "#0f766e"
 SECOND = "#c2410c"
@@ -22,8 +22,16 @@ LONGEST_LABEL = 80
 Row = Mapping[str, Any]
 
 
-def to_png(figure: Figure) -> bytes:
+def check_matplotlib() -> None:
+    """Raise MissingPackageError unless matplotlib, which draws the figures of reports, is installed."""
+    with needs("plots", "the report of a run"):
+        import matplotlib  # noqa: F401
+
+
+def to_png(figure: "Figure") -> bytes:
     """Render a figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight", facecolor="white")
@@ -109,6 +117,10 @@ def draw_activation(rows: Sequence[Row], kinds: Sequence[Sequence[str]]) -> byte
 
 def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
     """A confusion matrix: rows are the true classes, columns the model's answers."""
+    check_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
     figure = Figure(figsize=(5, 4.6))
     axes = figure.add_subplot()
     n = len(counts)
@@ -127,7 +139,10 @@ def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> b
     return to_png(figure)
 
 
-def _axes() -> tuple[Figure, Axes]:
+def _axes() -> "tuple[Figure, Axes]":
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 3.6))
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -144,8 +159,10 @@ def _running_mean(values: Sequence[float], reach: int) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: "Axes") -> None:
     """A legend above the axes, where it hides nothing; in as many columns as are not wider than they."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     handles, labels = axes.get_legend_handles_labels()
     FigureCanvasAgg(axes.get_figure(root=True))
     for columns in range(min(len(labels), MOST_COLUMNS), 0, -1):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sma.training.config import TrainSpec
+from sma.training.figures import check_matplotlib
 from sma.training.interrupts import Terminated
 from sma.training.parallel.contract import Parallel
 from sma.training.parallel.joining import started
@@ -40,9 +41,10 @@ def train(
         The run's folder and how it ended.
 
     Raises:
-        ValueError: if the data, the model or the name does not do.
+        ValueError: if the data, the model or the name does not do, or a package is missing.
         RunError: if the run cannot continue; the message says what is kept.
     """
+    check_matplotlib()
     with started(spec.parallel, device=spec.device) as parallel:
         if (begun := _begun(parallel, Path(root), name)) is not None:
             run = follow(parallel, begun)
@@ -81,6 +83,7 @@ def resume(
         ValueError: if the spec is another one, or the data are others.
         RunError: if another process trains the run, or its checkpoint is missing, damaged or incomplete.
     """
+    check_matplotlib()
     with started(spec.parallel, device=spec.device) as parallel:
         return _resume(follow(parallel, run), spec, parallel, observer, command)
 

@@ -6,11 +6,11 @@ They are matplotlib's, made without pyplot, so that nothing is shown or kept by 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from sma.activation_map import ActivationMap, to_map
 from sma.elements import Edges
+from sma.lazy import needs
 from sma.plots.html import (
     FAINT,
     INK,
@@ -22,6 +22,7 @@ from sma.plots.html import (
     ticks,
     tint,
 )
+from sma.plots.spring import spring_layout
 from sma.recording import Recording
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def draw_text(
         >>> draw_text(ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)), "ab")
         <Figure size ...>
     """
-    from matplotlib.figure import Figure
+    with needs("plots", "draw_text"):
+        from matplotlib.figure import Figure
 
     found = to_map(activations, row)
     check_texts(texts, found)
@@ -97,8 +99,9 @@ def draw_images(
         >>> draw_images([ActivationMap(active, ("layer 1",))], torch.rand(1, 2, 3), titles=["noise"])
         <Figure size ...>
     """
-    from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
+    with needs("plots", "draw_images"):
+        from matplotlib.colors import LinearSegmentedColormap
+        from matplotlib.figure import Figure
 
     if images.dim() != 3 and (images.dim() != 4 or images.shape[-1] != 3):
         hints = {
@@ -143,8 +146,9 @@ def draw_layers(activations: Recording | ActivationMap, *, row: int = 0) -> "Fig
         >>> draw_layers(ActivationMap(torch.rand(50, 2) > 0.5, ("layer 1", "layer 2")))
         <Figure size ...>
     """
-    from matplotlib.colors import ListedColormap
-    from matplotlib.figure import Figure
+    with needs("plots", "draw_layers"):
+        from matplotlib.colors import ListedColormap
+        from matplotlib.figure import Figure
 
     found = to_map(activations, row)
     figure = Figure(figsize=(8, 0.8 + 0.28 * len(found.names)))
@@ -180,7 +184,7 @@ def draw_graph(
         edges: between the nodes of this graph, numbered from 0; `Edges`, or an `edge_index (2, E)`.
         row: of the recording: the number of the graph in its batch.
         labels: written above the nodes.
-        positions: `(n, 2)`; where the nodes are. None: networkx's spring layout.
+        positions: `(n, 2)`; where the nodes are. None: a spring layout.
 
     Raises:
         ValueError: if edges, labels or positions do not fit the nodes.
@@ -190,8 +194,9 @@ def draw_graph(
         >>> draw_graph(nodes, torch.tensor([[0, 1], [1, 2]]))
         <Figure size ...>
     """
-    from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
+    with needs("plots", "draw_graph"):
+        from matplotlib.collections import LineCollection
+        from matplotlib.figure import Figure
 
     found = to_map(activations, row)
     index = (edges.index if isinstance(edges, Edges) else edges).cpu()
@@ -202,7 +207,7 @@ def draw_graph(
             f"edges join nodes {int(index.min())} to {int(index.max())}, but there are {len(found)} nodes, "
             "numbered from 0; give the edges of one graph"
         )
-    places = _layout(index, len(found)) if positions is None else positions.detach().cpu().float()
+    places = spring_layout(index, len(found)) if positions is None else positions.detach().cpu().float()
     if places.shape != (len(found), 2):
         raise ValueError(f"positions must be ({len(found)}, 2), got {tuple(places.shape)}")
     if labels is not None:
@@ -245,13 +250,3 @@ def _node_legend(axes: "Axes", highest: int) -> None:
         axes.scatter([], [], c=tint(count / highest), edgecolors=INK, linewidths=0.7, label=str(count))
     place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 11}
     axes.legend(title="sub-modules activated", frameon=False, fontsize=9, **place)
-
-
-def _layout(index: Tensor, n: int) -> Tensor:
-    import networkx
-
-    graph = networkx.Graph()
-    graph.add_nodes_from(range(n))
-    graph.add_edges_from(index.T.tolist())
-    places = networkx.spring_layout(graph, seed=0)
-    return torch.tensor([places[i].tolist() for i in range(n)]).view(n, 2)

@@ -4,8 +4,14 @@
         def make(self):
             return MyModule(self.d_model)
 
-Needs pytest and hypothesis (`pip install sparse-modular-activation[test]`).
+Needs pytest and hypothesis: `pip install 'sparse-modular-activation[test]'`.
 """
+
+from sma.lazy import needs
+
+with needs("test", "sma.testing"):
+    import hypothesis  # noqa: F401
+    import pytest  # noqa: F401
 
 from sma.testing.compaction_contract import CompactionContract
 from sma.testing.oracle import oracle

@@ -9,6 +9,7 @@ import pytest
 
 import sma
 import sma.training
+from sma.lazy import MissingPackageError, needs
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +53,25 @@ def test_a_module_does_not_hide_the_function_of_its_name():
 def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(sma, "nonsense")
     assert not hasattr(sma.training, "_nonsense")
+
+
+@pytest.mark.parametrize("error", [ImportError, ValueError])
+def test_a_missing_package_is_named_with_its_extra(error):
+    with (
+        pytest.raises(error, match=r"a picture needs the package nowhere \(.*\); .*activation\[plots\]'$"),
+        needs("plots", "a picture"),
+    ):
+        import nowhere.inside  # noqa: F401
+
+
+def test_a_package_that_is_damaged_is_named_and_other_errors_pass(tmp_path, monkeypatch):
+    (tmp_path / "damaged.py").write_text("from json import nonsense")
+    (tmp_path / "wrong.py").write_text("{}[0]")
+    monkeypatch.syspath_prepend(tmp_path)
+    with (
+        pytest.raises(MissingPackageError, match=r"needs the package json \(cannot import name 'nonsense'"),
+        needs("plots", "a picture"),
+    ):
+        import damaged  # noqa: F401
+    with pytest.raises(KeyError), needs("plots", "a picture"):
+        import wrong  # noqa: F401

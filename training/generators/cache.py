@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -194,11 +196,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def progress(title: str, n: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal's standard error, and nothing elsewhere; what it gives advances it."""
+    """A progress bar on a terminal's standard error, if rich is installed, which what it gives advances."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:
+        yield lambda done: None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=n)
         yield lambda done: bar.advance(task, done)

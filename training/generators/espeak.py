@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sma.lazy import needs
 from sma.training.generators.chunks import Chunk
 
 SYNCHRONOUS, RATE, PITCH, UTF8, DO_NOT_EXIT = 2, 1, 3, 1, 0x8000
@@ -106,7 +107,8 @@ def fit(
     samples: NDArray[np.int16], native: int, rate: int, n: int
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """`n` samples at another rate, cut or in the middle of silence, and which of them are the word."""
-    from scipy.signal import resample_poly
+    with needs("data", "synthetic speech"):
+        from scipy.signal import resample_poly
 
     common = gcd(native, rate)
     changed = resample_poly(samples.astype(np.float64), rate // common, native // common)[:n]

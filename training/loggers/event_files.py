@@ -8,7 +8,8 @@ import yaml
 from typing_extensions import override
 
 from sma import register
-from sma.training.loggers.logger import Logger, LoggerSpec, needed
+from sma.lazy import needs
+from sma.training.loggers.logger import Logger, LoggerSpec
 
 
 class TensorBoard(Logger):
@@ -47,6 +48,7 @@ class TensorBoardSpec(LoggerSpec):
 
     @override
     def build(self) -> TensorBoard:
-        return TensorBoard(
-            needed("torch.utils.tensorboard", kind=self.kind, install="tensorboard").SummaryWriter
-        )
+        with needs("tensorboard", "the logger tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+        return TensorBoard(SummaryWriter)

@@ -1,6 +1,5 @@
 """The contract of loggers, and the family of their specs."""
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -80,18 +79,3 @@ def _numbers(path: str, value: Any) -> Iterator[tuple[str, float]]:
             yield from _numbers(path if len(value) == 1 else f"{path}/{i}", part)
     elif isinstance(value, int | float):
         yield path, float(value)
-
-
-def needed(module: str, *, kind: str, install: str) -> Any:
-    """A module of an optional package.
-
-    Raises:
-        ValueError: if it cannot be imported; the message says what to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(
-            f"the logger {kind} needs the package {install} ({error}); install it with: "
-            f"pip install {install}, or leave the logger out"
-        ) from error

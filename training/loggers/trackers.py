@@ -9,7 +9,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from sma import register
-from sma.training.loggers.logger import Logger, LoggerSpec, needed
+from sma.lazy import needs
+from sma.training.loggers.logger import Logger, LoggerSpec
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -64,7 +65,10 @@ class WandbSpec(LoggerSpec):
     @override
     def build(self) -> Tracker:
         options = {"project": self.project, "entity": self.entity, "mode": self.mode}
-        return Tracker(needed("wandb", kind=self.kind, install="wandb"), options, by_id=True)
+        with needs("wandb", "the logger wandb"):
+            import wandb
+
+        return Tracker(wandb, options, by_id=True)
 
 
 @register
@@ -83,4 +87,7 @@ class TrackioSpec(LoggerSpec):
     @override
     def build(self) -> Tracker:
         options = {"project": self.project, "space_id": self.space_id}
-        return Tracker(needed("trackio", kind=self.kind, install="trackio"), options, by_id=False)
+        with needs("trackio", "the logger trackio"):
+            import trackio
+
+        return Tracker(trackio, options, by_id=False)

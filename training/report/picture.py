@@ -2,15 +2,17 @@
 
 import re
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-from rich.tree import Tree
-
 from sma import Spec
 from sma.architectures.specs.families import BlockSpec, RouterSpec, SubModuleSpec
+from sma.lazy import needs
 from sma.spec.base import children
 from sma.training.report.description import PartCost
+
+with needs("command", "the picture of a spec"):
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+    from rich.tree import Tree
 
 _HEAD = ("part", "kind", "parameters", "operations")
 _BETWEEN, _NARROWEST = 9, 20  # characters: between the columns, and of names at least

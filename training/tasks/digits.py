@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sma import register
+from sma.lazy import needs
 from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.task import TaskSpec
@@ -28,8 +29,9 @@ class DigitsSpec(TaskSpec):
 
     @override
     def build(self) -> RowsTask:
-        import sklearn
-        from sklearn.datasets import load_digits
+        with needs("tasks", "the task digits"):
+            import sklearn
+            from sklearn.datasets import load_digits
 
         data = load_digits()
         digest = hashlib.sha256(data.data.astype("<f8").tobytes() + data.target.astype("<i8").tobytes())

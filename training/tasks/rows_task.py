@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
+from sma.lazy import needs
 from sma.training.tasks.reading.row_reader import RowReader
 from sma.training.tasks.rows import RowPairs, Rows, by_length
 from sma.training.tasks.running import evaluating
@@ -41,7 +42,8 @@ class RowsTask(Task):
             `label` the name of the class.
 
     Raises:
-        ValueError: if a split is empty, a row has no elements or a label has no class.
+        ValueError: if a split is empty, a row has no elements or a label has no class; or if scikit-learn is
+            missing, which the baselines need.
     """
 
     headline: Literal["bits", "accuracy"] = "accuracy"
@@ -59,6 +61,9 @@ class RowsTask(Task):
         role_names: Sequence[str] = (),
         reader: RowReader | None = None,
     ) -> None:
+        with needs("tasks", "classification of rows"):
+            import sklearn  # noqa: F401  (before the training, after which its baselines are scored)
+
         self.splits = {name: splits[name] for name in ("training", "validation", "test")}
         self.title, self.classes, self.unit, self.names, self.side = title, classes, unit, names, side
         self.n_classes, self.role_names = len(classes), role_names

@@ -9,7 +9,7 @@ import pytest
 import sma
 from sma.training import Run, RunError, TrainSpec
 from sma.training.loggers import Logger, LoggerSpec
-from sma.training.loggers.logger import needed, scalars
+from sma.training.loggers.logger import scalars
 from sma.training.trainer import Trainer
 
 Make = Callable[..., tuple[Trainer, Run]]
@@ -73,11 +73,3 @@ def test_loggers_are_closed_when_a_run_fails(make: Make) -> None:
     with pytest.raises(RunError):
         trainer.fit(run)
     assert HEARD[-1] == "close"
-
-
-def test_a_package_that_is_missing_is_named() -> None:
-    message = (
-        r"the logger mine needs the package its-name \(No module named 'not_there'\); install it with: pip"
-    )
-    with pytest.raises(ValueError, match=message):
-        needed("not_there", kind="mine", install="its-name")

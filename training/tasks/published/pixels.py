@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sma import register
+from sma.lazy import needs
 from sma.training.generators.chunks import Chunk
 from sma.training.tasks.published.base import FileLayout, PublishedSpec, rows_of
 from sma.training.tasks.published.long_range_arena import PREPARED
@@ -252,7 +253,8 @@ def _samples(folder: Path) -> list[tuple[Path, int]]:
 
 
 def _read_png(path: Path, side: int) -> NDArray[np.uint8]:
-    from PIL import Image
+    with needs("tasks", str(path)):
+        from PIL import Image
 
     try:
         with Image.open(path) as image:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sma import register
+from sma.lazy import needs
 from sma.training.generators.chunks import Chunk
 from sma.training.tasks.published.base import FileLayout, PublishedSpec, rows_of
 from sma.training.tasks.rows_task import RowsTask
@@ -94,7 +95,8 @@ def _recordings(root: Path) -> tuple[list[Path], NDArray[np.int64]]:
 
 
 def _split(n: int, labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    from sklearn.model_selection import train_test_split
+    with needs("tasks", "the split of Speech Commands"):
+        from sklearn.model_selection import train_test_split
 
     training, rest = train_test_split(np.arange(n), train_size=0.7, random_state=0, stratify=labels)
     validation, test = train_test_split(rest, train_size=0.5, random_state=1, stratify=labels[rest])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sma.architectures.files.reading import check_regular
 from sma.checks import near
+from sma.lazy import needs
 
 MAX_CELL = 2**31 - 1
 """The longest cell of a CSV file, in characters."""
@@ -85,14 +86,9 @@ def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
-    try:
+    with needs("parquet", str(path)):
         import pyarrow.lib
         import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError(
-            f"{path} needs the package pyarrow; install it with: pip install "
-            "'sparse-modular-activation[parquet]'"
-        ) from error
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sma.architectures.files.reading import expanded, read_whole
+from sma.lazy import needs
 
 MAX_BYTES = 2**28
 """The largest tokenizer.json that is read."""
@@ -88,13 +89,8 @@ class FileTokenizer(Tokenizer):
 
     def __init__(self, path: Path) -> None:
         self.unit = "token"
-        try:
+        with needs("tokenizers", f"task.tokenizer={str(path)!r}"):
             import tokenizers
-        except ImportError as error:
-            raise ValueError(
-                f"task.tokenizer={str(path)!r} needs the package tokenizers; install it with: pip install "
-                "'sparse-modular-activation[tokenizers]'"
-            ) from error
         content = read_whole(path, limit=MAX_BYTES)
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
