@@ -16,11 +16,14 @@ packages=$(cd "$work/source" && find sma modules architectures integrations trai
     sed -e 's|/__init__.py$||' -e 's|^integrations/||' -e 's|/|.|g' -e '/^sma/!s|^|sma.|' | sort)
 cd "$work/examples"
 for package in $packages; do
-    case $package in sma.testing | sma.transformers) continue ;; esac  # they need more packages
+    case $package in sma.testing | sma.training.cli | sma.transformers) continue ;; esac  # they need extras
     "$work/venv/bin/python" -c "import $package" || { echo "the wheel lacks $package"; exit 1; }
 done
 "$work/venv/bin/python" -c "from importlib.util import find_spec; assert find_spec('sma.testing') and find_spec('sma.transformers')"
 "$work/venv/bin/python" -c "import sma.transformers" 2>&1 | grep -q "sparse-modular-activation\[transformers\]"
+"$work/venv/bin/sma" --help 2>&1 | grep -q "sparse-modular-activation\[command\]"
+wheel=$(echo "$work"/dist/*.whl)
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" "$wheel[command,tasks]"
 "$work/venv/bin/sma" --help > /dev/null
 for example in *.py; do
     echo "examples/$example"

@@ -1,16 +1,14 @@
 """Models for the transformers library, and models of any kind on the Hugging Face Hub."""
 
-import importlib.util
+from sma.lazy import needs
 
 if __name__ == "integrations.transformers":
     raise ImportError("import sma.transformers, not integrations.transformers: the latter is only its folder")
 
-_missing = [name for name in ("transformers", "huggingface_hub") if importlib.util.find_spec(name) is None]
-if _missing:
-    raise ImportError(
-        f"sma.transformers needs the package {_missing[0]}; install it with: pip install "
-        "'sparse-modular-activation[transformers]'"
-    )
+with needs("transformers", "sma.transformers"):
+    import huggingface_hub  # noqa: F401
+
+    import transformers  # noqa: F401
 
 from sma.transformers import hub
 from sma.transformers.auto import register_auto_classes

@@ -171,3 +171,10 @@ def _flops(module: nn.Module) -> float | None:
             return None
     linears = [inner for inner in module.modules() if isinstance(inner, nn.Linear)]
     return float(sum(2 * linear.weight.numel() for linear in linears))
+
+
+def cells(part: PartCost) -> tuple[str, str, str, str]:
+    """A row of the table of parts: name, kind, parameters and operations, as text."""
+    times = f"{part.count} x " if part.count > 1 else ""
+    cost = "not counted" if part.flops is None else f"{times}{part.flops:,.0f}" if part.flops else "-"
+    return part.name, f"{part.kind}{' (routed)' if part.routed else ''}", f"{times}{part.parameters:,}", cost

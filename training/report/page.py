@@ -8,9 +8,8 @@ from torch import nn
 from sma.activation_map import kinds
 from sma.training.figures import draw_accuracy, draw_activation, draw_curves, draw_loss
 from sma.training.pages.rendering import render
-from sma.training.report.description import describe
+from sma.training.report.description import cells, describe
 from sma.training.report.formats import duration, measure
-from sma.training.report.picture import cells
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run
 from sma.training.run.records import Facts, Results

@@ -6,7 +6,7 @@ from sma import Spec
 from sma.architectures.specs.families import BlockSpec, RouterSpec, SubModuleSpec
 from sma.lazy import needs
 from sma.spec.base import children
-from sma.training.report.description import PartCost
+from sma.training.report.description import PartCost, cells
 
 with needs("command", "the picture of a spec"):
     from rich import box
@@ -65,13 +65,6 @@ def parts_table(title: str, parts: list[PartCost], totals: dict[str, float], wid
         "element-wise functions are not counted."
     )
     return table
-
-
-def cells(part: PartCost) -> tuple[str, str, str, str]:
-    """A row of the table of parts: name, kind, parameters and operations, as text."""
-    times = f"{part.count} x " if part.count > 1 else ""
-    cost = "not counted" if part.flops is None else f"{times}{part.flops:,.0f}" if part.flops else "-"
-    return part.name, f"{part.kind}{' (routed)' if part.routed else ''}", f"{times}{part.parameters:,}", cost
 
 
 def _fold(name: str, width: int) -> str:
