@@ -46,6 +46,7 @@ def draw_text(
         TypeError: if they are not strings, or `activations` is neither of the two.
 
     Example:
+        >>> import torch
         >>> draw_text(ActivationMap(torch.tensor([[True], [False]]), ("layer 1",)), "ab")
         <Figure size ...>
     """
@@ -95,6 +96,7 @@ def draw_images(
         ValueError: if the number of images, titles or pixels does not fit.
 
     Example:
+        >>> import torch
         >>> active = torch.rand(6, 1) > 0.5
         >>> draw_images([ActivationMap(active, ("layer 1",))], torch.rand(1, 2, 3), titles=["noise"])
         <Figure size ...>
@@ -143,6 +145,7 @@ def draw_layers(activations: Recording | ActivationMap, *, row: int = 0) -> "Fig
         row: of the recording.
 
     Example:
+        >>> import torch
         >>> draw_layers(ActivationMap(torch.rand(50, 2) > 0.5, ("layer 1", "layer 2")))
         <Figure size ...>
     """
@@ -190,6 +193,7 @@ def draw_graph(
         ValueError: if edges, labels or positions do not fit the nodes.
 
     Example:
+        >>> import torch
         >>> nodes = ActivationMap(torch.tensor([[True], [False], [True]]), ("layer 1",))
         >>> draw_graph(nodes, torch.tensor([[0, 1], [1, 2]]))
         <Figure size ...>
