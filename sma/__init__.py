@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sma.compaction import CapacityCompaction, Compaction, PackedCompaction, PaddedCompaction
     from sma.compilation import recorded
     from sma.elements import Edges, Elements
-    from sma.recomputation import recompute, recomputing, replayed
+    from sma.recomputation import Forced, forcing, recompute, recomputing, replayed
     from sma.recording import LayerRecord, Recording, naming, record
     from sma.routing import Router, Routing, mask_padding
     from sma.sequence import PerElement, SequenceModule
@@ -26,6 +26,7 @@ __all__ = [
     "Compaction",
     "Edges",
     "Elements",
+    "Forced",
     "LayerRecord",
     "NoState",
     "OneOf",
@@ -42,6 +43,7 @@ __all__ = [
     "Spec",
     "State",
     "SubModule",
+    "forcing",
     "mask_padding",
     "naming",
     "recompute",

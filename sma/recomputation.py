@@ -1,15 +1,19 @@
-"""`recompute()`: activation checkpointing that replays the routing of the forward pass."""
+"""Decisions from elsewhere: `recompute()` replays those of the forward pass, `forcing()` sets them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
+
+from sma.routing import Router
 
 T = TypeVar("T")
 
@@ -53,7 +57,7 @@ def recompute(function: Callable[..., T], *args: Any) -> T:
 
 
 def replayed(active: Tensor) -> Tensor:
-    """A decision, as it was made in the forward pass.
+    """A decision, as it was made in the forward pass, or as `forcing` sets it.
 
     SMA layers and mixtures of experts pass every router's decision through this. A router does so itself if
     its confidence or its losses depend on the decision.
@@ -62,7 +66,8 @@ def replayed(active: Tensor) -> Tensor:
         active: bool, a decision.
 
     Returns:
-        `active`; while `recompute` computes for the second time, what stood here the first time.
+        `active`; while `recompute` computes for the second time, what stood here the first time; inside
+        `forcing`, with what is set there.
 
     Raises:
         RuntimeError: if there was no such decision the first time.
@@ -99,7 +104,7 @@ class _Pass(AbstractContextManager[None]):
     decisions: list[Tensor]
     again: bool
     _ahead: Iterator[Tensor] = field(init=False)
-    _token: "Token[_Pass | None]" = field(init=False)
+    _token: "Token[_Pass | _Forcing | None]" = field(init=False)
 
     @override
     def __enter__(self) -> None:
@@ -124,4 +129,114 @@ class _Pass(AbstractContextManager[None]):
         return first
 
 
-_current: ContextVar[_Pass | None] = ContextVar("recomputation", default=None)
+@dataclass(frozen=True)
+class Forced:
+    """Decisions of one layer that are set from outside.
+
+    Attributes:
+        where: `(B, L, M)` bool; which decisions; padding is inactive all the same.
+        active: `(B, L, M)` bool; what they are, read only there.
+    """
+
+    where: Tensor
+    active: Tensor
+
+
+@contextmanager
+def forcing(model: nn.Module, forced: Mapping[str, Forced]) -> Iterator[None]:
+    """Set single routing decisions of a model inside the `with` block; all others are made as ever.
+
+    It is causal intervention: later layers see what comes of it, and decide anew. An element that is made
+    active has the confidence that its router gives it, which is the weight of what it then gets. `forward`
+    is meant; `step` decides by itself.
+
+    Args:
+        model: holds the layers. If it is compiled, it runs eagerly inside the block.
+        forced: what is set, by the dotted name of the layer, as `record` names it.
+
+    Raises:
+        ValueError: if there is no layer of such a name; and, in a call of the layer, if its decisions are of
+            another shape.
+
+    Example:
+        >>> import sma
+        >>> from sma.modules import AlwaysActive, FeedForward
+        >>> model = nn.Sequential(sma.SMA(AlwaysActive(1), [FeedForward(4, d_hidden=8)]))
+        >>> last = torch.tensor([False, False, True]).view(1, 3, 1)
+        >>> with forcing(model, {"0": Forced(where=last, active=~last)}):
+        ...     y = model(torch.randn(1, 3, 4))
+        >>> (y != 0).any(-1).tolist()
+        [[True, True, False]]
+    """
+    layers = {name: layer for name, layer in model.named_modules() if _routes(layer)}
+    for name in forced:
+        if name not in layers:
+            raise ValueError(
+                f"there is no routed layer {name!r} in the model; it has: {', '.join(layers) or 'none'}"
+            )
+    setting = _Forcing()
+    hooks = [
+        hook
+        for name, layer in layers.items()
+        for hook in (
+            layer.register_forward_pre_hook(partial(setting.enter, name, forced.get(name)), with_kwargs=True),
+            layer.register_forward_hook(lambda *call: setting.leave(), always_call=True),
+        )
+    ]
+    token = _current.set(setting)
+    try:
+        with eagerly():
+            yield
+    finally:
+        _current.reset(token)
+        for hook in hooks:
+            hook.remove()
+
+
+def _routes(module: nn.Module) -> bool:
+    """Whether a module is a layer behind a router, and not a router around another one."""
+    return isinstance(getattr(module, "router", None), Router) and not isinstance(module, Router)
+
+
+class _Forcing:
+    """The layers that are running, the innermost last, each with what is set there."""
+
+    again = False
+
+    def __init__(self) -> None:
+        self._running: list[tuple[str, Forced | None]] = []
+        self._is_set = [False]
+
+    def enter(
+        self, name: str, forced: Forced | None, layer: nn.Module, args: Any, kwargs: Mapping[str, Any]
+    ) -> None:
+        mask = kwargs.get("mask", args[1] if len(args) > 1 else None)
+        if forced is not None and mask is not None and mask.shape == forced.where.shape[:2]:
+            forced = Forced(forced.where & mask.unsqueeze(-1), forced.active)
+        self._running.append((name, forced))
+        self._is_set.append(forced is None)
+
+    def leave(self) -> None:
+        name, forced = self._running.pop()
+        if not self._is_set.pop() and forced is not None and sys.exc_info()[0] is None:
+            raise ValueError(
+                f"forced decisions of layer {name!r} are {tuple(forced.where.shape)}, but it decides in "
+                "another shape; give (B, L, M) of the batch that the model reads"
+            )
+
+    def take(self, active: Tensor) -> Tensor:
+        forced = self._running[-1][1] if self._running else None
+        if forced is None or forced.where.shape != active.shape:
+            return active  # of another layer, or of one of several routers that a router is made of
+        self._is_set[-1] = True
+        return torch.where(forced.where, forced.active, active)
+
+
+def eagerly() -> AbstractContextManager[object]:
+    """Lets compiled models run as if they were not; there are none before dynamo is imported."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
+_current: ContextVar[_Pass | _Forcing | None] = ContextVar("recomputation", default=None)

@@ -1,9 +1,8 @@
 """`record()`: what every SMA layer decided, and what it cost."""
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.elements import Elements
-from sma.recomputation import recomputing
+from sma.recomputation import eagerly, recomputing
 from sma.routing import Routing
 from sma.sub_module import SubModule
 
@@ -175,7 +174,7 @@ def record(model: nn.Module | None = None, *, passed_on: bool = False) -> Iterat
     recording = Recording(_names=layer_names(model))
     token = _current.set(recording)
     try:
-        with _eagerly():
+        with eagerly():
             yield recording
     finally:
         _current.reset(token)
@@ -269,13 +268,6 @@ def _warn_of_losses_without_gradient(layer: nn.Module, routing: Routing) -> None
             "runs the layer with use_reentrant=True; use sma.recompute, or use_reentrant=False",
             stacklevel=3,
         )
-
-
-def _eagerly() -> AbstractContextManager[object]:
-    """Lets compiled models run as if they were not; there are none before dynamo is imported."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
 
 
 def layer_names(model: nn.Module | None) -> dict[int, str]:

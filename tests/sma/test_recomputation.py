@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointError, checkpoint, create_selective_checkpoint_contexts
 
 import sma
-from sma import SMA, Router, Routing, recompute, recomputing, replayed
+from sma import SMA, Forced, Router, Routing, forcing, recompute, recomputing, replayed
 from sma.modules import (
     GAU,
     ActivationBudget,
@@ -287,3 +287,99 @@ def test_a_function_that_routes_otherwise_is_an_error():
         with pytest.raises(RuntimeError, match=message):
             y.backward()
         assert not recomputing()
+
+
+def decided(model, x, mask=None):
+    with sma.record(model) as recording:
+        y = model(x) if mask is None else model(x, mask)
+    return y, {layer.name: layer.routing for layer in recording.layers}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("router", [name for name in ROUTERS if name != "fickle"])
+def test_a_decision_is_forced_and_nothing_else_of_its_layer(kind, router):
+    """Against the layer with a router that simply makes the changed decisions."""
+    torch.manual_seed(0)
+    layer = LAYERS[kind](ROUTERS[router]).eval()
+    x = torch.randn(2, 7, D)
+    _, before = decided(layer, x)
+    where = torch.zeros_like(before[""].active)
+    where[1, 3, 0] = where[0, 6, 1] = True
+    with forcing(layer, {"": Forced(where, ~before[""].active)}):
+        y, after = decided(layer, x)
+    assert torch.equal(after[""].active, before[""].active ^ where)
+    expected = copy.deepcopy(layer)
+    expected.router = Given(after[""])
+    torch.testing.assert_close(y, expected(x))
+    torch.testing.assert_close(layer(x), decided(layer, x)[0])  # outside the block all is as it was
+
+
+class Given(Router):
+    """Decides what it is told."""
+
+    def __init__(self, routing):
+        super().__init__(routing.active.shape[-1])
+        self.routing = routing
+
+    def forward(self, x, mask=None):
+        return self.routing
+
+
+def test_routers_whose_confidence_depends_on_the_decision_know_of_it():
+    layer = SMA(ActivationBudget(GumbelRouter(D), rate=0.5, coefficient=1.0), [CausalMean(D)]).eval()
+    x = torch.randn(1, 4, D)
+    where = torch.ones(1, 4, 1, dtype=torch.bool)
+    for active in (where, ~where):
+        with forcing(layer, {"": Forced(where, active)}):
+            assert torch.equal(decided(layer, x)[1][""].confidence, active.float())
+
+
+def test_padding_stays_inactive():
+    layer = SMA(TopKRouter(D, n_modules=2, top_k=1, normalize=False), [CausalMean(D), CausalMean(D)]).eval()
+    mask = torch.tensor([[True, True, False]])
+    everywhere = torch.ones(1, 3, 2, dtype=torch.bool)
+    with forcing(layer, {"": Forced(everywhere, everywhere)}):
+        _, found = decided(layer, torch.randn(1, 3, D), mask)
+    assert found[""].active.tolist() == [[[True, True], [True, True], [False, False]]]
+
+
+def test_later_layers_decide_anew_and_earlier_ones_do_not():
+    torch.manual_seed(0)
+    model = nn.Sequential(*(LAYERS["windows"](ROUTERS["latent"]) for _ in range(3))).eval()
+    x = torch.randn(1, 9, D)
+    _, before = decided(model, x)
+    everywhere = torch.ones_like(before["1"].active)
+    with forcing(model, {"1": Forced(everywhere, ~before["1"].active)}):
+        _, after = decided(model, x)
+    assert torch.equal(after["0"].active, before["0"].active)
+    assert torch.equal(after["1"].active, ~before["1"].active)
+    assert not torch.equal(after["2"].active, before["2"].active)
+
+
+def test_a_nested_layer_is_not_forced_by_the_one_around_it():
+    inner = SMA(Given(Routing(torch.tensor([[[True], [False]]]), torch.ones(1, 2, 1))), [CausalMean(D)])
+    layer = SMA(
+        Given(Routing(torch.ones(1, 2, 1, dtype=torch.bool), torch.ones(1, 2, 1))), [SequenceSubModule(inner)]
+    )
+    x, where = torch.randn(1, 2, D), torch.ones(1, 2, 1, dtype=torch.bool)
+    with forcing(layer, {"": Forced(where, where)}):
+        _, found = decided(layer, x)
+    assert found["sub_modules.0.module"].active.flatten().tolist() == [True, False]
+
+
+def test_what_cannot_be_forced_is_named():
+    layer = nn.Sequential(SMA(LatentConfigurator(D), [CausalMean(D)]))
+    where = torch.ones(1, 3, 1, dtype=torch.bool)
+    with (
+        pytest.raises(ValueError, match="no routed layer 'a' in the model; it has: 0"),
+        forcing(layer, {"a": Forced(where, where)}),
+    ):
+        pass
+    with (
+        pytest.raises(ValueError, match=r"layer '0' are \(1, 3, 1\)"),
+        forcing(layer, {"0": Forced(where, where)}),
+    ):
+        layer(torch.randn(2, 3, D))
+    assert layer(torch.randn(2, 3, D)).shape == (2, 3, D)
+    with pytest.raises(RuntimeError), forcing(layer, {"0": Forced(where, where)}):  # the error that it was
+        layer(torch.randn(3, D).sparse_mask(torch.eye(3, D).to_sparse()))

@@ -1,6 +1,7 @@
 """The report's section on known needs: how well activations agree with the elements that answers need."""
 
 import html
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -12,6 +13,49 @@ from sma.training.tasks.section import Section
 from sma.training.tasks.task import Task
 
 N_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Activations of n elements against the known need, beside those of a random router.
+
+    Attributes:
+        name: of the sub-module, or of several together.
+        rate: the share of elements that are activated.
+        precision: the share of activated elements that are needed; None if nothing is activated.
+        recall: the share of needed elements that are activated; None if nothing is needed.
+        random_precision: what elements chosen at random have on average: the share of needed ones.
+        random_recall: what as many elements chosen at random have on average.
+    """
+
+    name: str
+    rate: float
+    precision: float | None
+    recall: float | None
+    random_precision: float
+    random_recall: float
+
+    @classmethod
+    def of(cls, name: str, active: Tensor, needs: Tensor, random_recall: float | None = None) -> "Agreement":
+        """That of `active (n,)` with `needs (n,)`, both bool.
+
+        Args:
+            name: what is activated.
+            active: whether an element is.
+            needs: whether it ought to be.
+            random_recall: of what is compared with; None: the rate of `active`.
+        """
+        both, n = int((active & needs).sum()), max(active.numel(), 1)
+        n_active, n_needed = int(active.sum()), int(needs.sum())
+        rate = n_active / n
+        return cls(
+            name,
+            rate,
+            both / n_active if n_active else None,
+            both / n_needed if n_needed else None,
+            n_needed / n,
+            rate if random_recall is None else random_recall,
+        )
 
 
 def needs_section(task: Task, model: nn.Module) -> Section:
@@ -28,7 +72,7 @@ def needs_section(task: Task, model: nn.Module) -> Section:
     chance = float(needs.float().mean())
     lines = [
         f"<tr><td>{html.escape(name)}</td>"
-        + "".join(f"<td class=number>{value}</td>" for value in _agreement(active, needs))
+        + "".join(f"<td class=number>{value}</td>" for value in _agreement(Agreement.of(name, active, needs)))
         + "</tr>"
         for name, active in zip(found.names, found.active.unbind(-1), strict=True)
     ]
@@ -54,8 +98,6 @@ def _activations(task: Task, model: nn.Module) -> tuple[ActivationMap, Tensor]:
     return ActivationMap(torch.cat([each.active for each in maps]), maps[0].names), torch.cat(needs)
 
 
-def _agreement(active: Tensor, needs: Tensor) -> tuple[str, str, str]:
-    both = int((active & needs).sum())
-    n_active, n_needed = int(active.sum()), int(needs.sum())
-    precision = f"{both / n_active:.1%}" if n_active else "nothing activated"
-    return f"{n_active / active.numel():.1%}", precision, f"{both / n_needed:.1%}"
+def _agreement(found: Agreement) -> tuple[str, str, str]:
+    precision = f"{found.precision:.1%}" if found.precision is not None else "nothing activated"
+    return f"{found.rate:.1%}", precision, "-" if found.recall is None else f"{found.recall:.1%}"

@@ -66,7 +66,7 @@ class RowsTask(Task):
 
         self.splits = {name: splits[name] for name in ("training", "validation", "test")}
         self.title, self.classes, self.unit, self.names, self.side = title, classes, unit, names, side
-        self.n_classes, self.role_names = len(classes), role_names
+        self.n_classes, self.role_names, self.columns = len(classes), role_names, side
         self.reader = reader
         for name, rows in self.splits.items():
             _check(name, rows, self.n_classes)
@@ -81,6 +81,12 @@ class RowsTask(Task):
         """Rows drawn at random, each as likely as any other, of like length where lengths differ."""
         rows = self.splits["training"]
         return rows.batch(self._draw(batch_size, generator).tolist())
+
+    @override
+    def element_texts(self, row: Tensor) -> list[str]:
+        if self.names is None:
+            return super().element_texts(row)
+        return [self.names[token] for token in row.tolist()]
 
     @override
     def longest_batch(self) -> Batch:

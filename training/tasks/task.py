@@ -144,6 +144,7 @@ class Task(ABC):
             otherwise.
         headline: the measure that the report leads with.
         role_names: what elements may be, where batches say it; see `Batch.roles`.
+        columns: elements per line, where a row is a picture; None where it is not.
     """
 
     title: str
@@ -152,10 +153,21 @@ class Task(ABC):
     unit: str
     headline: Literal["bits", "accuracy"]
     role_names: Sequence[str] = ()
+    columns: int | None = None
 
     def targets_per_unit(self, split: str) -> float:
         """How many targets of `training`, `validation` or `test` make one unit, on average."""
         return 1.0
+
+    def element_texts(self, row: Tensor) -> list[str]:
+        """The elements of one row as a reader is shown them, one text for each.
+
+        Args:
+            row: `(L,)` tokens or `(L, F)` features, without padding.
+        """
+        if row.dim() == 1:
+            return [str(token) for token in row.tolist()]
+        return [", ".join(f"{value:.3g}" for value in features) for features in row.tolist()]
 
     @abstractmethod
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:

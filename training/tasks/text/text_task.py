@@ -106,6 +106,11 @@ class TextTask(Task):
         return (len(self.tokens[split]) - 1) / max(self._n_bytes(split) - 1, 1)
 
     @override
+    def element_texts(self, row: Tensor) -> list[str]:
+        names = self.tokenizer.names
+        return [names[token] for token in row.tolist()]
+
+    @override
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
         tokens = self.tokens["training"]
         start = torch.randint(len(tokens) - self.length, (batch_size, 1), generator=generator)
