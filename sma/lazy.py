@@ -72,7 +72,10 @@ class _LazyPackage(ModuleType):
         if name in self.__all__:
             for part in self._parts:
                 held = vars(import_module(f"{self.__name__}.{part}"))
-                vars(self).update({key: held[key] for key in self.__all__ if key in held})
+                own = {
+                    key: held[key] for key in self.__all__ if not isinstance(held.get(key), ModuleType | None)
+                }
+                vars(self).update(own)
             return vars(self)[name]
         if not name.startswith("_") and find_spec(f"{self.__name__}.{name}") is not None:
             return import_module(f"{self.__name__}.{name}")

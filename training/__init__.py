@@ -12,6 +12,8 @@ if __name__ == "training":
 if TYPE_CHECKING:
     from sma.training.config import TrainSpec
     from sma.training.evaluation import evaluate
+    from sma.training.inspection.findings import Inspection
+    from sma.training.inspection.inspecting import inspect
     from sma.training.optimization.optimizers import OptimizerSpec
     from sma.training.optimization.schedules import ScheduleSpec
     from sma.training.run.errors import RunError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Evaluation",
+    "Inspection",
     "Observer",
     "OptimizerSpec",
     "Run",
@@ -33,6 +36,7 @@ __all__ = [
     "TrainSpec",
     "Trainer",
     "evaluate",
+    "inspect",
     "resume",
     "train",
 ]
@@ -42,6 +46,8 @@ lazy_names(  # `sma --help` needs no torch
     [
         "config",
         "evaluation",
+        "inspection.findings",
+        "inspection.inspecting",
         "optimization.optimizers",
         "run.errors",
         "run.folder",

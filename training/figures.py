@@ -89,28 +89,38 @@ def draw_loss(rows: Sequence[Row]) -> bytes:
 def draw_activation(rows: Sequence[Row], kinds: Sequence[Sequence[str]]) -> bytes:
     """The share of elements that activated each sub-module, per layer, over training steps.
 
-    Faint lines are single batches, strong ones their running mean.
-
     Args:
         rows: lines of metrics.jsonl.
         kinds: of the sub-modules of each layer.
     """
-    figure, axes = _axes()
     training = [row for row in rows if row["split"] == "training" and row["activation"]]
-    layers = list(training[-1]["activation"]) if training else []
+    of_step = [[rate for rates in row["activation"].values() for rate in rates] for row in training]
+    layers = [i for i, of_layer in enumerate(kinds) for _ in of_layer]
     steps = [row["step"] for row in training]
-    labels = iter(sub_module_names(kinds))
-    for i, name in enumerate(layers):
-        rates = [row["activation"][name] for row in training]
-        for module in range(len(rates[-1])):
-            color, style = LAYER_COLORS[i % len(LAYER_COLORS)], ("-", "--", ":", "-.")[module % 4]
-            shares = [100 * rate[module] for rate in rates]
-            axes.plot(steps, shares, color=color, lw=0.6, alpha=0.3)
-            mean = _running_mean(shares, len(shares) // 40)
-            axes.plot(steps, mean, color=color, ls=style, lw=1.6, label=next(labels))
+    return draw_rates(steps, list(zip(*of_step, strict=True)), sub_module_names(kinds), layers)
+
+
+def draw_rates(
+    steps: Sequence[int], rates: Sequence[Sequence[float]], names: Sequence[str], layers: Sequence[int]
+) -> bytes:
+    """Activation rates of sub-modules over training steps: faint lines, and strong ones for running means.
+
+    Args:
+        steps: S of them.
+        rates: of each sub-module, one per step.
+        names: of the sub-modules.
+        layers: the number of the layer of each, which has one colour.
+    """
+    figure, axes = _axes()
+    for i, (each, name, layer) in enumerate(zip(rates, names, layers, strict=bool(rates))):
+        color = LAYER_COLORS[layer % len(LAYER_COLORS)]
+        style = ("-", "--", ":", "-.")[(i - layers.index(layer)) % 4]
+        shares = [100 * rate for rate in each]
+        axes.plot(steps, shares, color=color, lw=0.6, alpha=0.3)
+        axes.plot(steps, _running_mean(shares, len(shares) // 40), color=color, ls=style, lw=1.6, label=name)
     axes.set(xlabel="step", ylabel="active elements (%)")
     axes.set_ylim(-3, 103)
-    if layers:
+    if rates:
         _legend(axes)
     return to_png(figure)
 

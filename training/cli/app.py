@@ -53,6 +53,7 @@ for _command in (
     runs.train,
     scores.evaluate,
     scores.predict,
+    scores.inspect,
     runs.report,
     listing.tasks,
     models.describe,

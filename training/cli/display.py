@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 from typing_extensions import override
 
+from sma.training.inspection.counterfactuals import Worth
 from sma.training.parallel.torchrun import is_main
 from sma.training.report.formats import duration, measure
 from sma.training.run.errors import RunError
@@ -151,6 +152,24 @@ def score_table(title: str, found: Evaluation, unit: str) -> Table:
     table.add_row(f"{unit}s", f"{found.n_units:,}")
     table.add_row("active per layer", rates(found.activation_rates))
     table.add_row("seconds", f"{found.seconds:.1f}")
+    return table
+
+
+def worth_table(worth: Sequence[Worth], rates: Sequence[float]) -> Table:
+    """What routing decisions are worth, and how often each routed module is activated."""
+    table = Table(title="Gain of activation in bits, by flips of single decisions", title_justify="left")
+    table.add_column("layer")
+    for head in ("active", "flips", "gain, active", "gain, inactive", "confidence"):
+        table.add_column(head, justify="right")
+    mean = sum(rates) / len(rates)
+    for each, rate in zip(worth, [*rates, mean], strict=False):
+        gains = ("-" if gain is None else f"{gain:+.4f}" for gain in (each.gain_active, each.gain_inactive))
+        order = each.confidence
+        shown = "-" if order.value is None else f"{order.value:+.2f}"
+        if order.low is not None:
+            shown += f" [{order.low:+.2f}, {order.high:+.2f}]"
+        flips = f"{each.n_active} + {each.n_inactive}"
+        table.add_row(each.name, f"{100 * rate:.0f} %", flips, *gains, shown)
     return table
 
 

@@ -1,4 +1,4 @@
-"""The commands that use the weights of a run on data: evaluate and predict."""
+"""The commands that use the weights of a run on data: evaluate, predict and inspect."""
 
 import json
 from dataclasses import asdict
@@ -86,6 +86,64 @@ def predict(
     _, spec, model = _open(run, weights)
     found = spec.task.build().predictions(model, file, batch_size or spec.batch_size)
     write_lines((json.dumps(row) for row in found), out)
+
+
+def inspect(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folder of a run; or several that differ in their seed, whose decisions are compared.",
+            show_default=False,
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    weights: WeightsOption = "best",
+    rows: Annotated[int, typer.Option(min=1, help="Rows that rates are measured on.")] = 64,
+    examples: Annotated[
+        list[int] | None,
+        typer.Option("--example", help="Number of a row to show. Repeatable; default: 8, evenly spaced."),
+    ] = None,
+    flips: Annotated[int, typer.Option(min=1, help="Decisions to flip per layer and example.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the choice of decisions.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page; default: inspection.html in RUN.", show_default=False),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, and write no page.")
+    ] = False,
+    modules: ImportOption = None,
+) -> None:
+    """Measure what the routers of a trained model decide, and what single decisions are worth.
+
+    Activation over training, by position, kind of element and loss; attention spans; agreement with known
+    needs and between seeds; and counterfactuals: decisions are flipped one by one, and the loss is measured
+    again. The page shows all of it, and lets a reader pick a layer and an example.
+    """
+    from sma.training.cli.display import output, worth_table
+    from sma.training.inspection.inspecting import inspect
+    from sma.training.inspection.inspection_page import write_page
+    from sma.training.tasks.task import Split
+
+    check_choice("--split", split, ("test", "validation"))
+    check_choice("--weights", weights, ("best", "last"))
+    found = inspect(
+        runs,
+        split=cast(Split, split),
+        weights=weights,
+        n_rows=rows,
+        examples=examples,
+        n_flips=flips,
+        seed=seed,
+    )
+    if as_json:
+        typer.echo(found.json())
+        return
+    console = output()
+    console.print(worth_table(found.worth, found.rates))
+    written = write_page(found, out or runs[0] / "inspection.html")
+    console.print(f"page: {written}", highlight=False, soft_wrap=True)
 
 
 def _open(run: Path, weights: str) -> "tuple[Run, TrainSpec, nn.Module]":

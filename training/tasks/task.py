@@ -145,6 +145,7 @@ class Task(ABC):
         headline: the measure that the report leads with.
         role_names: what elements may be, where batches say it; see `Batch.roles`.
         columns: elements per line, where a row is a picture; None where it is not.
+        classes: the name of each class, where a row has one.
     """
 
     title: str
@@ -154,6 +155,7 @@ class Task(ABC):
     headline: Literal["bits", "accuracy"]
     role_names: Sequence[str] = ()
     columns: int | None = None
+    classes: Sequence[str] = ()
 
     def targets_per_unit(self, split: str) -> float:
         """How many targets of `training`, `validation` or `test` make one unit, on average."""
@@ -166,7 +168,7 @@ class Task(ABC):
             row: `(L,)` tokens or `(L, F)` features, without padding.
         """
         if row.dim() == 1:
-            return [str(token) for token in row.tolist()]
+            return [f"{token} " for token in row.tolist()]
         return [", ".join(f"{value:.3g}" for value in features) for features in row.tolist()]
 
     @abstractmethod

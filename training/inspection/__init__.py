@@ -1,0 +1,1 @@
+"""Measurements of what the routers of a trained model decide, and of what single decisions are worth."""
