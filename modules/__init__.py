@@ -5,7 +5,7 @@ if __name__ == "modules":
         "import sma.modules instead of modules: the bare name is only its folder in the repository"
     )
 
-from sma.modules import attention, graph, routers, ssm
+from sma.modules import attention, graph, kernels, routers, ssm
 from sma.modules.adapters import Dense, DenseState, SequenceSubModule
 from sma.modules.attention import *
 from sma.modules.convolution import CausalConvolution, ConvolutionState
@@ -13,6 +13,7 @@ from sma.modules.experts import ExpertBank, FairShareState, MixtureOfExperts, Mi
 from sma.modules.feed_forward import FeedForward, GatedFeedForward
 from sma.modules.functional import activation_function
 from sma.modules.graph import *
+from sma.modules.kernels import *
 from sma.modules.norms import BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, ScaleNorm
 from sma.modules.routers import *
 from sma.modules.ssm import *
@@ -39,5 +40,6 @@ __all__ = [
 ]
 __all__ += attention.__all__
 __all__ += graph.__all__
+__all__ += kernels.__all__
 __all__ += routers.__all__
 __all__ += ssm.__all__

@@ -16,7 +16,7 @@ from sma.modules.attention.positions import (
     Rotary,
     T5Bias,
 )
-from sma.modules.attention.windowed import attention_backend, windowed_attention
+from sma.modules.attention.windowed import windowed_attention
 
 __all__ = [
     "GAU",
@@ -37,7 +37,6 @@ __all__ = [
     "RotaryBias",
     "T5Bias",
     "WorkingMemory",
-    "attention_backend",
     "attention_function",
     "windowed_attention",
 ]

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from sma.elements import Elements
 from sma.modules.attention.functions import AttentionRule
+from sma.modules.attention.plain import query_divisor
 from sma.modules.attention.positions import OffsetBias
-from sma.modules.attention.windowed import attend_windows, query_divisor
+from sma.modules.attention.windowed import attend_windows
 from sma.modules.functional import at_least_float32, first_parameter
 from sma.state import State, check_state
 

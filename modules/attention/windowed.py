@@ -1,56 +1,13 @@
 """Attention over the flat list of activated elements, linear in its length in time and memory."""
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sma.elements import Elements
-from sma.modules.attention.custom_op import compiled_attention
 from sma.modules.attention.functions import SOFTMAX, AttentionFunction, AttentionRule
+from sma.modules.attention.fused import fused_windows, refusal
+from sma.modules.attention.plain import plain_windows
 from sma.modules.attention.positions import OffsetBias
-from sma.modules.attention.tiled import Lists, tiled_attention
-from sma.modules.functional import at_least_float32
-
-_backend = "tiles"  # a plain global, so that torch.compile compiles again when it changes
-
-
-@contextmanager
-def attention_backend(name: str) -> Iterator[None]:
-    """Choose what computes `windowed_attention` inside the `with` block.
-
-    Both give the same function. `tiles`, the default, is plain torch: every attention function, dropout and
-    dtype, on any device. `flex` is torch's flex_attention, for softmax without dropout: a fused kernel on a
-    GPU, where it was never run; without gradients and with all scores in memory on CPU. Choose it for the
-    whole process, and compare it with `tiles` first.
-
-    Args:
-        name: tiles or flex.
-
-    Raises:
-        ValueError: if no backend has that name; and, inside, wherever `flex` does not apply.
-
-    Example:
-        >>> from sma import PackedCompaction
-        >>> elements = PackedCompaction().compress(torch.randn(1, 9, 4), torch.ones(1, 9, dtype=torch.bool))
-        >>> tiles = windowed_attention(*3 * [elements.x], elements, window=2)
-        >>> with attention_backend("flex"):
-        ...     flex = windowed_attention(*3 * [elements.x], elements, window=2)
-        >>> torch.allclose(flex, tiles, atol=1e-6)
-        True
-    """
-    if name not in ("tiles", "flex"):
-        raise ValueError(f"unknown attention backend {name!r}; known: tiles, flex")
-    global _backend
-    outer, _backend = _backend, name
-    try:
-        yield
-    finally:
-        _backend = outer
+from sma.modules.kernels.choice import takes_kernel
 
 
 def windowed_attention(
@@ -96,35 +53,9 @@ def attend_windows(
     q: Tensor, k: Tensor, v: Tensor, elements: Elements, rule: AttentionRule, bias: OffsetBias | None
 ) -> Tensor:
     """`windowed_attention` by the rule; arguments and result as there."""
-    if _backend == "flex" and len(q):
-        from sma.modules.attention.flex import flex_windows  # imports torch's compiler
-
-        return flex_windows(q, k, v, elements, rule, bias)
-    n_heads = q.shape[1] if q.dim() == 3 else None
-    if n_heads is not None:  # one after another, as so many times the rows
-        elements = _repeat_rows(elements, n_heads)
-        q, k, v = (z.transpose(0, 1).reshape(-1, z.shape[2]) for z in (q, k, v))
-    dtype = at_least_float32(torch.promote_types(torch.promote_types(q.dtype, k.dtype), v.dtype))
-    q = q.to(dtype) / query_divisor(elements, q.shape[1], rule)
-    seed = torch.randint(2**62, (), device="cpu") if rule.dropout else None
-    lists = Lists(elements.row, elements.position, elements.ptr, bias, seed)
-    one_operation = torch.compiler.is_compiling() and rule.function.name is not None
-    y = (compiled_attention if one_operation else tiled_attention)(q, k, v, lists, rule)
-    return y if n_heads is None else y.view(n_heads, len(y) // n_heads, y.shape[1]).transpose(0, 1)
-
-
-def query_divisor(elements: Elements, d_qk: int, rule: AttentionRule) -> float | Tensor:
-    """The divisor of the queries: a number, or `(T, 1)` long where it depends on the element."""
-    if rule.function.normalized:
-        return math.sqrt(d_qk)
-    if rule.window is not None:
-        return 2 * rule.window if rule.bidirectional else rule.window
-    row = elements.row.clamp(min=0)
-    if rule.bidirectional:
-        n_keys = elements.counts[row]
-    else:
-        n_keys = torch.arange(1, len(row) + 1, device=row.device) - elements.ptr[row]
-    return n_keys.clamp(min=1).unsqueeze(1)
+    if takes_kernel("attention", q.device, lambda: refusal(q, k, v, rule, bias)):
+        return fused_windows(q, k, v, elements, rule, bias)
+    return plain_windows(q, k, v, elements, rule, bias)
 
 
 def visible_pairs(n: int, window: int | None, *, bidirectional: bool) -> int:
@@ -137,12 +68,3 @@ def visible_pairs(n: int, window: int | None, *, bidirectional: bool) -> int:
     reach = max(n - 1, 0) if window is None else min(window, max(n - 1, 0))
     on_one_side = n * reach - reach * (reach + 1) // 2
     return n + on_one_side * (2 if bidirectional else 1)
-
-
-def _repeat_rows(elements: Elements, n: int) -> Elements:
-    """The list n times, each time with rows of its own."""
-    n_slots, n_rows = len(elements.row), elements.n_rows
-    copy = torch.arange(n, device=elements.row.device).unsqueeze(1)
-    row = torch.where(elements.valid, elements.row + copy * n_rows, -1).flatten()
-    ptr = F.pad((elements.ptr[:-1] + copy * n_slots).flatten(), (0, 1), value=n * n_slots)
-    return replace(elements, row=row, position=elements.position.repeat(n), ptr=ptr)

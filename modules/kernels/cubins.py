@@ -1,0 +1,170 @@
+"""Compilation of kernels for GPUs that need not be there, and what the results take of their resources."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sma.modules.kernels.attention_op import FUNCTIONS, attention_constants, attention_widths
+
+DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+class Chip(NamedTuple):
+    """A GPU that kernels are compiled for, and its limits as published.
+
+    Attributes:
+        name: what it is sold as.
+        shared: bytes of shared memory that a program may use.
+        bandwidth: bytes per second of its memory.
+        half: operations per second in bfloat16 matrix products, without sparsity.
+        single: operations per second in float32.
+    """
+
+    name: str
+    shared: int
+    bandwidth: float
+    half: float
+    single: float
+
+
+CHIPS = {
+    80: Chip("A100 80GB SXM", 163 * 1024, 2.039e12, 312e12, 19.5e12),
+    90: Chip("H100 SXM", 227 * 1024, 3.35e12, 989e12, 67e12),
+    100: Chip("B200", 227 * 1024, 8.0e12, 2250e12, 75e12),
+}
+"""By compute capability, 10 times major plus minor. https://www.nvidia.com/en-us/data-center"""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A kernel with all that it is compiled for.
+
+    Attributes:
+        file: the module of the kernel, in this package.
+        kernel: its name there.
+        dtype: of its tensors.
+        constants: what is fixed at compile time, and the options `num_warps` and `num_stages`.
+    """
+
+    file: str
+    kernel: str
+    dtype: torch.dtype
+    constants: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        options = ("num_warps", "num_stages", "enable_fp_fusion")
+        fixed = ", ".join(f"{k}={v}" for k, v in self.constants.items() if k not in options)
+        return f"{self.kernel} {DTYPES[self.dtype]} {fixed}"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one program of a compiled kernel takes.
+
+    Attributes:
+        registers: of each thread; at most 255.
+        spills: bytes of each thread that did not fit into registers; 0 unless something is wrong.
+        shared: bytes of shared memory.
+        size: bytes of the cubin.
+    """
+
+    registers: int
+    spills: int
+    shared: int
+    size: int
+
+
+def attention_configurations() -> Iterator[Configuration]:
+    """All that windowed attention may choose."""
+    yield Configuration("attention_kernels", "ranges_kernel", torch.float32, {"BLOCK": 64, "num_warps": 4})
+    for dtype in DTYPES:
+        for width in attention_widths(dtype):
+            of_sums = {"BLOCK": 64, "WIDTH": width, "num_warps": 4}
+            yield Configuration("attention_kernels", "sums_kernel", dtype, of_sums)
+            for function, bias, dropout in product(FUNCTIONS, (False, True), (False, True)):
+                constants = attention_constants(function, dtype, width, bias=bias, dropout=dropout)
+                for kernel in ("forward", "queries", "keys", "values"):
+                    yield Configuration("attention_kernels", f"{kernel}_kernel", dtype, constants)
+
+
+def configurations() -> Iterator[Configuration]:
+    """All configurations of all kernels that may be chosen."""
+    yield from attention_configurations()
+
+
+def resources(configuration: Configuration, capability: int) -> Resources:
+    """Compile a kernel for a compute capability, and read what it takes from the result.
+
+    No GPU is needed. Triton must not be interpreting.
+
+    Raises:
+        RuntimeError: if the cubin cannot be read.
+    """
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    options = {k: v for k, v in configuration.constants.items() if not k.isupper()}
+    compiled = triton.compile(
+        _source(configuration),
+        target=GPUTarget("cuda", capability, 32),
+        options={"enable_fp_fusion": True, **options},
+    )
+    cubin = compiled.asm["cubin"]
+    used = _usage(cubin)
+    return Resources(used["REG"], used["STACK"] + used["LOCAL"], compiled.metadata.shared, len(cubin))
+
+
+def _source(configuration: Configuration) -> Any:
+    from importlib import import_module
+
+    from triton.compiler import ASTSource
+
+    kernel = getattr(import_module(f"sma.modules.kernels.{configuration.file}"), configuration.kernel)
+    constants = {k: v for k, v in configuration.constants.items() if k.isupper()}
+    signature, divisible = {}, {}
+    for place, parameter in enumerate(kernel.params):
+        name = parameter.name
+        kind = "constexpr" if name in constants else _kind(name, DTYPES[configuration.dtype])
+        signature[name] = kind
+        if kind.startswith("*") or name in _DIVISIBLE:
+            divisible[(place,)] = [["tt.divisibility", 16]]
+    return ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=divisible)
+
+
+_DIVISIBLE = {"q_slot", "q_head", "k_slot", "k_head", "v_slot", "v_head", "d_qk", "d_v"}
+"""Sizes that usually are multiples of 16, which Triton compiles for."""
+_KINDS = {
+    **dict.fromkeys(("row_ptr", "position_ptr", "ptr_ptr"), "*i64"),
+    **dict.fromkeys(("ranges_ptr",), "*i32"),
+    **dict.fromkeys(("lse_ptr", "delta_ptr", "table_ptr", "grad_table_ptr"), "*fp32"),
+    **dict.fromkeys(("scale", "dropout"), "fp32"),
+    "seed": "i64",
+}
+"""The types of parameters that are neither tensors of the configuration's dtype nor sizes."""
+
+
+def _kind(name: str, dtype: str) -> str:
+    return _KINDS.get(name, f"*{dtype}" if name.endswith("_ptr") else "i32")
+
+
+def _usage(cubin: bytes) -> dict[str, int]:
+    """What `cuobjdump -res-usage` says about a cubin with one kernel."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "kernel.cubin")
+        Path(path).write_bytes(cubin)
+        done = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True)
+    found = dict(re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", done.stdout + done.stderr))
+    if not {"REG", "STACK", "LOCAL"} <= set(found):
+        raise RuntimeError(f"cuobjdump does not say what the kernel takes: {done.stdout}{done.stderr}")
+    return {name: int(value) for name, value in found.items()}
