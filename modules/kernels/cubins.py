@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from typing_extensions import override
 
 from sma.modules.kernels.attention_op import FUNCTIONS, attention_constants, attention_widths
 
@@ -59,6 +60,7 @@ class Configuration:
     dtype: torch.dtype
     constants: Mapping[str, Any]
 
+    @override
     def __str__(self) -> str:
         options = ("num_warps", "num_stages", "enable_fp_fusion")
         fixed = ", ".join(f"{k}={v}" for k, v in self.constants.items() if k not in options)
