@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -233,29 +234,49 @@ class SMAPreTrainedModel(PreTrainedModel):
 
     @override
     def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *args: Any, card: CardFacts | None = None, **kwargs: Any
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        card: CardFacts | None = None,
+        push_to_hub: bool = False,
+        is_main_process: bool = True,
+        **kwargs: Any,
     ) -> None:
-        """As in transformers, with a model card.
+        """Write the model to a folder as in transformers, with a model card.
 
         Args:
             save_directory: the folder.
-            args: see `transformers.PreTrainedModel.save_pretrained`.
             card: what README.md says of the model's training. Without it a README.md that is there stays.
-            kwargs: see there.
+            push_to_hub: upload the folder as well, to the repository `repo_id`, by default of its name.
+            is_main_process: False writes nothing.
+            kwargs: of `transformers.PreTrainedModel.save_pretrained`, and of `sma.transformers.hub.upload`.
         """
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if kwargs.get("is_main_process", True):
-            write_card(Path(save_directory), self.model.spec, card, wrapper=type(self).__name__)
+        folder = Path(save_directory)
+        options = {name: kwargs.pop(name) for name in _UPLOAD & kwargs.keys()} if push_to_hub else {}
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process:
+            write_card(folder, self.model.spec, card, wrapper=type(self).__name__)
+        if is_main_process and push_to_hub:
+            self.push_to_hub(options.pop("repo_id", folder.name), card=card, **options)
 
     @override
-    def push_to_hub(self, repo_id: str, *, card: CardFacts | None = None, **kwargs: Any) -> str:
-        """Save to a repository of the Hub, with a model card; see `sma.transformers.hub.upload`."""
-        return upload(
-            lambda folder: self.save_pretrained(folder, card=card),
-            repo_id,
-            new_card=card is not None,
-            **kwargs,
-        )
+    def push_to_hub(self, repo_id: str, *, card: CardFacts | None = None, **options: Any) -> Any:
+        """Save the model to a repository of the Hub, with a model card.
+
+        Args:
+            repo_id: such as `"user/model"`; it is made if there is none.
+            card: what README.md says of the model's training. Without it a README.md that is there stays.
+            options: of `sma.transformers.hub.upload`; `max_shard_size` of `save_pretrained`.
+
+        Returns:
+            `huggingface_hub.CommitInfo`.
+        """
+        sizes = {name: options.pop(name) for name in {"max_shard_size"} & options.keys()}
+        save = partial(self.save_pretrained, card=card, **sizes)
+        return upload(save, repo_id, new_card=card is not None, **options)
+
+
+_UPLOAD = {"repo_id", "token", "private", "revision", "create_pr", "commit_message", "commit_description"}
 
 
 def _built(config: SMAConfig) -> SequenceModel:

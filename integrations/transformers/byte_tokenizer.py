@@ -47,7 +47,7 @@ class ByteTokenizer(PreTrainedTokenizer):
 
     @override
     def get_vocab(self) -> dict[str, int]:
-        return {self._convert_id_to_token(i): i for i in range(_N_BYTES)} | self.added_tokens_encoder
+        return {self._convert_id_to_token(i): i for i in range(1, _N_BYTES)} | self.added_tokens_encoder
 
     @override
     def build_inputs_with_special_tokens(

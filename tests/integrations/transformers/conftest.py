@@ -69,9 +69,19 @@ PLUG_IN = """
 from typing import Literal
 
 import sma
+import torch
 from sma.architectures import LayerSpec
 from sma.sequence import PerElement
 from torch import nn
+
+
+class Doubled(nn.Linear):
+    def __init__(self, d_model):
+        super().__init__(d_model, d_model)
+        self.register_buffer("factor", torch.tensor(2.0), persistent=False)
+
+    def forward(self, x):
+        return super().forward(x) * self.factor
 
 
 @sma.register
@@ -79,7 +89,7 @@ class DoubledSpec(LayerSpec):
     kind: Literal["doubled"] = "doubled"
 
     def build(self, d_model):
-        return PerElement(nn.Linear(d_model, d_model))
+        return PerElement(Doubled(d_model))
 """
 
 
