@@ -10,6 +10,7 @@ if __name__ == "training":
     )
 
 if TYPE_CHECKING:
+    from sma.training.comparison.compare import compare
     from sma.training.config import TrainSpec
     from sma.training.evaluation import evaluate
     from sma.training.inspection.findings import Inspection
@@ -35,6 +36,7 @@ __all__ = [
     "TaskSpec",
     "TrainSpec",
     "Trainer",
+    "compare",
     "evaluate",
     "inspect",
     "resume",
@@ -44,6 +46,7 @@ __all__ = [
 lazy_names(  # `sma --help` needs no torch
     __name__,
     [
+        "comparison.compare",
         "config",
         "evaluation",
         "inspection.findings",

@@ -22,6 +22,7 @@ WITHOUT_INFLUENCE = {
     "time_limit",
     "patience",
     "log_interval",
+    "checkpoint_interval",
     "loggers",
     "device",
     "threads",
@@ -63,12 +64,15 @@ class TrainSpec(Spec):
         weights: a folder of a run or a model whose weights to start from, or `{path: ..., new: [head]}` with
             the parts that differ; None for initial weights.
         seed: of weights, data order and dropout.
-        steps: how many; None to go on until `time_limit`. A run continues with more of them.
+        steps: how many; None to go on until `operations` or `time_limit`. A run continues with more of them.
+        operations: forward operations of training, those of routed parts as activated, padding left out; the
+            run ends with the step that reaches them. A run continues with more of them.
         time_limit: seconds of training, validations included; the run ends at whichever comes first.
         batch_size: rows per micro-batch, of all processes together.
         accumulation: micro-batches per step.
         learning_rate: the highest.
-        schedule: how it rises and falls; over `steps`, or over `time_limit` where there are none.
+        schedule: how it rises and falls: over `steps`; where there are none, over `operations`; where there
+            are none either, over `time_limit`.
         optimizer: what uses it.
         average: the decay of a moving average of the weights, which is validated and kept as the best model;
             None for the weights themselves.
@@ -82,7 +86,8 @@ class TrainSpec(Spec):
             keeping them. The results are the same; a step takes less memory and up to a third more time.
         parallel: how the processes that torchrun started share the model; None: `ddp`. One process has
             nothing to share.
-        validation_interval: steps between validations, and between checkpoints.
+        validation_interval: steps between validations, each with a checkpoint.
+        checkpoint_interval: steps between checkpoints without a validation; None for none.
         log_interval: steps between lines of metrics.jsonl.
         loggers: where these lines go besides, such as `tensorboard`.
         device: `auto` (a GPU if there is one), or a torch device.
@@ -95,6 +100,7 @@ class TrainSpec(Spec):
     weights: Annotated[WeightsSource, BeforeValidator(_source)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     steps: Steps | None = 1000
+    operations: Annotated[float, Field(gt=0, le=2**62)] | None = None
     time_limit: Annotated[float, Field(gt=0)] | None = None
     batch_size: Size = 16
     accumulation: Size = 1
@@ -109,6 +115,7 @@ class TrainSpec(Spec):
     activation_checkpointing: bool = False
     parallel: OneOf[ParallelSpec] | None = None
     validation_interval: Steps = 100
+    checkpoint_interval: Steps | None = None
     log_interval: Steps = 10
     loggers: tuple[OneOf[LoggerSpec], ...] = ()
     device: Annotated[str, Field(min_length=1)] = "auto"
@@ -138,9 +145,9 @@ class TrainSpec(Spec):
 
     @model_validator(mode="after")
     def _check_end(self) -> "TrainSpec":
-        if self.steps is None and self.time_limit is None:
+        if self.steps is None and self.operations is None and self.time_limit is None:
             raise ValueError(
-                "steps and time_limit are both null, so the run would never end; set one of them"
+                "steps, operations and time_limit are all null, so the run would never end; set one of them"
             )
         return self
 

@@ -42,3 +42,8 @@ def import_options() -> str:
         ''
     """
     return "".join(f" --import {shlex.quote(name)}" for name in _names)
+
+
+def imported_names() -> list[str]:
+    """The names of the modules that were imported, in order."""
+    return list(_names)

@@ -81,8 +81,10 @@ def write_results(
     position: Position,
     ending: Ending,
     parallel: Parallel | None = None,
+    *,
+    baselines: bool = True,
 ) -> tuple[nn.Module, Evaluation]:
-    """Score the best model on the test split, beside the baselines; write results.json.
+    """Score the best model on the test split, as a rule beside the baselines; write results.json.
 
     Several processes share out the test; the first one does the rest.
 
@@ -99,11 +101,14 @@ def write_results(
         steps=position.step,
         best_step=position.best_step,
         training_seconds=position.elapsed,
+        validation_seconds=position.validating,
+        operations=position.operations or None,
+        elements=position.n_real or None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         headline=task.headline,
         unit=task.unit,
         test=Score(**asdict(test), bits=test.bits),
-        baselines={name: float(value) for name, value in task.baselines().items()},
+        baselines={name: float(value) for name, value in task.baselines().items()} if baselines else {},
     )
     run.write_record("results.json", results)
     return model, test
@@ -111,7 +116,10 @@ def write_results(
 
 def ending_at(spec: TrainSpec, position: Position) -> Ending:
     """How a run ended that stands there and has not said it."""
-    return "finished" if spec.steps is not None and position.step >= spec.steps else "interrupted"
+    done = (spec.steps is not None and position.step >= spec.steps) or (
+        spec.operations is not None and position.operations >= spec.operations
+    )
+    return "finished" if done else "interrupted"
 
 
 def best_model(run: Run, device: torch.device | None = None) -> nn.Module:

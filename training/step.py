@@ -64,6 +64,7 @@ class Totals:
         loss: with the routers' losses.
         entropy: the cross-entropy in it.
         n_elements: the sum of what is read, padding included.
+        operations: the sum of the forward operations; 0 where they are not counted.
         auxiliary: the routers' losses, by name.
         counts: activations.
     """
@@ -73,12 +74,14 @@ class Totals:
     loss: float = 0.0
     entropy: float = 0.0
     n_elements: int = 0
+    operations: int = 0
     auxiliary: dict[str, float] = field(default_factory=dict)
     counts: ActivationCounts = field(default_factory=ActivationCounts)
 
-    def add(self, micro: MicroLoss, n_elements: int, *, copies: int) -> None:
+    def add(self, micro: MicroLoss, n_elements: int, operations: int, *, copies: int) -> None:
         """Count a micro-batch in, whose elements so many processes have."""
         self.n_elements += n_elements
+        self.operations += operations // copies
         self.loss += float(micro.loss.detach()) / self.n_micro_batches
         self.entropy += float(micro.cross_entropy) / self.n_micro_batches
         if not self.detailed:
@@ -90,10 +93,10 @@ class Totals:
 
     def over(self, parallel: Parallel) -> None:
         """Replace the means of this process by those of all, and counts by their sums."""
-        own = torch.tensor([self.loss, self.entropy, self.n_elements], dtype=torch.float64)
-        loss, entropy, n_elements = parallel.sum(own).tolist()
+        own = torch.tensor([self.loss, self.entropy, self.n_elements, self.operations], dtype=torch.float64)
+        loss, entropy, n_elements, operations = parallel.sum(own).tolist()
         self.loss, self.entropy = loss / parallel.world, entropy / parallel.world
-        self.n_elements = int(n_elements)
+        self.n_elements, self.operations = int(n_elements), int(operations)
         self.counts.total(parallel.sum)
 
 

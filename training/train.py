@@ -67,29 +67,42 @@ def _begun(parallel: Parallel, root: Path, name: str | None) -> Run | None:
 
 
 def resume(
-    run: Run, spec: TrainSpec, *, observer: Observer | None = None, command: Sequence[str] = ("resume(...)",)
+    run: Run,
+    spec: TrainSpec,
+    *,
+    observer: Observer | None = None,
+    command: Sequence[str] = ("resume(...)",),
+    report: bool = True,
 ) -> Ending:
     """Go on with a run exactly where its newest checkpoint stands, or from the start before there is one.
 
     Args:
         run: its folder.
-        spec: that of the run; its number of steps and fields without influence on a step may differ,
-            and are written to the run's spec.yaml then. With another number of steps the schedule is that of
+        spec: that of the run; its steps, operations and fields without influence on a step may differ,
+            and are written to the run's spec.yaml then. With another number of them the schedule is that of
             a run of so many.
         observer: notified of progress.
         command: recorded.
+        report: whether baselines and a report follow the test.
 
     Raises:
         ValueError: if the spec is another one, or the data are others.
         RunError: if another process trains the run, or its checkpoint is missing, damaged or incomplete.
     """
-    check_matplotlib()
+    if report:
+        check_matplotlib()
     with started(spec.parallel, device=spec.device) as parallel:
-        return _resume(follow(parallel, run), spec, parallel, observer, command)
+        return _resume(follow(parallel, run), spec, parallel, observer, command, report=report)
 
 
 def _resume(
-    run: Run, spec: TrainSpec, parallel: Parallel, observer: Observer | None, command: Sequence[str]
+    run: Run,
+    spec: TrainSpec,
+    parallel: Parallel,
+    observer: Observer | None,
+    command: Sequence[str],
+    *,
+    report: bool = True,
 ) -> Ending:
     with run.lock():
         has_started = run.has_started
@@ -104,10 +117,10 @@ def _resume(
             trainer.resume(run)
         if spec != run.spec():
             run.write_spec(spec)
-        return _go(run, trainer, command)
+        return _go(run, trainer, command, report=report)
 
 
-def _go(run: Run, trainer: Trainer, command: Sequence[str]) -> Ending:
+def _go(run: Run, trainer: Trainer, command: Sequence[str], *, report: bool = True) -> Ending:
     write_facts(run, trainer, command)
     ending = trainer.fit(run)
     if ending == "terminated":
@@ -115,9 +128,15 @@ def _go(run: Run, trainer: Trainer, command: Sequence[str]) -> Ending:
     try:
         with trainer.parallel.terminable():
             model, test = write_results(
-                run, trainer.spec, trainer.task, trainer.position, ending, trainer.parallel
+                run,
+                trainer.spec,
+                trainer.task,
+                trainer.position,
+                ending,
+                trainer.parallel,
+                baselines=report,
             )
-            if run.writes:
+            if run.writes and report:
                 write_report(run, model, trainer.task.sections(model, test))
     except Terminated:
         return "terminated"

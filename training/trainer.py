@@ -22,6 +22,7 @@ from sma.training.micro_batches import MicroBatches
 from sma.training.optimization.averaging import averaged
 from sma.training.optimization.precision import Precision
 from sma.training.parallel.contract import OneProcess, Parallel
+from sma.training.report.operations import OperationCount
 from sma.training.run import notices
 from sma.training.run.background import Background
 from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
@@ -78,7 +79,8 @@ class Trainer:
 
     Raises:
         ValueError: if the model does not fit the task or the weights, the device does not exist, the
-            package of a logger is missing, or a process would be without data.
+            package of a logger is missing, a process would be without data, or operations are limited and
+            a part of the model does not count its own.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Trainer:
         if from_weights and spec.weights is not None:
             start_from(self.model, spec.weights)
         check_fit(self.model, task)
+        self._count = _operation_count(self.model, spec)
         if self.parallel.world > 1:
             self.parallel.share(task.training_batch(spec.batch_size, torch.Generator().manual_seed(0)))
         self.model.activation_checkpointing = spec.activation_checkpointing
@@ -133,11 +136,11 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """The share of the run that is done, by steps or by time."""
-        steps, limit = self.spec.steps, self.spec.time_limit
-        by_steps = self.position.step / steps if steps is not None else 0.0
-        by_time = self.position.elapsed / limit if limit is not None else 0.0
-        return min(max(by_steps, by_time), 1.0)
+        """The share of the run that is done, by steps, operations or time."""
+        position, spec = self.position, self.spec
+        spent = (position.step, spec.steps), (position.operations, spec.operations)
+        shares = [now / end for now, end in (*spent, (position.elapsed, spec.time_limit)) if end is not None]
+        return min(max(shares), 1.0)
 
     def resume(self, run: Run) -> None:
         """Go back to the newest checkpoint of a run.
@@ -188,7 +191,7 @@ class Trainer:
 
     def _finish(self, run: Run, ending: Ending) -> Ending:
         """Validate once more where that is missing."""
-        ended_between = ending == "time limit" and self.position.validated != self.position.step
+        ended_between = ending in ("finished", "time limit") and self.position.validated != self.position.step
         if self.position.best_step is None or ended_between:
             try:
                 self._validate(run)
@@ -206,6 +209,8 @@ class Trainer:
                     self._validate(run)
                     self._save(run)
                     agreed = self._agree(interrupt)
+                elif self._checkpoint_is_due():
+                    self._save(run)
                 if (ending := self._ending(agreed)) is not None:
                     return ending
                 self._step(run)
@@ -218,7 +223,7 @@ class Trainer:
         self._say(
             notices.long_warmup(self.spec)
             if ending is None
-            else notices.nothing_left(run, self.position, ending)
+            else notices.nothing_left(run, self.spec, self.position, ending)
         )
 
     def _say(self, text: str | None) -> None:
@@ -236,6 +241,8 @@ class Trainer:
     def _ending(self, interrupt: Interrupt) -> Ending | None:
         if self.spec.steps is not None and self.position.step >= self.spec.steps:
             return "finished"
+        if self.spec.operations is not None and self.position.operations >= self.spec.operations:
+            return "finished"
         if self.spec.time_limit is not None and self.position.elapsed >= self.spec.time_limit:
             return "time limit"
         if self.spec.patience is not None and self.position.stale >= self.spec.patience:
@@ -251,14 +258,22 @@ class Trainer:
             with self.parallel.accumulating(last=index == self.spec.accumulation - 1):
                 micro = self._loss(index)
                 self.precision.backward(micro.loss / self.spec.accumulation)
-            totals.add(micro, self._drawn.batches[index].n_elements, copies=self._drawn.n_copies[index])
+            batch = self._drawn.batches[index]
+            operations = self._count.of(batch, micro.recording) if self._count is not None else 0
+            totals.add(micro, batch.n_elements, operations, copies=self._drawn.n_copies[index])
         totals.over(self.parallel)
         self._logged = (self._logged[0] + totals.n_elements, self._logged[1])
         norm = self._change_weights(run, totals.loss)
         rate = self.optimizer.param_groups[0]["lr"]
         done = self.position.step + 1
         pending = (*self.position.pending, (totals.loss, totals.entropy))
-        self.position = self.position.at(step=done, pending=pending, elapsed=perf_counter() - self._clock)
+        self.position = self.position.at(
+            step=done,
+            pending=pending,
+            elapsed=perf_counter() - self._clock,
+            operations=self.position.operations + totals.operations,
+            n_real=self.position.n_real + sum(self._drawn.n_real),
+        )
         self.precision.advance(self.scheduler)
         self._tell_breaks()
         self.observer.on_step(self, totals.loss)
@@ -319,9 +334,11 @@ class Trainer:
         )
 
     def _planned_progress(self) -> float:
-        """The progress that schedules follow: by steps alone if their number is given: repeatable."""
+        """The progress that schedules follow: by steps or operations alone if either is given: repeatable."""
         if self.spec.steps is not None:
             return self.position.step / self.spec.steps
+        if self.spec.operations is not None:
+            return min(self.position.operations / self.spec.operations, 1.0)
         assert self.spec.time_limit is not None  # the spec checks it
         return self.position.elapsed / self.spec.time_limit
 
@@ -336,11 +353,20 @@ class Trainer:
             learning_rate=rate,
             elements_per_second=n_elements / max(self.position.elapsed - since, 1e-9),
             seconds=self.position.elapsed,
+            **self._spent(),
             **({} if scale is None else {"loss_scale": scale}),
         )
         self._logged = (0, self.position.elapsed)
         self.position = self.position.at(pending=())
         self._log(run, row)
+
+    def _spent(self) -> dict[str, int]:
+        """The operations so far, for a line of metrics.jsonl."""
+        return {} if self._count is None else {"operations": self.position.operations}
+
+    def _checkpoint_is_due(self) -> bool:
+        interval = self.spec.checkpoint_interval
+        return interval is not None and self.position.step > 0 and self.position.step % interval == 0
 
     def _validation_is_due(self) -> bool:
         step = self.position.step
@@ -367,7 +393,9 @@ class Trainer:
             self.position = self.position.at(stale=self.position.stale + 1)
         before = self.position.elapsed
         self.position = self.position.at(elapsed=perf_counter() - self._clock, validated=step)
-        self._logged = (self._logged[0], self._logged[1] + self.position.elapsed - before)
+        took = self.position.elapsed - before
+        self.position = self.position.at(validating=self.position.validating + took)
+        self._logged = (self._logged[0], self._logged[1] + took)
         row = {
             "step": step,
             "split": "validation",
@@ -376,6 +404,7 @@ class Trainer:
             "accuracy": result.accuracy,
             "activation": result.activation_rates,
             "seconds": self.position.elapsed,
+            **self._spent(),
         }
         self._log(run, row)
 
@@ -403,3 +432,20 @@ class Trainer:
         """Until the newest checkpoint is on disk."""
         self._background.wait()
         self.parallel.wait()
+
+
+def _operation_count(model: nn.Module, spec: TrainSpec) -> OperationCount | None:
+    """What counts the operations of steps; None where a part does not count its own.
+
+    Raises:
+        ValueError: if operations are limited then.
+    """
+    count = OperationCount(model)
+    if not count.uncounted:
+        return count
+    if spec.operations is not None:
+        raise ValueError(
+            f"operations={spec.operations:g} cannot be counted, as {count.uncounted[0]} does not count its "
+            "own; implement its `flops`, or set steps or time_limit instead"
+        )
+    return None

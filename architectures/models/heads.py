@@ -12,6 +12,7 @@ from sma.architectures.models.embeddings import TokenEmbedding
 from sma.architectures.specs.families import HeadSpec
 from sma.architectures.specs.fields import Activation, Dropout, Size
 from sma.modules.functional import activation_function, at_least_float32, linear
+from sma.sequence import matrix_flops
 
 
 def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -109,6 +110,10 @@ class Classifier(nn.Module):
         else:
             pooled = self.pool(x, mask)  # type: ignore[arg-type]
         return self.output(pooled if self.hidden is None else self.activation(self.hidden(pooled)))
+
+    def flops(self, n: int) -> int:
+        """Floating-point operations for a row of `n` elements, which do not depend on n but for 0."""
+        return matrix_flops(self) if n else 0
 
 
 class LanguageModelHead(nn.Module):

@@ -98,7 +98,7 @@ def test_ready_runs_are_valid_and_survive_yaml(name: str) -> None:
         ({"weights": ""}, "weights.path='': String should have at least 1 character"),
         ({"weights": {"path": "x", "fresh": []}}, "weights: unknown field 'fresh'"),
         ({"loggers": ["tensorbord"]}, "did you mean tensorboard?"),
-        ({"steps": None}, "steps and time_limit are both null"),
+        ({"steps": None}, "steps, operations and time_limit are all null"),
         ({"stepz": 3}, "unknown field 'stepz'; did you mean steps"),
         (
             {"task": "digit"},

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 import sma
-from sma.training.cli import listing, models, runs, scores
+from sma.training.cli import comparing, listing, models, runs, scores
 from sma.training.parallel.torchrun import fails_first, is_main
 
 
@@ -61,6 +61,7 @@ for _command in (
     models.init,
     models.diff,
     runs.generate,
+    comparing.compare,
 ):
     app.command()(_command)
 app.command("import")(models.import_checkpoint)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from sma import SMA, PerElement, Pointwise, Router, SequenceModule, SubModule
-from sma.architectures.models.heads import LanguageModelHead
+from sma.architectures.models.heads import Classifier, LanguageModelHead
 from sma.modules import Dense, ExpertBank, MixtureOfExperts
 from sma.sequence import matrix_flops
 
 N = 1024
-"""Elements that the cost of attention is averaged over."""
+"""Elements that the cost of attention is averaged over, where no other number is given."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,25 @@ class PartCost:
     count: int = 1
 
 
-def describe(model: nn.Module) -> list[PartCost]:
+def describe(model: nn.Module, n: int = N) -> list[PartCost]:
     """The parts of a model, in order: its children, and inside blocks the mixers, branches and sub-modules.
 
     Matrix products, recurrences and attention are counted, 2 operations per multiply-add, as `flops` does.
+
+    Args:
+        model: what is described.
+        n: elements of a row, over which costs are averaged.
     """
     seen: set[int] = set()
     parts: list[PartCost] = []
     for name, child in model.named_children():
         if isinstance(child, nn.ModuleList):
-            items = [_walk("", item, seen) for item in child]
+            items = [_walk("", item, seen, n) for item in child]
             for (first, last), item in _runs(items):
                 label = f"{name}.{first}" if first == last else f"{name}.{first}-{last}"
                 parts += [replace(p, name=f"{label}{p.name}", count=last - first + 1) for p in item]
         else:
-            parts += _walk(name, child, seen)
+            parts += _walk(name, child, seen, n)
     return parts
 
 
@@ -89,7 +93,7 @@ def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
     total = 0.0
     for name, layer_rates in rates.items():
         sub_modules = model.get_submodule(name).sub_modules
-        costs = (_flops(module) or 0.0 for module in sub_modules)  # type: ignore[union-attr]
+        costs = (_flops(module, N) or 0.0 for module in sub_modules)  # type: ignore[union-attr]
         reached = math.prod(
             rate
             for outer, outer_rates in rates.items()
@@ -100,11 +104,11 @@ def routed_flops(model: nn.Module, rates: dict[str, list[float]]) -> float:
     return total
 
 
-def _walk(name: str, module: nn.Module, seen: set[int]) -> list[PartCost]:
+def _walk(name: str, module: nn.Module, seen: set[int], n: int) -> list[PartCost]:
     if isinstance(module, SMA):
-        parts = _as_one(f"{name}.router", module.router, seen)
+        parts = _as_one(f"{name}.router", module.router, seen, n)
         each = [
-            (_walk if _routes(sub_module) else _as_one)(f"{name}.sub_modules.{i}", sub_module, seen)
+            (_walk if _routes(sub_module) else _as_one)(f"{name}.sub_modules.{i}", sub_module, seen, n)
             for i, sub_module in enumerate(module.sub_modules)
         ]
         shares = _costliest(module.router, [operations(inner)[1] for inner in each])
@@ -113,16 +117,16 @@ def _walk(name: str, module: nn.Module, seen: set[int]) -> list[PartCost]:
         return parts
     if isinstance(module, MixtureOfExperts):
         router = module.router
-        bank = _part(f"{name}.bank", module.bank, seen)
+        bank = _part(f"{name}.bank", module.bank, seen, n)
         share = router.max_rate * router.n_modules
-        return [*_as_one(f"{name}.router", router, seen), replace(bank, routed=True, share=share)]
+        return [*_as_one(f"{name}.router", router, seen, n), replace(bank, routed=True, share=share)]
     if _routes(module) or any(isinstance(inner, nn.ModuleList) for inner in module.modules()):
         inside = [
-            part for key, child in module.named_children() for part in _walk(f"{name}.{key}", child, seen)
+            part for key, child in module.named_children() for part in _walk(f"{name}.{key}", child, seen, n)
         ]
         own = sum(p.numel() for p in module.parameters(recurse=False) if id(p) not in seen)
         return [*([PartCost(name, type(module).__name__, own, 0.0)] if own else []), *inside]
-    return _as_one(name, module, seen)
+    return _as_one(name, module, seen, n)
 
 
 def _costliest(router: Router, costs: list[float]) -> list[float]:
@@ -134,8 +138,8 @@ def _costliest(router: Router, costs: list[float]) -> list[float]:
     return rates
 
 
-def _as_one(name: str, module: nn.Module, seen: set[int]) -> list[PartCost]:
-    part = _part(name, module, seen)
+def _as_one(name: str, module: nn.Module, seen: set[int], n: int) -> list[PartCost]:
+    part = _part(name, module, seen, n)
     return [part] if part.parameters or part.flops != 0 else []
 
 
@@ -154,19 +158,19 @@ def _runs(items: list[list[PartCost]]) -> list[tuple[tuple[int, int], list[PartC
     return runs
 
 
-def _part(name: str, module: nn.Module, seen: set[int]) -> PartCost:
+def _part(name: str, module: nn.Module, seen: set[int], n: int) -> PartCost:
     own = [p for p in module.parameters() if id(p) not in seen]
     seen.update(id(p) for p in own)
     inner = module.module if isinstance(module, PerElement | Pointwise | Dense) else module
-    return PartCost(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module))
+    return PartCost(name, type(inner).__name__, sum(p.numel() for p in own), _flops(module, n))
 
 
-def _flops(module: nn.Module) -> float | None:
+def _flops(module: nn.Module, n: int) -> float | None:
     if isinstance(module, Router):
         return float(matrix_flops(module))
-    if isinstance(module, SubModule | SequenceModule | LanguageModelHead | ExpertBank):
+    if isinstance(module, SubModule | SequenceModule | LanguageModelHead | Classifier | ExpertBank):
         try:
-            return module.flops(N) / N
+            return module.flops(n) / n
         except NotImplementedError:
             return None
     linears = [inner for inner in module.modules() if isinstance(inner, nn.Linear)]

@@ -213,7 +213,7 @@ def _remedy(run: Run) -> str:
 
 
 def check_spec(run: Run, now: TrainSpec, then: TrainSpec, done: int = 0) -> None:
-    """See that two specs of a run differ only in its number of steps and fields without influence on a step.
+    """See that two specs of a run differ only in its steps or operations and in fields without influence.
 
     Args:
         run: whose specs they are.
@@ -229,7 +229,11 @@ def check_spec(run: Run, now: TrainSpec, then: TrainSpec, done: int = 0) -> None
             f"{run.path} has {done} steps behind it, more than steps={now.steps}; set a higher number"
         )
     found = sorted(
-        (one for one in differences(then.influential(), now.influential()) if one[0] != "steps"),
+        (
+            one
+            for one in differences(then.influential(), now.influential())
+            if one[0] not in ("steps", "operations")
+        ),
         key=lambda found: found[0],
     )
     if found:

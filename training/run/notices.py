@@ -10,9 +10,11 @@ from sma.training.run.position import Position
 from sma.training.run.records import Ending
 
 
-def nothing_left(run: Run, position: Position, ending: Ending) -> str:
+def nothing_left(run: Run, spec: TrainSpec, position: Position, ending: Ending) -> str:
     """That a run which is resumed has ended already, and how it can train on."""
-    field = {"finished": "steps", "time limit": "time_limit"}.get(ending, "patience")
+    by_steps = spec.steps is not None and position.step >= spec.steps
+    used_up = "steps" if by_steps else "operations"
+    field = {"finished": used_up, "time limit": "time_limit"}.get(ending, "patience")
     return (
         f"the run ended at step {position.step}, so nothing is left to train: its best weights are tested "
         f"and its report is written anew; to train on: {run.resume} --set {field}=..., a higher one"

@@ -16,6 +16,9 @@ class Position:
     Attributes:
         step: steps done.
         elapsed: seconds spent.
+        validating: those of them that validations took.
+        operations: forward operations of all steps, see `OperationCount`; 0 where they are not counted.
+        n_real: real elements that all steps read.
         best_step: the step of the best validation; None before the first.
         best_loss: its loss.
         stale: validations since the best one.
@@ -26,6 +29,9 @@ class Position:
 
     step: Natural = 0
     elapsed: Finite = 0.0
+    validating: Finite = 0.0
+    operations: Natural = 0
+    n_real: Natural = 0
     best_step: Natural | None = None
     best_loss: Finite | None = None
     validated: Natural | None = None

@@ -66,6 +66,9 @@ class Results(BaseModel):
     steps: Natural
     best_step: Natural | None
     training_seconds: Annotated[float, Field(ge=0, le=1e12)]
+    validation_seconds: Annotated[float, Field(ge=0, le=1e12)] = 0.0
+    operations: Natural | None = None
+    elements: Natural | None = None
     parameters: Natural
     headline: Literal["bits", "accuracy"]
     unit: str
@@ -91,6 +94,7 @@ class TrainingRow(TypedDict):
     activation: Rates
     elements_per_second: Finite
     seconds: Finite
+    operations: NotRequired[Natural]
     loss_scale: NotRequired[Finite]
 
 
@@ -104,6 +108,7 @@ class ValidationRow(TypedDict):
     accuracy: Finite
     activation: Rates
     seconds: Finite
+    operations: NotRequired[Natural]
     best: NotRequired[bool]
 
 

@@ -57,6 +57,16 @@ class Batch:
         return self.n_elements if self.mask is None else sum(int(part.sum()) for part in _parts(self.mask))
 
     @property
+    def lengths(self) -> list[int]:
+        """The real elements of each row, of each row of both documents, or of each graph."""
+        if not isinstance(self.inputs, Tensor | tuple):
+            starts = getattr(self.inputs, "ptr", None)  # of a batch of graphs
+            return [int(self.inputs.num_nodes)] if starts is None else starts.diff().tolist()
+        if self.mask is not None:
+            return [n for part in _parts(self.mask) for n in part.sum(1).tolist()]
+        return [part.shape[1] for part in _parts(self.inputs) for _ in range(part.shape[0])]
+
+    @property
     def n_targets(self) -> int:
         """How many targets are scored."""
         return int((self.targets != IGNORED).sum())

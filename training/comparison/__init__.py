@@ -1,0 +1,1 @@
+"""Comparison of models at equal budgets: which runs, their controls, results, tables, figures and page."""
