@@ -1,5 +1,6 @@
 """The base of SSMs with a fixed diagonal recurrence: parallel form, streaming state and step."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,9 +137,9 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
     @override
     def flops(self, n: int) -> int:
         """Of the recurrence, two multiply-adds per mode, and the direct path."""
-        gains = [modes.gain for modes in self.modes()]
-        per_element = sum((12 if gain.is_complex() else 4) * gain.numel() for gain in gains)
-        return n * (per_element + 2 * self.d_model)
+        shape, dtype = self.mode_shape()
+        n_modes = math.prod(shape) * (2 if self.bidirectional else 1)
+        return n * ((12 if dtype.is_complex else 4) * n_modes + 2 * self.d_model)
 
     @override
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
