@@ -156,9 +156,8 @@ def read_decisions(model: nn.Module, rows: Sequence[Batch]) -> Decisions:
 
 def target_bits(scores: Tensor, targets: Tensor) -> Tensor:
     """The cross-entropy of every target in bits, `(B, L)` or `(B, 1)`; NaN where nothing is scored."""
-    nats = nn.functional.cross_entropy(
-        scores.flatten(0, -2).float(), targets.flatten(), ignore_index=IGNORED, reduction="none"
-    )
+    exact = scores.flatten(0, -2).to(torch.promote_types(scores.dtype, torch.float32))
+    nats = nn.functional.cross_entropy(exact, targets.flatten(), ignore_index=IGNORED, reduction="none")
     bits = (nats / math.log(2)).masked_fill(targets.flatten() == IGNORED, math.nan)
     return bits.view(len(targets), -1)
 
