@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from browsing import Browser
 
 import sma.spec.registry as registry
 from sma.training import imported
@@ -55,6 +56,47 @@ def test_predict_scores_each_line(sma: Command, run: Path, tmp_path: Path) -> No
     whole = json.loads(sma("evaluate", run, "--data", tmp_path / "lines.txt", "--json").stdout)
     assert rows[0]["bits"] > 0
     assert whole["n_targets"] == 35
+
+
+def test_inspect_prints_a_table_and_writes_a_page(sma: Command, browser: Browser, run: Path) -> None:
+    result = sma("inspect", run, "--rows", "4", "--flips", "3", "--example", "0", "--example", "1")
+    assert result.exit_code == 0, result.output
+    for text in ("layer 1, GAU", "layer 2, GAU", "all", "gain, active"):
+        assert text in result.output
+    page = run / "inspection.html"
+    assert f"page: {page}" in result.output
+    browser.check(page, lambda opened: opened.locator("#row .flip").first.click())
+
+
+def test_inspect_prints_json(sma: Command, run: Path, tmp_path: Path) -> None:
+    result = sma(
+        "inspect", run, "--rows", "2", "--flips", "2", "--example", "1", "--json", "--weights", "last"
+    )
+    found = json.loads(result.stdout)
+    assert found["n_rows"] == 2
+    assert [example["number"] for example in found["examples"]] == [1]
+    assert len(found["examples"][0]["flips"]) == 2 * 2
+    assert {group["name"] for group in found["roles"]} <= {"letter", "digit", "space", "punctuation", "other"}
+    assert len(found["training"]["steps"]) == 6
+    assert not (tmp_path / "inspection.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--example", "99"], "example 99, but the test split"),
+        (["--split", "training"], "--split training: use test or validation"),
+        (["--weights", "mean"], "--weights mean: use best or last"),
+        (["--rows", "1", "--flips", "1", "--out", "/nowhere/page.html"], "cannot write /nowhere/page.html"),
+    ],
+)
+def test_inspect_says_in_one_line_what_is_wrong(
+    sma: Command, run: Path, arguments: list[str], message: str
+) -> None:
+    result = sma("inspect", run, *arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 @pytest.fixture

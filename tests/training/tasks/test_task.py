@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sma.training.tasks.digits import DigitsSpec
+from sma.training.tasks.recall import AssociativeRecallSpec
 from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.running import check_fit
@@ -72,3 +73,18 @@ def test_a_model_is_tried_with_the_longest_row_of_all_splits():
     check_fit(Pooled(), task())
     with pytest.raises(ValueError, match=r"cannot read this task's inputs .*rows of 4 elements"):
         check_fit(Pooled(), task(test=rows(1, 4)))
+
+
+def test_elements_are_shown_as_what_they_are():
+    task = DigitsSpec().build()
+    assert task.columns == 8
+    assert task.element_texts(torch.tensor([[0.25], [1.0]])) == ["0.25", "1"]
+    tokens = Rows(np.array([0, 1], np.uint8), np.array([2]), np.array([0]))
+    named = RowsTask(
+        dict.fromkeys(("training", "validation", "test"), tokens),
+        title="t", facts={}, classes=["a", "b"], names=["[MAX ", "7 "],
+    )  # fmt: skip
+    assert named.element_texts(torch.tensor([1, 0, 1])) == ["7 ", "[MAX ", "7 "]
+    assert named.columns is None
+    recall = AssociativeRecallSpec(length=9, n_pairs=1, n_queries=1).build()
+    assert recall.element_texts(torch.tensor([3, 10])) == ["3 ", "10 "]

@@ -123,6 +123,12 @@ def test_errors_say_what_to_do(
     assert "\n" not in str(error.value)
 
 
+def test_elements_are_shown_as_characters(tmp_path: Path) -> None:
+    task = spec(write_files(tmp_path)).build()
+    row = torch.tensor(list(b"def f():\n\xe9"))
+    assert task.element_texts(row) == ["d", "e", "f", " ", "f", "(", ")", ":", "\n", "\xe9"]
+
+
 def test_bytes_have_their_classes_as_roles(tmp_path: Path) -> None:
     task = spec(write_files(tmp_path)).build()
     batches = [
