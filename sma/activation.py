@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma.checks import check_part
+from sma.checks import check_dtype, check_part
 from sma.compaction import Compaction, PackedCompaction
 from sma.elements import Edges, Elements
 from sma.recomputation import replayed
@@ -87,6 +87,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
         Padding of `x` may hold anything. The result is exactly 0 where nothing is active, padding included.
         """
         x = zero_padding(x, mask)
+        check_dtype(x, self)
         routing = check_routing(self.router(x, mask), self.router, x, mask)
         routing = replace(routing, active=replayed(routing.active))
         kept = self.compaction.limit(routing.active, mask)

@@ -6,7 +6,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+_PLAIN = (Tensor, nn.Parameter)
+"""Classes of parameters that are the numbers which a module computes with."""
 
 
 def check_size(name: str, size: int | None, *, least: int = 1, none: str = "") -> None:
@@ -71,6 +74,37 @@ def check_features(x: Tensor, n_dims: int, d_model: int | None = None) -> None:
         remedy = f"; embed tokens first{remedy}"
     width = "D" if d_model is None else d_model
     raise ValueError(f"x must be ({axes}, {width}) floating point, got {describe(x)}{remedy}")
+
+
+def check_dtype(x: Tensor, module: nn.Module) -> None:
+    """Raise ValueError if no parameter of a module has the precision of its input.
+
+    Those do not count that a module keeps in a precision of its own, by its `_apply`. Left to the module:
+    compiled code, autocast, and parameters that are more than tensors, such as sharded or quantised ones.
+
+    Example:
+        >>> check_dtype(torch.zeros(2, dtype=torch.float64), nn.Linear(2, 2))
+        Traceback (most recent call last):
+        ValueError: x is float64, but Linear computes in float32; give it x.to(torch.float32), or ...
+    """
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+        return
+    own: torch.dtype | None = None
+    for part in module.modules():  # usually the first parameter ends it
+        for parameter in part._parameters.values():
+            if parameter is None or type(part)._apply is not nn.Module._apply:
+                continue
+            if parameter.dtype == x.dtype or type(parameter) not in _PLAIN:
+                return
+            if own is None and parameter.is_floating_point():
+                own = parameter.dtype
+    if own is None:
+        return
+    given, wanted = (str(dtype).removeprefix("torch.") for dtype in (x.dtype, own))
+    raise ValueError(
+        f"x is {given}, but {type(module).__name__} computes in {wanted}; give it x.to(torch.{wanted}), or "
+        f"convert the module by to(torch.{given})"
+    )
 
 
 def check_not_mapped(x: Tensor, what: str, *, instead: str = "use SMA with CapacityCompaction, or ") -> None:

@@ -10,6 +10,8 @@ import typing_extensions
 from torch import Tensor
 from typing_extensions import override
 
+from sma.checks import describe
+
 S = TypeVar("S", bound="State")
 StateT = typing_extensions.TypeVar("StateT", bound="State", default=Any)
 """The decoding state of a part: `Router[MyState]`; a bare `Router` stands for any."""
@@ -75,15 +77,22 @@ class State:
             yield from _tensors(getattr(self, f.name), f"{prefix}{f.name}")
 
     def select(self: S, rows: Tensor) -> S:
-        """A copy that holds only `rows` (long indices or a bool mask over the batch), in that order."""
+        """A copy that holds only `rows` (long indices, a bool mask over the batch or a slice), in that order.
+
+        Raises:
+            ValueError: if they are something else, or there are no such rows.
+        """
+        self._check_rows(rows)
         return self.map(lambda tensor: tensor[rows])
 
     def insert(self: S, rows: Tensor, other: S) -> None:
         """Overwrite `rows` (long indices) with the rows of `other`, in place.
 
         Raises:
-            ValueError: if `other` was made by a differently shaped model or holds another number of rows.
+            ValueError: if `other` was made by a differently shaped model or holds another number of rows, or
+                there are no such rows here.
         """
+        self._check_rows(rows)
         pairs = _pairs(self, other)
         for (name, mine), (other_name, theirs) in pairs:  # all of them, before any is written
             if name != other_name or mine.shape[1:] != theirs.shape[1:] or len(theirs) != len(rows):
@@ -93,6 +102,24 @@ class State:
                 )
         for (_, mine), (_, theirs) in pairs:
             mine[rows] = _owned(theirs.to(mine), mine)
+
+    def _check_rows(self, rows: Any) -> None:
+        """Raise ValueError unless there are such rows; a GPU is not asked for their values."""
+        n_rows = next((len(tensor) for _, tensor in self.tensors()), None)
+        if n_rows is None or isinstance(rows, slice):
+            return
+        if not isinstance(rows, Tensor) or rows.dim() != 1 or rows.is_floating_point() or rows.is_complex():
+            raise ValueError(f"rows must be (n,) long indices, or a bool mask, got {describe(rows)}")
+        if rows.dtype == torch.bool:
+            if len(rows) != n_rows:
+                raise ValueError(f"rows is a mask of {len(rows)} rows, but the state holds {n_rows}")
+        elif rows.device.type == "cpu" and not torch.compiler.is_compiling() and len(rows):
+            least, most = int(rows.min()), int(rows.max())
+            if least < -n_rows or most >= n_rows:
+                raise ValueError(
+                    f"rows={least if least < -n_rows else most}, but the state holds {n_rows} rows, 0 to "
+                    f"{n_rows - 1}; name rows of it, or join others first"
+                )
 
     def join(self: S, other: S) -> S:
         """A new state with the rows of `other` after these.

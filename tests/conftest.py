@@ -1,7 +1,13 @@
 """Settings of the whole test run: one thread, and Hypothesis profiles; and the browser for pages."""
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+
+# Here, and not in pyproject.toml, so that for tests elsewhere `import sma` does not find tests/sma.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest
 import torch

@@ -61,3 +61,18 @@ def test_program_runs(path, tmp_path):
         pytest.skip("needs a Debian package, and minutes")
     result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    if path.name == "karate.py":
+        _check_page(result.stdout)
+
+
+def _check_page(printed):
+    """docs/graphs.md has the figures that the program prints, but for what arithmetic differs by."""
+    page = (FOLDER.parent / "docs" / "graphs.md").read_text(encoding="utf-8")
+    told = re.search(
+        r"(\S+) routed with (\d+) % active, (\S+)\s+with all active, (\S+) with none", page
+    ).groups()
+    rights = dict(re.findall(r"(\w+): (\S+) of 30 right", printed))
+    active = dict(re.findall(r"(\w+): .* right, (\d+)% active", printed))
+    for name, right in zip(("routed", "everybody", "nobody"), (told[0], *told[2:]), strict=True):
+        assert float(rights[name]) == pytest.approx(float(right), abs=1)
+    assert int(active["routed"]) == pytest.approx(int(told[1]), abs=3)

@@ -14,6 +14,17 @@ ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "examples" / "plugin"
 
 
+EDITABLE = f"""
+import sys
+from importlib.util import spec_from_file_location
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        return spec_from_file_location(name, {str(ROOT / "sma" / "__init__.py")!r}) if name == "sma" else None
+sys.meta_path.append(Finder())
+"""
+"""Finds the package as an editable installation does, after everything that is on the path."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Run Python in an environment of its own, in which the plug-in is installed."""
@@ -22,17 +33,18 @@ def run(tmp_path_factory):
     builder.create(home)
     python = builder.ensure_directories(home).env_exe
     (site,) = home.rglob("site-packages")
-    (site / "outer.pth").write_text(sysconfig.get_path("purelib"))
+    (site / "outer.pth").write_text(f"{sysconfig.get_path('purelib')}\nimport editable\n")
+    (site / "editable.py").write_text(EDITABLE)
     source = tmp_path_factory.mktemp("source")
     for path in PLUGIN.glob("*.*"):
         (source / path.name).write_bytes(path.read_bytes())
     install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", str(source)]
     subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True, env=_env())
 
-    def run(*arguments, also=()):
-        paths = os.pathsep.join(map(str, (*also, ROOT)))
+    def run(*arguments, also=(), cwd=home):
+        paths = os.pathsep.join(map(str, also))
         command = [python, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=_env(PYTHONPATH=paths), cwd=home)
+        return subprocess.run(command, capture_output=True, text=True, env=_env(PYTHONPATH=paths), cwd=cwd)
 
     return run
 
@@ -41,9 +53,21 @@ def _env(**more):
     return {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": "1", **more}
 
 
-def test_its_contract_suites_pass(run):
+def test_its_contract_suites_pass_from_its_own_folder(run):
     result = run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(PLUGIN / "tests"), "-c", os.devnull)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_its_contract_suites_pass_from_the_root_of_the_project(run):
+    """As its README says, with this project's settings; tests/ holds an `sma` that must not be found."""
+    assert "    pytest examples/plugin" in (PLUGIN / "README.md").read_text().splitlines()
+    arguments = ["-q", "-p", "no:cacheprovider", "-k", "padding", "examples/plugin"]
+    code = (
+        f"import sys, pytest; sys.path.remove(''); sys.exit(pytest.main({arguments}))"  # the command pytest
+    )
+    result = run("-c", code, cwd=ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "passed" in result.stdout
 
 
 def test_its_kind_works_in_yaml_save_load_and_schema(run, tmp_path):

@@ -14,6 +14,7 @@ from sma import Edges, OneOf, SequenceModule, State, register
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, build_each
 from sma.architectures.specs.fields import Activation, Dropout
 from sma.architectures.specs.norms import LayerNormSpec
+from sma.checks import check_dtype
 from sma.modules.functional import activation_function, keeps_zero
 from sma.modules.norms import NoNorm, Norm
 from sma.sequence import arguments, zero_padding
@@ -102,6 +103,7 @@ class Residual(SequenceModule[ResidualState]):
         self, x: Tensor, mask: Tensor | None, run: Callable[[SequenceModule, int, Tensor], Tensor]
     ) -> Tensor:
         x = zero_padding(x, mask)
+        check_dtype(x, self)
         h = self.pre_norm.zero_at_padding(x, mask)
         parts = self._parts()
         if self.mixer is not None:

@@ -122,7 +122,7 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
         3
     """
     one = model.init_state(1)  # a row takes little; how many there are is said by the file alone
-    found = load_tensors(path)[0]
+    found = load_tensors(path, n_own=sum(1 for _ in one.tensors()))[0]
     n_rows = len(found["position"]) if "position" in found and found["position"].dim() else 0
     own = {name: tensor.expand(n_rows, *tensor.shape[1:]) for name, tensor in one.tensors()}
     check_names(found, own, f"{path} holds the state of another model")
@@ -133,7 +133,7 @@ def load_state(model: SequenceModel, path: str | Path) -> SequenceModelState:
 
 
 def _read(path: str | Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    tensors = load_tensors(path)[0]
+    tensors = load_tensors(path, n_own=len(own))[0]
     check_names(tensors, own, f"{path} holds the weights of another spec")
     for name, tensor in tensors.items():
         check_value(name, tensor, own[name], f"{path}: ")

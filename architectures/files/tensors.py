@@ -20,6 +20,8 @@ CHECKSUMS = "checksums"
 """The field of the metadata that holds the checksums, as JSON: of each tensor by its name, and of the other
 metadata by the empty name."""
 
+MORE = 1000
+"""Tensors by which a file may hold more than twice those that are needed, to be compared by their names."""
 MAX_NAME = 1000
 """Characters in the name of a tensor."""
 
@@ -63,10 +65,14 @@ def tensor_file(
     return write
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(path: str | Path, *, n_own: int | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata in a safetensors file.
 
     Checksums are compared where the file holds them; one that another program wrote has none.
+
+    Args:
+        path: of the file.
+        n_own: how many tensors there are to fill. A file with very many more is refused before it is read.
 
     Raises:
         ValueError: if the file is damaged, or is not a safetensors file; the message says what is damaged.
@@ -76,12 +82,18 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            names = file.keys()
+            too_many = n_own is not None and len(names) > 2 * n_own + MORE
+            tensors = {} if too_many else {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{path} is truncated or not a safetensors file ({reason}); copy it again"
         ) from error
+    if too_many:
+        raise ValueError(
+            f"{path} holds {len(names):,} tensors, and {n_own:,} are needed; name a file that the model saved"
+        )
     strange = next((name for name in tensors if not name.isprintable() or len(name) > MAX_NAME), None)
     if strange is not None:
         raise ValueError(f"{path} holds a tensor with the name {strange[:80]!r}; copy the file again")

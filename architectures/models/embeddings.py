@@ -11,7 +11,7 @@ from typing_extensions import override
 from sma import OneOf, register
 from sma.architectures.specs.families import EmbeddingSpec, NormSpec
 from sma.architectures.specs.fields import Dropout, Size
-from sma.checks import describe, is_mapped
+from sma.checks import check_dtype, describe, is_mapped
 from sma.modules.functional import angles, at_least_float32, linear
 from sma.modules.norms import Norm
 from sma.sequence import check_mask
@@ -190,6 +190,7 @@ class FeatureEmbedding(Embedding):
                 f"features must be (B, L, {d_input}) floating point, (B, {d_input}) in a step, got "
                 f"{describe(inputs)}"
             )
+        check_dtype(inputs, self.linear)
         return self.linear(inputs)
 
 

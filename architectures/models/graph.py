@@ -6,13 +6,14 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma import naming, register
+from sma import SequenceModule, naming, register
 from sma.architectures.models.base import ComposedModel, ComposedModelSpec, check_builds
 from sma.architectures.models.heads import ClassifierSpec
 from sma.architectures.specs.families import HeadSpec
 from sma.architectures.specs.fields import Dropout, Size
 from sma.modules.functional import linear
 from sma.modules.graph.batch import NodeRows
+from sma.modules.norms import Norm
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -34,6 +35,9 @@ class GraphModel(ComposedModel):
         norm: after the last block, or None.
         head: `(B, L, D)` to the result.
 
+    Raises:
+        ValueError: if the head predicts each element from those before it.
+
     Example:
         >>> import torch
         >>> from torch_geometric.data import Data
@@ -45,6 +49,18 @@ class GraphModel(ComposedModel):
     """
 
     spec: "GraphModelSpec"
+
+    def __init__(
+        self,
+        spec: "GraphModelSpec",
+        *,
+        embedding: nn.Module,
+        blocks: list[SequenceModule],
+        norm: Norm | None,
+        head: nn.Module,
+    ) -> None:
+        super().__init__(spec, embedding=embedding, blocks=blocks, norm=norm, head=head)
+        _check_order(type(head).__name__, getattr(head, "needs_causal", spec.head.needs_causal))
 
     @override
     def forward(self, data: "Data") -> Tensor:
@@ -70,6 +86,14 @@ class GraphModel(ComposedModel):
                 x = self.norm(x, rows.mask)
             scores = self.head(x, rows.mask)
         return scores if scores.dim() == 2 else rows.collect(scores)
+
+
+def _check_order(head: str, needs_causal: bool) -> None:
+    """Raise ValueError if a head needs elements in order."""
+    if needs_causal:
+        raise ValueError(
+            f"{head} predicts each element from those before it, and nodes have no order; use node_classifier"
+        )
 
 
 class NodeClassifier(nn.Module):
@@ -126,11 +150,7 @@ class GraphModelSpec(ComposedModelSpec):
 
     @model_validator(mode="after")
     def _check_head(self) -> "GraphModelSpec":
-        if self.head.needs_causal:
-            raise ValueError(
-                f"head {self.head.kind} predicts each element from those before it, and nodes have no order; "
-                "use node_classifier"
-            )
+        _check_order(f"head {self.head.kind}", self.head.needs_causal)
         if isinstance(self.head, ClassifierSpec) and self.head.n_documents != 1:
             raise ValueError(
                 f"head classifier with n_documents={self.head.n_documents} takes pairs; graphs come one by "

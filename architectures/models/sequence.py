@@ -45,7 +45,8 @@ class SequenceModel(ComposedModel):
 
     Raises:
         ValueError: if the head predicts each element from those before it (`needs_causal` of the head, or
-            else of its spec), and a module inside looks ahead.
+            else of its spec), and a module inside looks ahead; a call raises it for one that was put there
+            later.
 
     Example:
         >>> from sma.architectures import seqboat
@@ -66,8 +67,17 @@ class SequenceModel(ComposedModel):
         head: nn.Module,
     ) -> None:
         super().__init__(spec, embedding=embedding, blocks=blocks, norm=norm, head=head)
-        if getattr(head, "needs_causal", spec.head.needs_causal):
+        self._checked: int | None = None
+        self._check_causal()
+
+    def _check_causal(self) -> None:
+        """Check what was put into the model since the last time."""
+        if torch.compiler.is_compiling():
+            return
+        inside = hash(tuple(map(id, self.modules())))
+        if inside != self._checked and getattr(self.head, "needs_causal", self.spec.head.needs_causal):
             check_causal(self)
+        self._checked = inside
 
     @override
     def forward(self, inputs: Inputs, mask: Mask = None) -> Tensor:
@@ -81,6 +91,7 @@ class SequenceModel(ComposedModel):
         Returns:
             What the head gives: `(B, L, V)` from a language model, `(B, C)` from a classifier.
         """
+        self._check_causal()
         with naming(self):
             if isinstance(inputs, tuple):
                 masks = mask if isinstance(mask, tuple) else (None, None)
@@ -100,6 +111,7 @@ class SequenceModel(ComposedModel):
         Raises:
             NotImplementedError: if a part looks ahead or has no decoding state; the message names it.
         """
+        self._check_causal()
         like = next(self.parameters())
         states = (block.init_state(batch_size, device=like.device, dtype=like.dtype) for block in self.blocks)
         position = torch.zeros(batch_size, dtype=torch.long, device=like.device)

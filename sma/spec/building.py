@@ -83,6 +83,10 @@ def _check_family(spec: Any, built: Any) -> None:
     wanted = getattr(spec.family().build, "__annotations__", {}).get("return")
     if not isinstance(wanted, type) or get_origin(wanted) is not None or isinstance(built, wanted):
         return
+    if built is None:
+        raise ValueError(
+            f"{type(spec).__name__}.build returns nothing; end it with `return` and the {wanted.__name__}"
+        )
     raise ValueError(
         f"{type(spec).__name__} builds {type(built).__name__}, which is not a {wanted.__name__}; derive it "
         f"from that{_WRAPPERS.get(wanted, '')}"

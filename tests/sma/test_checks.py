@@ -4,10 +4,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sma import NoState, State
-from sma.checks import check_features, check_rates, check_size, check_sizes
+from sma.checks import check_dtype, check_features, check_rates, check_size, check_sizes
 from sma.state import check_parts, check_state
 
 
@@ -82,3 +82,41 @@ def test_the_number_of_states_is_checked():
         ValueError, match=r"another model: NoState holds 1 states, and there are 2 parts here"
     ):
         check_parts(NoState(), (NoState(),), 2)
+
+
+class KeptInFloat32(nn.Linear):
+    def _apply(self, fn, recurse=True):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("module", "dtype", "wanted"),
+    [
+        (nn.Linear(2, 2), torch.float64, "float32"),
+        (nn.Linear(2, 2).half(), torch.float32, "float16"),
+        (nn.Sequential(KeptInFloat32(2, 2), nn.Linear(2, 2)).bfloat16(), torch.float32, "bfloat16"),
+    ],
+)
+def test_a_precision_that_no_parameter_has_is_named(module, dtype, wanted):
+    given = str(dtype).removeprefix("torch.")
+    message = f"x is {given}, but {type(module).__name__} computes in {wanted}; give it x.to(torch.{wanted})"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_dtype(torch.zeros(1, 2, dtype=dtype), module)
+    with torch.autocast("cpu"):
+        check_dtype(torch.zeros(1, 2, dtype=dtype), module)
+
+
+@pytest.mark.parametrize(
+    "module", [nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2).half(), nn.Linear(2, 2)), nn.Tanh()]
+)
+def test_a_precision_that_some_parameter_has_passes(module):
+    check_dtype(torch.zeros(1, 2), module)
+
+
+def test_parameters_that_are_more_than_tensors_are_left_to_the_module():
+    class Packed(torch.Tensor):
+        pass
+
+    module = nn.Linear(2, 2, bias=False)
+    module.weight = nn.Parameter(torch.zeros(2, 2).as_subclass(Packed))
+    check_dtype(torch.zeros(1, 2, dtype=torch.float64), module)

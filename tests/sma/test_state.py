@@ -42,6 +42,31 @@ def test_select_copies_rows(rows):
     assert state.count.tolist() == [0, 1, 2]
 
 
+WRONG_ROWS = {
+    "too high": (torch.tensor([0, 3]), r"rows=3, but the state holds 3 rows, 0 to 2"),
+    "too low": (torch.tensor([-4]), r"rows=-4, but the state holds 3 rows"),
+    "a mask of other rows": (torch.tensor([True]), r"rows is a mask of 1 rows, but the state holds 3"),
+    "fractions": (torch.tensor([0.5]), r"rows must be \(n,\) long indices, or a bool mask, got \(1,\) torch"),
+    "a single number": (torch.tensor(1), r"rows must be \(n,\) .* got \(\) torch.int64"),
+    "a list": ([0], r"rows must be \(n,\) .* got list"),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), WRONG_ROWS.values(), ids=WRONG_ROWS)
+def test_rows_that_there_are_not_are_named(rows, message):
+    state = tree()
+    with pytest.raises(ValueError, match=message):
+        state.select(rows)
+    with pytest.raises(ValueError, match=message):
+        state.insert(rows, tree(1))
+    assert flat(state) == flat(tree())
+
+
+def test_rows_may_be_counted_from_the_end_and_be_none():
+    assert tree().select(torch.tensor([-1])).count.tolist() == [2]
+    assert len(tree().select(torch.tensor([], dtype=torch.long)).count) == 0
+
+
 def test_insert_overwrites_rows_in_place():
     state = tree()
     count = state.count

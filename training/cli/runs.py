@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train a model, test it beside baselines, and write a report.
 
-    Without options: a SeqBoat on the source of Python's standard library; six minutes on two idle cores.
+    Without options: a SeqBoat on the source of Python's standard library; minutes on two idle cores.
     Ctrl-C stops after the current step, keeps the best weights and still writes the report; SIGTERM only
     leaves a checkpoint. --resume goes on from either, or from the newest checkpoint of a run that was killed.
     """

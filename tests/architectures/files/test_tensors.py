@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sma.architectures.files import tensors
 from sma.architectures.files.tensors import load_tensors, save_tensors
 
 WEIGHT = torch.arange(6.0).view(2, 3)
@@ -121,3 +122,11 @@ def test_a_strange_name_is_told_in_one_short_line(path, name):
         load_tensors(path)
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 500
+
+
+def test_a_file_with_very_many_tensors_is_refused_before_they_are_read(path, monkeypatch):
+    monkeypatch.setattr(tensors, "MORE", 3)
+    save_file({str(i): WEIGHT.clone() for i in range(6)}, path)
+    assert len(load_tensors(path, n_own=2)[0]) == 6
+    with pytest.raises(ValueError, match=r"holds 6 tensors, and 1 are needed; name a file that the model"):
+        load_tensors(path, n_own=1)

@@ -8,8 +8,9 @@ import sma
 from sma import PerElement
 from sma.architectures import dump_spec, load_model, load_spec, save_model
 from sma.architectures.blocks.stack import StackSpec
-from sma.architectures.models.embeddings import BagEmbedding
-from sma.architectures.models.graph import GraphModelSpec, NodeClassifierSpec
+from sma.architectures.models.embeddings import BagEmbedding, TokenEmbedding
+from sma.architectures.models.graph import GraphModel, GraphModelSpec, NodeClassifierSpec
+from sma.architectures.models.heads import LanguageModelHead
 from sma.architectures.presets.graph import graph_network
 from sma.architectures.specs.graph import GraphArguments, GraphConvolutionSpec
 from sma.testing import SpecContract
@@ -256,6 +257,14 @@ class TestSpec:
         head = {"kind": "classifier", "n_classes": 2, "n_documents": 2}
         with pytest.raises(ValidationError, match="graphs come one by one"):
             GraphModelSpec.model_validate({**network().model_dump(), "head": head})
+
+    def test_a_model_made_in_python_refuses_a_head_that_needs_an_order(self):
+        spec = network()
+        parts = {"embedding": spec.embedding.build(8), "blocks": [], "norm": None}
+        GraphModel(spec, head=spec.head.build(8, parts["embedding"]), **parts)
+        head = LanguageModelHead(8, embedding=TokenEmbedding(8, vocab_size=3))
+        with pytest.raises(ValueError, match=r"LanguageModelHead predicts .* nodes have no order"):
+            GraphModel(spec, head=head, **parts)
 
     def test_convolutions_look_ahead(self):
         assert not GraphConvolutionSpec(name="GCNConv").build(8).causal

@@ -306,3 +306,32 @@ def test_a_language_model_made_in_python_asks_its_modules():
     SequenceModel(scorer.spec, blocks=[Reverse()], **{**parts, "head": scorer.head})
     with pytest.raises(ValueError, match=r"but Reverse at blocks\.0 looks ahead"):
         SequenceModel(scorer.spec, blocks=[Reverse()], **parts)
+
+
+def test_a_part_that_is_put_into_a_language_model_later_is_asked_too():
+    model, tokens = language_model(), torch.zeros(1, 3, dtype=torch.long)
+    model(tokens)
+    kept = model.blocks[0]
+    model.blocks[0] = Around(Reverse())
+    for call in (lambda: model(tokens), lambda: model.prefill(tokens), lambda: model.init_state(1)):
+        with pytest.raises(ValueError, match=r"but Reverse at blocks\.0\.part looks ahead"):
+            call()
+    model.blocks[0] = kept
+    model(tokens)
+    scorer = classifier()
+    scorer.blocks[0] = Reverse()
+    scorer(tokens)
+
+
+def test_a_model_is_asked_once_for_the_same_parts(monkeypatch):
+    asked = []
+    monkeypatch.setattr("sma.architectures.models.sequence.check_causal", asked.append)
+    model, tokens = language_model(), torch.zeros(1, 3, dtype=torch.long)
+    n_asked = len(asked)
+    model(tokens)
+    model.prefill(tokens)
+    assert len(asked) == n_asked
+    model.blocks[0] = MultiHeadEMA(8)
+    model(tokens)
+    model(tokens)
+    assert asked[n_asked:] == [model]
