@@ -28,7 +28,7 @@ extensions = [
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["site_pages"]
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 4
 
 default_role = "code"

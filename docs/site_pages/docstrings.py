@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _SECTIONS = ("Args", "Attributes", "Example", "Examples", "Note", "Raises", "Returns", "Yields")
-_INLINE = re.compile(r"\$ ?([^$\n]+?) ?\$")
+_INLINE = re.compile(r"\$ ?([^$\n]+?) ?\$|\\\(([^$\n]+?)\\\)")
 
 
 def restructured(lines: Sequence[str]) -> list[str]:
@@ -24,7 +24,7 @@ def _formulas(lines: Sequence[str]) -> Iterator[str]:
         if inside is None and line.lstrip().startswith("$$"):
             indent, inside, line = line[: len(line) - len(line.lstrip())], [], line.lstrip()[2:]
         if inside is None:
-            yield _INLINE.sub(lambda found: f":math:`{found[1]}`", line) if "`$" not in line else line
+            yield _INLINE.sub(lambda found: f":math:`{found[1] or found[2]}`", line)
             continue
         inside.append(line.strip().removesuffix("$$").strip())
         if line.rstrip().endswith("$$"):

@@ -6,7 +6,7 @@ A page says where by a comment on a line of its own, such as `<!-- made: kinds R
 import re
 from typing import Any
 
-from site_pages import api, examples, kinds, runs
+from site_pages import api, examples, kinds, mathematics, runs
 
 _PLACE = re.compile(r"^<!-- made: (\w+)(?: ([\w./ ]+))? -->$", re.MULTILINE)
 _TITLED = re.compile(r"^```(\w+) title=(\S+)$", re.MULTILINE)
@@ -14,6 +14,7 @@ _MAKERS = {
     "api": api.page,
     "examples": examples.page,
     "kinds": kinds.page,
+    "mathematics": mathematics.page,
     "presets": runs.presets,
     "recipes": runs.recipes,
     "tasks": kinds.page,

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from site_pages.markdown import first_paragraph, formulas
 from site_pages.samples import sample
 from sma import Spec
 from sma.spec.registry import FAMILY_KEY, kinds
@@ -36,7 +37,7 @@ def anchor(spec: type[Spec]) -> str:
 
 def _kind(kind: str, spec: type[Spec]) -> str:
     built = _built(spec)
-    text = [f"({anchor(spec)})=", f"### {kind}", _first(spec), _builds(built, spec)]
+    text = [f"({anchor(spec)})=", f"### {kind}", first_paragraph(spec), _builds(built, spec)]
     if rows := list(_rows(spec, meanings(built) | meanings(spec))):
         text.append("\n".join(["| field | takes | default | |", "| --- | --- | --- | --- |", *rows]))
     dumped = yaml.safe_dump(sample(spec), sort_keys=False, default_flow_style=None, width=88)
@@ -49,20 +50,10 @@ def _built(spec: type[Spec]) -> type | None:
     return made if inspect.isclass(made) else None
 
 
-def _first(thing: type | None) -> str:
-    """The first paragraph of a docstring."""
-    return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
-
-
-def _formulas(text: str) -> str:
-    """Formulas as Markdown takes them, without spaces inside the signs."""
-    return re.sub(r"\$ ([^$]+) \$", r"$\1$", text)
-
-
 def _builds(built: type | None, spec: type[Spec]) -> str:
     if built is None or not built.__module__.startswith("sma") or inspect.isabstract(built):
         return f"In Python: `{spec.__module__}.{spec.__name__}`."
-    about = _formulas(_first(built))
+    about = formulas(first_paragraph(built))
     return f"{about}\n\nIn Python: `{built.__module__}.{built.__name__}`, and `{spec.__name__}` for the spec."
 
 
@@ -81,7 +72,7 @@ def meanings(thing: Any) -> dict[str, str]:
                 found[name] = line[entry.end() :].strip()
             elif name:
                 found[name] += f" {line.strip()}"
-    return {name: _formulas(text) for name, text in found.items()}
+    return {name: formulas(text) for name, text in found.items()}
 
 
 def _rows(spec: type[Spec], known: Mapping[str, str]) -> Iterator[str]:

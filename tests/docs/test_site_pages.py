@@ -1,13 +1,16 @@
 """The Markdown that the site makes from docstrings and the registry, against text written by hand."""
 
+import xml.etree.ElementTree
 from typing import Annotated, Literal
 
 import pytest
 import yaml
 from pydantic import Field, TypeAdapter
+from site_pages import picture
 from site_pages.docstrings import restructured
 from site_pages.filling import filled
 from site_pages.kinds import families, meanings, takes
+from site_pages.markdown import description
 from site_pages.samples import sample
 
 from sma import OneOf
@@ -87,3 +90,25 @@ def test_comments_are_filled_and_names_of_files_shown():
     assert "```{code-block} yaml\n:caption: a.yaml\n\nkind: x\n```" in text
     with pytest.raises(KeyError, match="unknown"):
         filled("<!-- made: unknown -->")
+
+
+def test_the_picture_is_the_one_that_its_command_draws():
+    assert picture.PATH.read_text(encoding="utf-8") == picture.drawn()
+    xml.etree.ElementTree.fromstring(picture.drawn())
+
+
+def test_descriptions_are_markdown():
+    def documented():
+        r"""A thing: $ x_t $ of \(\phi\).
+
+        $$ a = b $$
+
+        (https://arxiv.org/abs/1; see https://b.org/c.)
+
+        Args:
+            x: not here.
+        """
+
+    assert description(documented) == (
+        "A thing: $x_t$ of $\\phi$.\n\n$$ a = b $$\n\n(<https://arxiv.org/abs/1>; see <https://b.org/c>.)"
+    )
