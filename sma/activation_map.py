@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from sma.recording import Recording
-from sma.sub_module import Pointwise
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,18 @@ def to_map(source: Recording | ActivationMap, row: int) -> ActivationMap:
 
 
 def kinds(layer: nn.Module) -> list[str]:
-    """The class of each sub-module of a layer; of a wrapped module, its own.
+    """The class of each sub-module of a layer; of what an adapter wraps as its `module`, that of the wrapped.
 
     Args:
         layer: has `sub_modules`.
     """
     modules: Iterable[nn.Module] = layer.sub_modules  # type: ignore[assignment]
-    return [type(each.module if isinstance(each, Pointwise) else each).__name__ for each in modules]
+    return [type(_unwrapped(each)).__name__ for each in modules]
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    inner = getattr(module, "module", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else module
 
 
 def sub_module_names(layers: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import struct
 from functools import cache
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 HERE = "sma.training.pages"
 
@@ -30,6 +31,20 @@ def render(package: str, template: str, **values: object) -> str:
         True
     """
     return _environment(package).get_template(template).render(**values)
+
+
+def part(name: str, *args: object, **kwargs: object) -> Markup:
+    """A part of a page, as a macro of `parts.html.j2` makes it, to be put into another.
+
+    Example:
+        >>> print(part("table", ["name", "n"], [("A < B", 3)], numbers=1))
+        <table>
+        <tr><th>name</th><th class="number">n</th></tr>
+        <tr><td>A &lt; B</td><td class="number">3</td></tr>
+        </table>
+    """
+    module = _environment(HERE).get_template("parts.html.j2").module
+    return Markup(str(getattr(module, name)(*args, **kwargs)).strip())
 
 
 @cache

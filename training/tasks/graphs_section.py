@@ -1,6 +1,5 @@
 """The report's sections on graphs: activation by class, and pictures of the graph or of parts of it."""
 
-import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from sma.plots import ActivationMap, draw_graph
 from sma.training.figures import to_png
+from sma.training.pages.rendering import part
 from sma.training.tasks.neighbours import NeighbourSampler
 from sma.training.tasks.node_graph import NodeGraph
 from sma.training.tasks.running import evaluating, run_batch
@@ -36,15 +36,13 @@ def graph_sections(graph: NodeGraph, test: Tensor, model: nn.Module) -> list[Sec
         maps.append(found[scored])
     classes, said = torch.cat(answers, 1)
     active = torch.cat([found.counts / found.highest for found in maps])
-    rows = "".join(
-        f"<tr><td>{html.escape(graph.class_names[c])}</td>"
-        + "".join(f"<td class=number>{value}</td>" for value in (f"{n:,}", f"{right:.0%}", f"{share:.0%}"))
-        + "</tr>"
+    rows = [
+        (graph.class_names[c], f"{n:,}", f"{right:.0%}", f"{share:.0%}")
         for c, n, right, share in _by_class(classes, classes == said, active)
-    )
-    heads = "".join(f"<td class=number>{head}</td>" for head in ("test nodes", "correct", "activation rate"))
+    ]
+    heads = ["class", "test nodes", "correct", "activation rate"]
     return [
-        Section("Activation by class", f"<table><tr><td>class</td>{heads}</tr>{rows}</table>"),
+        Section("Activation by class", part("table", heads, rows, numbers=3)),
         Section(
             "Where the model activates",
             tint_note(maps, "node"),

@@ -1,13 +1,14 @@
 """The report's section on known needs: how well activations agree with the elements that answers need."""
 
-import html
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from markupsafe import Markup
 from torch import Tensor, nn
 
 from sma.plots import ActivationMap
+from sma.training.pages.rendering import part
 from sma.training.tasks.rows_section import read_rows
 from sma.training.tasks.section import Section
 from sma.training.tasks.task import Task
@@ -70,18 +71,16 @@ def needs_section(task: Task, model: nn.Module) -> Section:
     """
     found, needs = _activations(task, model)
     chance = float(needs.float().mean())
-    lines = [
-        f"<tr><td>{html.escape(name)}</td>"
-        + "".join(f"<td class=number>{value}</td>" for value in _agreement(Agreement.of(name, active, needs)))
-        + "</tr>"
+    rows = [
+        (name, *_agreement(Agreement.of(name, active, needs)))
         for name, active in zip(found.names, found.active.unbind(-1), strict=True)
     ]
-    body = (
-        f"<p>{chance:.1%} of the elements are needed: those that ask, and those that hold what they ask "
-        "for. A "
+    about = Markup(
+        "<p>{:.1%} of the elements are needed: those that ask, and those that hold what they ask for. A "
         "model without routed sub-modules reads all of them.</p>"
-        "<table><tr><th>layer</th><th>activated</th><th>precision</th><th>recall</th></tr>"
-        f"{''.join(lines)}</table>"
+    )
+    body = about.format(chance) + part(
+        "table", ["layer", "activated", "precision", "recall"], rows, numbers=3
     )
     return Section("Activations against known needs", body)
 

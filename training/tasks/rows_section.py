@@ -1,9 +1,9 @@
 """The report's sections on classified rows: the confusion matrix, and rows tinted by activation."""
 
-import html
 from collections.abc import Sequence
 
 import torch
+from markupsafe import Markup
 from torch import Tensor, nn
 
 import sma
@@ -84,7 +84,7 @@ def _examples(
     elif names is not None:
         for title, row, each in zip(titles, values, found, strict=True):
             words = [names[int(token)] for token in row[:LONGEST]]
-            body.append(f"<h3>{html.escape(title)}</h3>{text_html(each[: len(words)], words)}")
+            body.append(Markup("<h3>{}</h3>").format(title) + Markup(text_html(each[: len(words)], words)))
     else:
         for number, (title, each) in enumerate(zip(titles[:4], found, strict=False), 1):
             png = to_png(draw_layers(each))

@@ -58,7 +58,7 @@ class SaysEven(nn.Module):
 @pytest.mark.parametrize("sizes", [None, (2, 2)])
 def test_the_table_counts_test_nodes_by_class(sizes):
     who, _ = graph_sections(ring(sizes=sizes), torch.arange(7), SaysEven(4))
-    rows = re.findall(r"<td>(\w+)</td>" + r"<td class=number>([\d %]+)</td>" * 3, who.body)
+    rows = re.findall(r"<td>(\w+)</td>" + r'<td class="number">([\d %]+)</td>' * 3, who.body)
     assert rows == [("even", "4", "100%", "50%"), ("odd", "3", "0%", "67%")]  # 0 to 6, active below 4
 
 
@@ -99,7 +99,7 @@ def test_a_model_without_routing():
     assert len(answers) == len(found) == 12
     assert found.names == ()
     who, _ = graph_sections(ring(), torch.arange(6), Linear(1, 2))
-    assert who.body.count("<td class=number>0%</td></tr>") == 2
+    assert who.body.count('<td class="number">0%</td></tr>') == 2
 
 
 @pytest.fixture

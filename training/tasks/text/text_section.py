@@ -1,11 +1,11 @@
 """The report's section on text: held-out files, each character tinted by its activations."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from numpy.typing import NDArray
 from torch import nn
 
@@ -37,7 +37,7 @@ def text_sections(
     for number, file in enumerate(files, 1):
         texts, found = excerpt(file, model, tokenizer)
         shown.append(found)
-        blocks.append(f"<h3><code>{html.escape(file.path)}</code></h3>{text_html(found, texts)}")
+        blocks.append(Markup("<h3><code>{}</code></h3>").format(file.path) + Markup(text_html(found, texts)))
         png = to_png(draw_text(found, texts, columns=COLUMNS))
         images.append(Image(f"tinted_text_{number}.png", f"{file.path}, tinted", png, embed=False))
         caption = f"{file.path}, layer by layer: dark where a {element} activated it"
