@@ -3,17 +3,23 @@
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_type_hints
 
 import yaml
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from site_pages.markdown import first_paragraph, formulas
+import sma
+import sma.architectures
+import sma.modules
+import sma.training.config
+from site_pages.markdown import first_paragraph, formulas, linked
 from site_pages.samples import sample
 from sma import Spec
 from sma.spec.registry import FAMILY_KEY, kinds
 
+_PACKAGES = (sma, sma.modules, sma.architectures, sma.training)
 _ENTRY = re.compile(r"^ *(\*{0,2}\w+)(?: \([^)]*\))?: ")
 
 
@@ -37,9 +43,9 @@ def anchor(spec: type[Spec]) -> str:
 
 def _kind(kind: str, spec: type[Spec]) -> str:
     built = _built(spec)
-    text = [f"({anchor(spec)})=", f"### {kind}", first_paragraph(spec), _builds(built, spec)]
+    text = [f"({anchor(spec)})=", f"### {kind}", linked(first_paragraph(spec)), _builds(built, spec)]
     if rows := list(_rows(spec, meanings(built) | meanings(spec))):
-        text.append("\n".join(["| field | takes | default | |", "| --- | --- | --- | --- |", *rows]))
+        text.append("\n".join(["| field | takes | default | meaning |", "| --- | --- | --- | --- |", *rows]))
     dumped = yaml.safe_dump(sample(spec), sort_keys=False, default_flow_style=None, width=88)
     return "\n\n".join([*text, f"```yaml\n{dumped}```"])
 
@@ -51,10 +57,26 @@ def _built(spec: type[Spec]) -> type | None:
 
 
 def _builds(built: type | None, spec: type[Spec]) -> str:
+    name = public_name(spec)
     if built is None or not built.__module__.startswith("sma") or inspect.isabstract(built):
-        return f"In Python: `{spec.__module__}.{spec.__name__}`."
-    about = formulas(first_paragraph(built))
-    return f"{about}\n\nIn Python: `{built.__module__}.{built.__name__}`, and `{spec.__name__}` for the spec."
+        return f"In Python: `{name}`."
+    held = public_name(built)
+    link = f"{{py:class}}`{held}`" if held in documented() else f"`{held}`"
+    return f"{linked(formulas(first_paragraph(built)))}\n\nIn Python: {link}, and `{name}` for the spec."
+
+
+@cache
+def documented() -> frozenset[str]:
+    """The names that the pages of the API have."""
+    return frozenset(f"{package.__name__}.{name}" for package in _PACKAGES for name in package.__all__)
+
+
+def public_name(thing: type) -> str:
+    """Where a class is imported from: the package that has it in its `__all__`, or else its module."""
+    for package in _PACKAGES:
+        if getattr(package, thing.__name__, None) is thing and thing.__name__ in package.__all__:
+            return f"{package.__name__}.{thing.__name__}"
+    return f"{thing.__module__}.{thing.__name__}"
 
 
 def meanings(thing: Any) -> dict[str, str]:

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 _HEADING = re.compile(r"^(Args|Attributes|Example|Examples|Raises|Returns|Yields):$", re.MULTILINE)
+_ADDRESS = re.compile(r"(?<!<)\bhttps?://[^\s),;]*[^\s),;.:]")
 
 
 def formulas(text: str) -> str:
@@ -19,9 +20,11 @@ def first_paragraph(thing: Any) -> str:
     return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
 
 
+def linked(text: str) -> str:
+    """Addresses as links."""
+    return _ADDRESS.sub(r"<\g<0>>", text)
+
+
 def description(thing: Any) -> str:
     """A docstring up to its first section, with formulas and links."""
-    text = _HEADING.split(inspect.getdoc(thing) or "")[0]
-    return formulas(
-        re.sub(r"(?<![<(])\bhttps?://[^\s),;]+[^\s),;.:]|(?<=\()https?://[^\s),;]+", r"<\g<0>>", text)
-    ).strip()
+    return linked(formulas(_HEADING.split(inspect.getdoc(thing) or "")[0])).strip()

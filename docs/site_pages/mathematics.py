@@ -10,8 +10,8 @@ from site_pages.markdown import description
 def page(package: str) -> str:
     """Every public class of a package whose docstring has an equation: what it says, and where it is from."""
     module = importlib.import_module(package)
-    classes = {name: getattr(module, name) for name in module.__all__}
-    return "\n\n".join(_class(package, name, held) for name, held in classes.items() if _has_equation(held))
+    names = {getattr(module, name): name for name in module.__all__ if _has_equation(getattr(module, name))}
+    return "\n\n".join(_class(package, name, held) for held, name in names.items())
 
 
 def _has_equation(thing: Any) -> bool:
@@ -19,5 +19,4 @@ def _has_equation(thing: Any) -> bool:
 
 
 def _class(package: str, name: str, thing: type) -> str:
-    shown = name if name == thing.__name__ else f"{name} ({thing.__name__})"
-    return f"### {shown}\n\n{description(thing)}\n\nIn Python: {{py:class}}`{package}.{name}`."
+    return f"### {name}\n\n{description(thing)}\n\nIn Python: {{py:class}}`{package}.{name}`."

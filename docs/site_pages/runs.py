@@ -1,11 +1,11 @@
 """The presets of models and the published runs as Markdown."""
 
-import inspect
 from typing import Any
 
 import yaml
 
 from site_pages.kinds import anchor, in_words, meanings, row
+from site_pages.markdown import first_paragraph, linked
 from sma.architectures.presets.by_name import model_presets, starting_sizes
 from sma.architectures.presets.preset import Preset, options_type, own_options
 from sma.spec.registry import find
@@ -31,11 +31,11 @@ def _preset(name: str, function: Any) -> str:
         )
         for option, field in options.model_fields.items()
     ]
-    about = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
+    about = linked(first_paragraph(function))
     example = yaml.safe_dump(
         {"preset": name, **starting_sizes(name)}, sort_keys=False, default_flow_style=True
     )
-    table = ["| option | takes | default | |", "| --- | --- | --- | --- |", *rows]
+    table = ["| option | takes | default | meaning |", "| --- | --- | --- | --- |", *rows]
     return "\n\n".join(
         [f"(preset-{name})=", f"### {name}", about, "\n".join(table), f"```yaml\n{example}```"]
     )
