@@ -266,4 +266,5 @@ def _in_rows(x: Tensor, active: Tensor, width: int) -> Elements:
         index,
         torch.arange(n_rows + 1, device=x.device) * width,
         longest=width,
+        even=True,
     )

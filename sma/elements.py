@@ -57,6 +57,7 @@ class Elements:
         ptr: `(B + 1,)` long; row b owns the slots `ptr[b]:ptr[b + 1]`, its padding slots included.
         longest: no row owns more slots than this; None: not known without asking the device.
         edges: those between the slots; None where the input has no edges.
+        even: whether every row owns exactly `longest` slots, whatever the data.
     """
 
     x: Tensor
@@ -66,6 +67,7 @@ class Elements:
     ptr: Tensor
     longest: int | None = None
     edges: Edges | None = None
+    even: bool = False
 
     @property
     def valid(self) -> Tensor:
@@ -92,7 +94,7 @@ class Elements:
     def to_padded(
         self, time: Tensor | None = None, *, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The elements as a padded batch; waits for the device.
+        """The elements as a padded batch; waits for the device, except at ranks in slots that are `even`.
 
         Args:
             time: `(T,)` long; the place of each element in its row, from 0 on. None: at its rank, without
@@ -100,9 +102,9 @@ class Elements:
             rows: `(R,)` long; the rows wanted, among them all that have elements. None: all.
 
         Returns:
-            The batch `(R, longest, D)`, 0 where no element stands; how many places each row fills,
-            `(R,)` long; and for every slot its place in the flattened batch `(T,)`, that behind the last for
-            padding slots.
+            The batch `(R, longest, D)`, 0 where no element stands, with the slots of a row where they are
+            `even`; how many places each row fills, `(R,)` long; and for every slot its place in the
+            flattened batch `(T,)`, that behind the last for padding slots.
 
         Example:
             >>> from sma import PackedCompaction
@@ -112,6 +114,11 @@ class Elements:
             ([[[1.0], [3.0]]], [[[1.0], [0.0], [3.0]]])
         """
         check_not_mapped(self.row, "a padded batch of elements", instead="")
+        if self.even and self.longest is not None and time is None and rows is None:
+            n_places = self.n_rows * self.longest
+            place = torch.where(self.valid, torch.arange(n_places, device=self.row.device), n_places)
+            batch = self.x.masked_fill(~self.valid[:, None], 0)
+            return batch.view(self.n_rows, self.longest, self.x.shape[1]), self.counts, place
         row = self.row.clamp(min=0)
         if time is None:
             time = torch.arange(len(row), device=row.device) - self.ptr.index_select(0, row)

@@ -173,6 +173,7 @@ class WorkingMemory(State):
             position=recall(self.position, elements.position),
             ptr=elements.ptr + torch.arange(n_rows + 1, device=q.device) * window,
             longest=None,
+            even=False,
         )
         queries = join(q.new_zeros(len(old_slots), *q.shape[1:]), q)
         y = attend_windows(queries, recall(self.keys, k), recall(self.values, v), joined, rule, bias)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import sma
-from sma import SMA
-from sma.architectures import moe_seqboat, parse_spec, seqboat, switch
+from sma import SMA, CapacityCompaction
+from sma.architectures import mixture_of_depths, moe_seqboat, parse_spec, seqboat, switch
 
 BUDGET = {"kind": "activation_budget", "rate": 0.3, "coefficient": 1.0}
 SIZES = {"vocab_size": 11, "d_model": 8, "n_layers": 1}
@@ -80,6 +80,14 @@ def test_other_models_with_losses_are_one_graph(preset):
 
 def test_a_fixed_capacity_is_one_graph():
     check_the_same(budgeted(n_layers=1, compaction={"kind": "capacity", "capacity": 0.8}), fullgraph=True)
+
+
+def test_mixture_of_depths_is_one_graph_with_a_capacity():
+    torch.manual_seed(0)
+    model = mixture_of_depths(**{**SIZES, "n_layers": 2}, n_heads=2, capacity=0.3).build()
+    (routed,) = (layer for layer in model.modules() if isinstance(layer, SMA))
+    routed.compaction = CapacityCompaction(0.4)
+    check_the_same(model, fullgraph=True, backend="eager")
 
 
 class Broken(nn.Module):
