@@ -2,7 +2,7 @@
 
     python tests/shared_training.py FOLDER KIND...     with the variables that torchrun sets
 
-trains every model of `MODELS`, once for each kind of `ParallelSpec`, and leaves a run folder for each.
+where KIND is `WAY:MODEL`, trains these models of `MODELS` in these ways, and leaves a run folder for each.
 """
 
 import os
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 import sma
-from sma.training import Batch, Run, Task, TaskSpec, Trainer, TrainSpec
+from sma.training import Batch, Run, Task, TaskSpec, Trainer, TrainSpec, trainer
 from sma.training.parallel.contract import Parallel
 from sma.training.parallel.family import ParallelSpec
 from sma.training.parallel.processes import process_group
@@ -45,6 +45,17 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "graphs": {"preset": "graph_network", "d_model": 8, "n_layers": 2, "d_input": 3, "n_classes": 4},
 }  # fmt: skip
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "ddp": {"parallel": "ddp"},
+    "compiled": {"parallel": "ddp", "compile": True},
+    "fsdp": {"parallel": "fsdp", "activation_checkpointing": True},
+    "averaged": {"parallel": "fsdp", "average": 0.5},
+    "scaled": {"parallel": "fsdp", "precision": "float16"},
+    "mixed": {"parallel": {"kind": "fsdp", "mixed_precision": True}, "precision": "float32"},
+}
+"""The fields of a run, by the name of a way to train in several processes."""
 
 
 class Ragged(Task):
@@ -176,7 +187,7 @@ def _like(noise: Tensor, parameter: Tensor) -> Tensor:
 
 
 def processes(
-    world: int, *arguments: str, program: tuple[str, ...] = (__file__,), seconds: float = 120
+    world: int, *arguments: str, program: tuple[str, ...] = (__file__,), seconds: float = 300
 ) -> list[tuple[int, str, str]]:
     """Run a program in several processes; of each the exit code, its output and its errors."""
     with socket.socket() as free:
@@ -204,14 +215,13 @@ def processes(
 
 
 def main(root: Path, kinds: list[str]) -> None:
-    """Train every model with every kind."""
+    """Train every model in every way."""
     place = Place.found()
+    trainer.COMPILER = {"backend": "aot_eager"}
     with process_group("cpu"):
         for name in kinds:
             kind, model = name.split(":")
-            spec = spec_of(
-                model, place.world, parallel={"kind": kind}, activation_checkpointing=kind == "fsdp"
-            )
+            spec = spec_of(model, place.world, **WAYS[kind])
             parallel: ParallelSpec | None = spec.parallel
             assert parallel is not None
             fit(spec, root, f"{kind}-{model}", parallel.build(place))

@@ -7,7 +7,7 @@ import torch
 
 from sma.training.parallel.contract import Parallel
 from sma.training.run.errors import RunError
-from sma.training.tasks.task import Batch, Task
+from sma.training.tasks.task import Batch, Part, Task
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,22 @@ class MicroBatches:
             RunError: if they have no target to score.
             ValueError: if a process would have no data.
         """
-        batches = [task.training_batch(batch_size, torch.Generator().manual_seed(seed)) for seed in seeds]
-        n_all_targets = sum(batch.n_targets for batch in batches)
-        n_real = [batch.n_real for batch in batches]
-        own = [parallel.share(batch) for batch in batches]
-        n_copies = [
-            parallel.world if mine.inputs is all_of.inputs else 1
-            for mine, all_of in zip(own, batches, strict=True)
-        ]
-        n_targets = [batch.n_targets for batch in own]
-        drawn = cls(own, n_targets, n_real, n_copies, n_all_targets / parallel.world)
+        drawn = [_draw(task, batch_size, torch.Generator().manual_seed(seed), parallel) for seed in seeds]
+        parts, n_copies = [part for part, _ in drawn], [copies for _, copies in drawn]
+        n_all_targets = sum(part.n_targets for part in parts)
         if not n_all_targets:
             raise RunError(
                 f"the batches of a step have nothing to score: all targets that {task.title} gave are "
                 "IGNORED; set a higher batch_size, or give the task more targets"
             )
-        return drawn
+        own = [part.batch for part in parts]
+        return cls(
+            own,
+            n_targets=[batch.n_targets for batch in own],
+            n_real=[part.n_real for part in parts],
+            n_copies=n_copies,
+            n_step_targets=n_all_targets / parallel.world,
+        )
 
     def target_weight(self, micro: int) -> float:
         """The scored targets of a micro-batch, over their mean in all micro-batches of all processes."""
@@ -64,3 +64,15 @@ class MicroBatches:
     def element_weight(self, micro: int) -> float:
         """The real elements of a micro-batch, over their mean in all micro-batches."""
         return self.n_real[micro] * len(self.batches) / max(sum(self.n_real), 1)
+
+
+def _draw(task: Task, batch_size: int, generator: torch.Generator, parallel: Parallel) -> tuple[Part, int]:
+    """This process's part of a training batch, and how many processes have the same elements."""
+    if parallel.world > 1:
+        part = task.training_part(batch_size, generator, parallel.rank, parallel.world)
+        if part is not None:
+            return part, 1
+    batch = task.training_batch(batch_size, generator)
+    own = parallel.share(batch)
+    n_copies = parallel.world if own.inputs is batch.inputs else 1
+    return Part(own, batch.n_targets, batch.n_real), n_copies

@@ -2,12 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import override
 
 import sma
@@ -101,7 +100,7 @@ class Trainer:
         self.observer = heard if self.parallel.is_main else _Silent()
         self.device = self.parallel.device(spec.device)
         seed_everything(spec.seed)
-        self.parallel.check(precision=spec.precision, average=spec.average, compiled=spec.compile)
+        self.parallel.check(compiled=spec.compile)
         self._loggers = [logger.build() for logger in spec.loggers if self.parallel.is_main]
         self.model = spec.model.build()
         if from_weights and spec.weights is not None:
@@ -113,7 +112,10 @@ class Trainer:
         self.model.activation_checkpointing = spec.activation_checkpointing
         self.model.to(self.device, torch.float64 if spec.precision == "float64" else torch.float32)
         self.average = None if spec.average is None else averaged(self.model, spec.average)
-        self.call = self._called(self.parallel.wrap(self.model))
+        call = sma.recorded(self.model, compiled=spec.compile, **(COMPILER if spec.compile else {}))
+        self.call = self.parallel.wrap(self.model, call)
+        if self.average is not None:
+            self.parallel.wrap_average(self.average.module)
         self.optimizer = spec.optimizer.of_model(self.model, spec.learning_rate)
         self.precision = Precision(spec.precision, self.device)
         self.position = Position()
@@ -314,18 +316,6 @@ class Trainer:
         if self._breaks is not None:
             self._say(notices.interrupted_graphs(graph_breaks()[self._breaks :]))
             self._breaks = None
-
-    def _called(self, wrapped: nn.Module) -> Callable[..., tuple[Tensor, sma.Recording]]:
-        """A function that calls what training calls, and records it."""
-        if wrapped is self.model:
-            options = COMPILER if self.spec.compile else {}
-            return sma.recorded(self.model, compiled=self.spec.compile, **options)
-
-        def call(*args: Any, **kwargs: Any) -> tuple[Tensor, sma.Recording]:
-            with sma.record(self.model) as recording:
-                return wrapped(*args, **kwargs), recording
-
-        return call
 
     def _follow_schedule(self) -> None:
         """Give every group of the optimizer the learning rate of the next step."""

@@ -4,12 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sma.modules.routers.pointwise import LatentConfigurator
 from sma.training import Batch, Run, RunError, Task, evaluate
+from sma.training.micro_batches import MicroBatches
+from sma.training.parallel.contract import OneProcess
+from sma.training.tasks.rows import RowPairs
+from sma.training.tasks.rows import Rows as StoredRows
+from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.task import IGNORED, Split
 from sma.training.trainer import Trainer
 
@@ -135,3 +141,84 @@ def test_an_evaluation_weighs_every_target_equally(make: Make, sizes: tuple[int,
     assert (parts.accuracy, parts.n_targets) == (whole.accuracy, whole.n_targets)
     for layer, rates in whole.activation_rates.items():
         assert parts.activation_rates[layer] == pytest.approx(rates, rel=1e-6)
+
+
+class Fake(OneProcess):
+    """Thinks that it is one of several."""
+
+    def __init__(self, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+
+
+def some_rows(n: int, *, features: bool) -> StoredRows:
+    lengths = 1 + np.arange(n) % 7
+    values = np.arange(lengths.sum())
+    ends, labels = np.cumsum(lengths), np.arange(n) % 2
+    return StoredRows(values[:, None] if features else values, ends, labels, roles=values % 5)
+
+
+def row_tasks() -> dict[str, Task]:
+    """Rows of tokens or features of unlike length, and pairs of them."""
+    tokens, features = some_rows(50, features=False), some_rows(50, features=True)
+    kinds: dict[str, Any] = {"tokens": tokens, "features": features, "pairs": RowPairs(tokens, features)}
+    return {
+        name: RowsTask(
+            dict.fromkeys(("training", "validation", "test"), rows),
+            title=name, facts={}, classes=["even", "odd"],
+        )
+        for name, rows in kinds.items()
+    }  # fmt: skip
+
+
+def parts(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else [value]
+
+
+def check_same_rows(ours: Batch, dealt: Batch) -> None:
+    """The same but for padding that no row of these needs."""
+    assert torch.equal(ours.targets, dealt.targets)
+    masks = zip(parts(ours.mask), parts(dealt.mask), strict=True)
+    for mine, theirs, (mask, whole) in zip(parts(ours.inputs), parts(dealt.inputs), masks, strict=True):
+        length = mine.shape[1]
+        assert torch.equal(mine, theirs[:, :length])
+        given = torch.ones_like(whole) if mask is None else torch.nn.functional.pad(
+            mask, (0, whole.shape[1] - length)
+        )  # fmt: skip
+        assert torch.equal(given, whole)
+    if dealt.roles is not None:
+        assert ours.roles is not None
+        assert torch.equal(ours.roles, dealt.roles[:, : ours.roles.shape[1]])
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("kind", ["tokens", "features", "pairs", "text"])
+def test_a_process_draws_its_rows_alone(
+    make: Make, monkeypatch: pytest.MonkeyPatch, kind: str, world: int
+) -> None:
+    task = make()[0].task if kind == "text" else row_tasks()[kind]
+    seeds, size = [3, 4], 7
+    alone = [MicroBatches.draw(task, size, seeds, Fake(rank, world)) for rank in range(world)]
+    monkeypatch.setattr(type(task), "training_part", Task.training_part)
+    dealt = [MicroBatches.draw(task, size, seeds, Fake(rank, world)) for rank in range(world)]
+    for mine, theirs in zip(alone, dealt, strict=True):
+        counts = ("n_targets", "n_real", "n_copies", "n_step_targets")
+        assert [getattr(mine, name) for name in counts] == [getattr(theirs, name) for name in counts]
+        for batch, expected in zip(mine.batches, theirs.batches, strict=True):
+            if kind == "text":
+                assert torch.equal(batch.inputs, expected.inputs)  # type: ignore[arg-type]
+                assert torch.equal(batch.targets, expected.targets)
+            else:
+                check_same_rows(batch, expected)
+
+
+def test_other_rows_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    batch = StoredRows.batch
+
+    def counted(rows: StoredRows, chosen: Sequence[int]) -> Batch:
+        read.append(len(chosen))
+        return batch(rows, chosen)
+
+    monkeypatch.setattr(StoredRows, "batch", counted)
+    MicroBatches.draw(row_tasks()["tokens"], 8, [0], Fake(1, 4))
+    assert read == [2]

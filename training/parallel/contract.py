@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from sma.compilation import Recorded
 from sma.training.environment import derive_seed, find_device
 from sma.training.interrupts import terminable
 from sma.training.parallel.dealing import deal
@@ -40,19 +41,27 @@ class Parallel(ABC):
         """The device of this process, see `find_device`."""
 
     @abstractmethod
-    def wrap(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module, call: Recorded) -> Recorded:
         """Let the processes share a model, which stays what is saved and evaluated.
 
+        Args:
+            model: what is trained.
+            call: what `sma.recorded` makes of it.
+
         Returns:
-            What is called in training.
+            What is called in training in place of `call`.
         """
 
     @abstractmethod
-    def check(self, *, precision: str, average: float | None, compiled: bool) -> None:
-        """See that these fields of a run go with this way to share it.
+    def wrap_average(self, model: nn.Module) -> None:
+        """Let the processes share averages of the weights as they share these; they are only evaluated."""
+
+    @abstractmethod
+    def check(self, *, compiled: bool) -> None:
+        """See that compilation, if it is wanted, goes with this way to share a model.
 
         Raises:
-            ValueError: if one does not.
+            ValueError: if it does not.
         """
 
     @abstractmethod
@@ -129,12 +138,16 @@ class OneProcess(Parallel):
         return find_device(name)
 
     @override
-    def check(self, *, precision: str, average: float | None, compiled: bool) -> None:
+    def check(self, *, compiled: bool) -> None:
         pass
 
     @override
-    def wrap(self, model: nn.Module) -> nn.Module:
-        return model
+    def wrap(self, model: nn.Module, call: Recorded) -> Recorded:
+        return call
+
+    @override
+    def wrap_average(self, model: nn.Module) -> None:
+        pass
 
     @override
     def accumulating(self, *, last: bool) -> AbstractContextManager[object]:

@@ -55,11 +55,6 @@ class Processes(Parallel, ABC):
         return torch.device("cuda", local)
 
     @override
-    def check(self, *, precision: str, average: float | None, compiled: bool) -> None:
-        if compiled:
-            raise ValueError("compile is for one process; set compile=false, or start without torchrun")
-
-    @override
     def sum(self, values: Tensor) -> Tensor:
         total = values.detach().cpu().clone()
         distributed.all_reduce(total)

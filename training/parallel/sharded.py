@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from sma import register
 from sma.architectures.blocks.stack import Blocks
+from sma.compilation import Recorded
 from sma.training.parallel.family import ParallelSpec
 from sma.training.parallel.processes import Processes, share_statistics
 from sma.training.parallel.torchrun import Place
@@ -34,13 +35,22 @@ class Shards(Processes):
         self.mixed_precision = mixed_precision
 
     @override
-    def wrap(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module, call: Recorded) -> Recorded:
+        share_statistics(model)
+        # A group of its own, as in `Replicas`.
+        self._mesh = DeviceMesh.from_group(distributed.new_group(), next(model.parameters()).device.type)
+        self._wrapped = model
+        self._shard(model)
+        return call
+
+    @override
+    def wrap_average(self, model: nn.Module) -> None:
+        self._shard(model)
+
+    def _shard(self, model: nn.Module) -> None:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-        share_statistics(model)
-        device = next(model.parameters()).device.type
-        # A group of its own, as in `Replicas`.
-        mesh = DeviceMesh.from_group(distributed.new_group(), device)
+        mesh = self._mesh
         exact, policy = MixedPrecisionPolicy(), MixedPrecisionPolicy()
         if self.mixed_precision:
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -49,16 +59,11 @@ class Shards(Processes):
         for block in blocks_of(model):
             fully_shard(block, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
-        self._wrapped = model
-        return model
 
     @override
-    def check(self, *, precision: str, average: float | None, compiled: bool) -> None:
-        super().check(precision=precision, average=average, compiled=compiled)
-        if precision == "float16":
-            raise ValueError("precision=float16 does not go with parallel fsdp; use bfloat16, or ddp")
-        if average is not None:
-            raise ValueError("average does not go with parallel fsdp; set average to null, or use ddp")
+    def check(self, *, compiled: bool) -> None:
+        if compiled:
+            raise ValueError("compile does not go with parallel fsdp; set compile=false, or use ddp")
 
     @override
     @contextmanager

@@ -26,6 +26,11 @@ def sharded_like(tensor: Tensor, model: Tensor | None) -> Tensor:
 
 
 def owner(name: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
-    """The tensor of a model that an entry of a checkpoint is, or is about: `model/X` or `optimizer/X/key`."""
-    path = name.partition("/")[2]
+    """The tensor of a model that an entry of a checkpoint is about.
+
+    Entries are `model/X`, `average/module.X` and `optimizer/X/key`.
+    """
+    kind, _, path = name.partition("/")
+    if kind == "average":
+        path = path.removeprefix("module.")
     return tensors.get(path, tensors.get(path.rpartition("/")[0]))

@@ -32,7 +32,7 @@ from sma.training.tasks.standins import (
     SyntheticSpeechSpec,
 )
 from sma.training.tasks.tables import TableClassificationSpec, TableTextSpec, from_dataset
-from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task, TaskSpec
+from sma.training.tasks.task import IGNORED, Batch, Evaluation, Part, Split, Task, TaskSpec
 from sma.training.tasks.text import PythonSourceSpec, TextFilesSpec, TextSpec, TextTask, Tokenizer
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "NewsSpec",
     "NodeGraph",
     "NodeTask",
+    "Part",
     "PathfinderSpec",
     "PythonDocsSpec",
     "PythonSourceSpec",

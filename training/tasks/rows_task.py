@@ -16,7 +16,7 @@ from sma.training.tasks.reading.row_reader import RowReader
 from sma.training.tasks.rows import RowPairs, Rows, by_length
 from sma.training.tasks.running import evaluating
 from sma.training.tasks.section import Section
-from sma.training.tasks.task import Batch, Evaluation, Split, Task
+from sma.training.tasks.task import Batch, Evaluation, Part, Split, Task
 
 POOL = 8
 """A batch is drawn from so many times its rows, sorted by length: rows of like length share a batch."""
@@ -87,6 +87,12 @@ class RowsTask(Task):
         if self.names is None:
             return super().element_texts(row)
         return [self.names[token] for token in row.tolist()]
+
+    @override
+    def training_part(self, batch_size: int, generator: torch.Generator, rank: int, world: int) -> Part:
+        rows, drawn = self.splits["training"], self._draw(batch_size, generator)
+        n_real = int(rows.lengths[drawn.numpy()].sum())
+        return Part(rows.batch(drawn[rank::world].tolist()), batch_size, n_real)
 
     @override
     def longest_batch(self) -> Batch:

@@ -112,6 +112,21 @@ def _parts(value: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some rows of a batch, and what their weight depends on.
+
+    Attributes:
+        batch: these rows.
+        n_targets: how many targets all rows have that are scored.
+        n_real: how many elements all rows have, without padding.
+    """
+
+    batch: Batch
+    n_targets: int
+    n_real: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The result of a model on a split.
 
@@ -184,6 +199,16 @@ class Task(ABC):
     @abstractmethod
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
         """A random batch: a function of the generator's seed and nothing else."""
+
+    def training_part(
+        self, batch_size: int, generator: torch.Generator, rank: int, world: int
+    ) -> Part | None:
+        """Every `world`-th row of what `training_batch` gives, from row `rank` on, drawn without the others.
+
+        None where all rows must be drawn for it; they are dealt out then. Who overrides `training_batch`
+        overrides this as well.
+        """
+        return None
 
     def longest_batch(self) -> Batch:
         """One row, as hard to read as any: what a model is tried with before it is trained."""

@@ -16,7 +16,7 @@ from typing_extensions import override
 from sma.training.tasks.baselines import order_k_bits, xz_bits
 from sma.training.tasks.reading.table_files import is_table, read_table, text_of
 from sma.training.tasks.section import Section
-from sma.training.tasks.task import IGNORED, Batch, Evaluation, Split, Task
+from sma.training.tasks.task import IGNORED, Batch, Evaluation, Part, Split, Task
 from sma.training.tasks.text.byte_classes import BYTE_CLASSES, CLASS_OF_BYTE
 from sma.training.tasks.text.corpus import SEPARATOR, Corpus, TextFile
 from sma.training.tasks.text.documents import lines_of, score_documents
@@ -112,9 +112,21 @@ class TextTask(Task):
 
     @override
     def training_batch(self, batch_size: int, generator: torch.Generator) -> Batch:
-        tokens = self.tokens["training"]
-        start = torch.randint(len(tokens) - self.length, (batch_size, 1), generator=generator)
-        rows = torch.from_numpy(tokens[start.numpy() + np.arange(self.length + 1)].astype(np.int64))
+        return self._rows_from(self._draw(batch_size, generator))
+
+    @override
+    def training_part(self, batch_size: int, generator: torch.Generator, rank: int, world: int) -> Part:
+        n_elements = batch_size * self.length
+        return Part(self._rows_from(self._draw(batch_size, generator)[rank::world]), n_elements, n_elements)
+
+    def _draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Where the rows of a training batch start, `(B, 1)`."""
+        n_places = len(self.tokens["training"]) - self.length
+        return torch.randint(n_places, (batch_size, 1), generator=generator)
+
+    def _rows_from(self, start: Tensor) -> Batch:
+        places = start.numpy() + np.arange(self.length + 1)
+        rows = torch.from_numpy(self.tokens["training"][places].astype(np.int64))
         return Batch(rows[:, :-1], rows[:, 1:], roles=self._roles(rows[:, :-1]))
 
     @override
