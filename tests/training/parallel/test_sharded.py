@@ -1,4 +1,4 @@
-"""What goes with sharded models: averages of weights, scaled gradients, mixed precision."""
+"""Sharded models with averages of weights, scaled gradients and mixed precision."""
 
 from pathlib import Path
 
