@@ -22,6 +22,7 @@ from sma.transformers.classification import SMAForSequenceClassification, SMAFor
 from sma.transformers.config import SMAConfig
 from sma.transformers.conversion import as_transformers
 from sma.transformers.features import SMAModel
+from sma.transformers.file_tokenizer import file_tokenizer
 
 register_auto_classes()
 
@@ -37,6 +38,7 @@ __all__ = [
     "SMAPreTrainedModel",
     "StateCache",
     "as_transformers",
+    "file_tokenizer",
     "hub",
     "model_card",
 ]

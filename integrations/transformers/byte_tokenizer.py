@@ -19,6 +19,7 @@ class ByteTokenizer(PreTrainedTokenizer):
     that are not UTF-8 are decoded to the replacement character.
 
     Args:
+        add_bos_token: begin a text with 0, as language models read it; classifiers of text do not.
         kwargs: of `transformers.PreTrainedTokenizer`, such as `padding_side`, which is "left" here.
 
     Example:
@@ -32,13 +33,14 @@ class ByteTokenizer(PreTrainedTokenizer):
     model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]
     padding_side = "left"
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, add_bos_token: bool = True, **kwargs: Any) -> None:
+        self.add_bos_token = add_bos_token
         end = AddedToken(END, normalized=False, special=True)
         self._added_tokens_decoder = {0: end}
         for name in ("bos_token", "eos_token", "pad_token"):
             kwargs.setdefault(name, end)
         kwargs.setdefault("clean_up_tokenization_spaces", False)
-        super().__init__(**kwargs)
+        super().__init__(add_bos_token=add_bos_token, **kwargs)
 
     @property
     @override
@@ -53,8 +55,9 @@ class ByteTokenizer(PreTrainedTokenizer):
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """Texts, each after a 0."""
-        return [0, *token_ids_0] if token_ids_1 is None else [0, *token_ids_0, 0, *token_ids_1]
+        """Texts, each after a 0, or with one between two of them."""
+        start = [0] * self.add_bos_token
+        return [*start, *token_ids_0] if token_ids_1 is None else [*start, *token_ids_0, 0, *token_ids_1]
 
     @override
     def get_special_tokens_mask(
@@ -66,7 +69,7 @@ class ByteTokenizer(PreTrainedTokenizer):
         """1 where a 0 begins a text."""
         if already_has_special_tokens:
             return [int(token == 0) for token in token_ids_0]
-        mask = [1, *(0 for _ in token_ids_0)]
+        mask = [*[1] * self.add_bos_token, *(0 for _ in token_ids_0)]
         return mask if token_ids_1 is None else [*mask, 1, *(0 for _ in token_ids_1)]
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:

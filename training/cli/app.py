@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 import sma
-from sma.training.cli import comparing, listing, models, runs, scores
+from sma.training.cli import comparing, exports, listing, models, runs, scores
 from sma.training.parallel.torchrun import fails_first, is_main
 
 
@@ -62,6 +62,7 @@ for _command in (
     models.diff,
     runs.generate,
     comparing.compare,
+    exports.export,
 ):
     app.command()(_command)
 app.command("import")(models.import_checkpoint)
