@@ -137,12 +137,17 @@ def check_as_built(model: nn.Module, built: nn.Module) -> None:
         check_value(name, tensor.detach(), theirs[name])
 
 
-def _check_plain(name: str, tensor: Any) -> None:
-    if not isinstance(tensor, Tensor):
+def check_is_tensor(name: str, value: Any) -> None:
+    """Raise ValueError if an entry of a state dict is something else, as those of quantised layers are."""
+    if not isinstance(value, Tensor):
         raise ValueError(
-            f"{name} holds {type(tensor).__name__} instead of a tensor; save the model before it is "
+            f"{name} holds {type(value).__name__} instead of a tensor; save the model before it is "
             "quantised, or save such values on their own"
         )
+
+
+def _check_plain(name: str, tensor: Any) -> None:
+    check_is_tensor(name, tensor)
     if type(tensor.detach()) is not Tensor:
         kind = type(tensor.detach()).__name__
         remedy = (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from sma.architectures.models.base import Model
+from sma.architectures.files.weights import check_is_tensor
 from sma.architectures.models.sequence import SequenceModel
 from sma.recording import record, recording_as_result
 from sma.transformers.cards import CardFacts, write_card
@@ -57,7 +57,7 @@ class SMAPreTrainedModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_model(cls: type[M], model: Model, **fields: Any) -> M:
+    def from_model(cls: type[M], model: nn.Module, **fields: Any) -> M:
         """A model of transformers with the weights of `model` itself, not a copy of them.
 
         Args:
@@ -252,6 +252,8 @@ class SMAPreTrainedModel(PreTrainedModel):
             kwargs: of `transformers.PreTrainedModel.save_pretrained`, and of `sma.transformers.hub.upload`.
         """
         folder = Path(save_directory)
+        for name, tensor in self.state_dict().items():
+            check_is_tensor(name, tensor)
         options = {name: kwargs.pop(name) for name in _UPLOAD & kwargs.keys()} if push_to_hub else {}
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from sma.architectures.models.base import Model
+from torch import nn
+
 from sma.architectures.models.sequence import SequenceModel
 from sma.transformers.base import SMAPreTrainedModel
 from sma.transformers.causal_lm import SMAForCausalLM
@@ -16,7 +17,7 @@ _CLASSES: dict[str, type[SMAPreTrainedModel]] = {
 }
 
 
-def as_transformers(model: Model, **fields: Any) -> SMAPreTrainedModel:
+def as_transformers(model: nn.Module, **fields: Any) -> SMAPreTrainedModel:
     """A model of transformers with the weights of `model` itself, of the class that fits its head.
 
     Args:
