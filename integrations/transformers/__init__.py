@@ -12,17 +12,17 @@ with needs("transformers", "sma.transformers"):
 
 from sma.transformers import hub
 from sma.transformers.auto import register_auto_classes
-from sma.transformers.base import SMAPreTrainedModel
 from sma.transformers.byte_tokenizer import ByteTokenizer
-from sma.transformers.cache import StateCache
 from sma.transformers.callbacks import ProgressCallback
 from sma.transformers.cards import CardFacts, model_card
-from sma.transformers.causal_lm import SMAForCausalLM
-from sma.transformers.classification import SMAForSequenceClassification, SMAForTokenClassification
 from sma.transformers.config import SMAConfig
-from sma.transformers.conversion import as_transformers
-from sma.transformers.features import SMAModel
 from sma.transformers.file_tokenizer import file_tokenizer
+from sma.transformers.models.base import SMAPreTrainedModel
+from sma.transformers.models.cache import StateCache
+from sma.transformers.models.causal_lm import SMAForCausalLM
+from sma.transformers.models.classification import SMAForSequenceClassification, SMAForTokenClassification
+from sma.transformers.models.conversion import as_transformers
+from sma.transformers.models.features import SMAModel
 
 register_auto_classes()
 

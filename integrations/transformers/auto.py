@@ -1,10 +1,10 @@
 """Makes the classes of this package known to transformers' Auto classes."""
 
 from sma.transformers.byte_tokenizer import ByteTokenizer
-from sma.transformers.causal_lm import SMAForCausalLM
-from sma.transformers.classification import SMAForSequenceClassification, SMAForTokenClassification
 from sma.transformers.config import SMAConfig
-from sma.transformers.features import SMAModel
+from sma.transformers.models.causal_lm import SMAForCausalLM
+from sma.transformers.models.classification import SMAForSequenceClassification, SMAForTokenClassification
+from sma.transformers.models.features import SMAModel
 from transformers import (
     AutoConfig,
     AutoModel,

@@ -96,7 +96,7 @@ def test_a_model_of_transformers_goes_to_the_hub_and_back(server, causal, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     model, tokenizer, text = json.loads(done.stdout.splitlines()[-1])
-    assert (model, tokenizer) == ("sma.transformers.causal_lm", "sma.transformers.byte_tokenizer")
+    assert (model, tokenizer) == ("sma.transformers.models.causal_lm", "sma.transformers.byte_tokenizer")
     assert text == expected[0].tolist()
 
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sma.transformers.loading import check_loaded, moved
+from sma.transformers.models.loading import check_loaded, moved
 
 
 def check(missing=(), unexpected=(), mismatched=(), ignore=False):

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from sma.transformers.base import SMAPreTrainedModel
+from sma.transformers.models.base import SMAPreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sma.transformers.losses import cross_entropy, share, with_routers
+from sma.transformers.models.losses import cross_entropy, share, with_routers
 
 LOGITS = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([[0, 1, -100, 4, 2, -100], [-100] * 6])

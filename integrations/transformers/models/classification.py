@@ -6,9 +6,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from sma.architectures.models.sequence import SequenceModel
-from sma.transformers.base import SMAPreTrainedModel
-from sma.transformers.heads import Scored, scored
-from sma.transformers.losses import by_problem, cross_entropy, share, with_routers
+from sma.transformers.models.base import SMAPreTrainedModel
+from sma.transformers.models.heads import Scored, scored
+from sma.transformers.models.losses import by_problem, cross_entropy, share, with_routers
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 

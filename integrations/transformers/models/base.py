@@ -18,7 +18,7 @@ from sma.recording import record, recording_as_result
 from sma.transformers.cards import CardFacts, write_card
 from sma.transformers.config import SMAConfig
 from sma.transformers.hub import upload
-from sma.transformers.loading import check_loaded, moved
+from sma.transformers.models.loading import check_loaded, moved
 from transformers import PreTrainedModel
 
 M = TypeVar("M", bound="SMAPreTrainedModel")

@@ -5,10 +5,10 @@ from typing import Any
 from torch import nn
 
 from sma.architectures.models.sequence import SequenceModel
-from sma.transformers.base import SMAPreTrainedModel
-from sma.transformers.causal_lm import SMAForCausalLM
-from sma.transformers.classification import SMAForSequenceClassification, SMAForTokenClassification
-from sma.transformers.heads import scored
+from sma.transformers.models.base import SMAPreTrainedModel
+from sma.transformers.models.causal_lm import SMAForCausalLM
+from sma.transformers.models.classification import SMAForSequenceClassification, SMAForTokenClassification
+from sma.transformers.models.heads import scored
 
 _CLASSES: dict[str, type[SMAPreTrainedModel]] = {
     "next tokens": SMAForCausalLM,

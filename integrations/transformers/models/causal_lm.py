@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.architectures.models.sequence import SequenceModel
-from sma.transformers.base import SMAPreTrainedModel
-from sma.transformers.cache import StateCache
-from sma.transformers.heads import needs_causal
-from sma.transformers.losses import IGNORED, cross_entropy, with_routers
+from sma.transformers.models.base import SMAPreTrainedModel
+from sma.transformers.models.cache import StateCache
+from sma.transformers.models.heads import needs_causal
+from sma.transformers.models.losses import IGNORED, cross_entropy, with_routers
 from transformers import Cache, GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 

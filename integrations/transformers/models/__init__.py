@@ -1,0 +1,1 @@
+"""The classes of models for transformers, their cache and their losses."""
