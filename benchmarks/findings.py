@@ -100,15 +100,35 @@ def _activation(runs: Iterable[dict[str, Any]]) -> str:
 
 
 def figure(runs: Results, text: str) -> str:
-    """`RUN`: its mean; `RUN - OTHER`: paired difference; `RUN of NEVER to ALWAYS`: the share of that way."""
+    """A figure in the text.
+
+    Args:
+        runs: of a table.
+        text: `RUN`: its mean; `RUN @ SEED`: that of a seed; `RUN - OTHER`: the paired difference;
+            `RUN of NEVER to ALWAYS`: the share of that way, over the seeds that all have; `needs of RUN`: how
+            its activations agree with the elements that are needed.
+    """
+    if text.startswith("needs of "):
+        return _needs(Measured(runs[text.removeprefix("needs of ")]))
     if match := re.fullmatch(r"(.+) of (.+) to (.+)", text):
-        run, start, end = (mean(Measured(runs[name]).values().values()) for name in match.groups())
+        values = [Measured(runs[name]).values() for name in match.groups()]
+        seeds = set.intersection(*map(set, values))
+        run, start, end = (mean(each[seed] for seed in seeds) for each in values)
         return f"{100 * (run - start) / (end - start):.0f} %"
     if " - " in text:
         run, other = (Measured(runs[name]) for name in text.split(" - "))
         return _difference(run, other)
-    measured = Measured(runs[text])
+    name, _, seed = text.partition(" @ ")
+    measured = Measured({seed: runs[name][seed]} if seed else runs[name])
     return measured.figure(mean(measured.values().values()))
+
+
+def _needs(run: Measured) -> str:
+    """Per layer the mean over seeds of precision and recall, and how many elements are needed."""
+    layers = list(zip(*(result["needs"] for result in run.by_seed.values()), strict=True))
+    shares = [[f"{100 * mean(column):.0f}" for column in zip(*layer, strict=True)] for layer in layers]
+    text = ", ".join(f"layer {i}: {right} and {found} %" for i, (right, found, _) in enumerate(shares, 1))
+    return f"{text} ({shares[0][2]} % are needed)"
 
 
 def page(folder: Path = FOLDER) -> str:

@@ -50,15 +50,20 @@ def test_a_table_of_which_nothing_was_run():
     ("text", "expected"),
     [
         ("learned", "2.500"),
+        ("learned @ 1", "3.000"),
         ("learned - never", "-0.500 (-1.000 to +0.000)"),
         ("learned of never to always", "25 %"),
+        ("needs of learned", "layer 1: 40 and 60 %, layer 2: 25 and 100 % (25 % are needed)"),
     ],
 )
 def test_figures_in_the_text(text, expected):
     runs = {
         "never": {"0": result(3.0), "1": result(3.0)},
-        "learned": {"0": result(2.0), "1": result(3.0)},
-        "always": {"0": result(1.0), "1": result(1.0)},
+        "learned": {
+            "0": result(2.0, needs=[[0.3, 0.5, 0.25], [0.25, 1.0, 0.25]]),
+            "1": result(3.0, needs=[[0.5, 0.7, 0.25], [0.25, 1.0, 0.25]]),
+        },
+        "always": {"0": result(1.0), "1": result(1.0), "2": result(9.0)},
     }
     assert figure(runs, text) == expected
 
