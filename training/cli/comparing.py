@@ -42,6 +42,7 @@ def compare(
     """
     from sma.training.cli.display import output
     from sma.training.comparison.compare import compare as run_comparison
+    from sma.training.comparison.comparison_page import write_pages
     from sma.training.comparison.measurements import read_comparison
     from sma.training.comparison.progress import Table, show
 
@@ -51,7 +52,9 @@ def compare(
             raise ValueError(
                 "specs: none is given; name at least one, or give --out alone to show its results anew"
             )
-        show(console, out, read_comparison(out))
+        found = read_comparison(out)
+        write_pages(out, found)
+        show(console, out, found)
         return
     check_choice("match", match, ("operations", "seconds", "steps"))
     if budget is None:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from sma.training.config import TrainSpec
-from sma.training.environment import derive_seed, seed_everything
+from sma.training.environment import derive_seed
 from sma.training.report.operations import OperationCount
 from sma.training.tasks.running import check_fit, evaluating, run_batch
 from sma.training.tasks.task import Task
@@ -94,12 +94,13 @@ def first_step(name: str, spec: TrainSpec, task: Task) -> FirstStep:
     Raises:
         ValueError: if the model does not fit the task.
     """
-    seed_everything(spec.seed)
-    try:
-        model = spec.model.build()
-        check_fit(model, task)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    with torch.random.fork_rng([]):
+        torch.manual_seed(spec.seed)
+        try:
+            model = spec.model.build()
+            check_fit(model, task)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     count = OperationCount(model)
     if count.uncounted:
         return FirstStep(None)

@@ -14,6 +14,7 @@ from sma.training.comparison.budget import (
     first_step,
     sampled_lengths,
 )
+from sma.training.comparison.comparison_page import write_pages
 from sma.training.comparison.entrants import Source, read_entrants
 from sma.training.comparison.jobs import Jobs
 from sma.training.comparison.measurements import (
@@ -34,6 +35,7 @@ from sma.training.comparison.plan import (
     read_plan,
     write_plan,
 )
+from sma.training.figures import check_matplotlib
 from sma.training.run.errors import RunError
 from sma.training.run.folder import Run, guard
 from sma.training.run.lock import locked
@@ -108,6 +110,7 @@ def compare(
             with other arguments.
         RunError: if something cannot be written, or another process works on the comparison.
     """
+    check_matplotlib()
     folder = Path(out)
     plan, task_built = _plan(
         folder, specs, task, match, budgets, seeds, controls, learning_rates, settings, validations, jobs
@@ -119,6 +122,7 @@ def compare(
         write_plan(folder / PLAN, plan)
         progress = Progress(plan)
         found = _Loop(folder, progress, listener, task_built, jobs).run()
+        write_pages(folder, found)
     return found
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 
 from sma import Spec
-from sma.architectures.files.yaml import read_yaml
+from sma.architectures.files.yaml import parse_spec, read_yaml
 from sma.architectures.models.base import ModelSpec
 from sma.architectures.presets.by_name import expand_preset, preset_options
 from sma.checks import near
 from sma.training.comparison.parts import dumped, first_value
 from sma.training.config import TrainSpec
 from sma.training.presets import run_names, run_values
+from sma.training.run.errors import explain
 from sma.training.settings.overrides import Assignment, apply_overrides, parse_assignment
 
 READY = "ready"
@@ -150,39 +151,41 @@ def _settings(
 
 
 def _fields(name: str, values: dict[str, Any], task: str, assignments: list[Assignment]) -> dict[str, Any]:
+    try:
+        run = _run(values, task)
+        return dumped(TrainSpec.model_validate(apply_overrides(run, assignments)))
+    except ValueError as error:
+        explained = explain(error)
+        raise ValueError(f"{name}: {explained[0] if explained else error}") from error
+
+
+def _run(values: dict[str, Any], task: str) -> dict[str, Any]:
+    """The fields of a run: of its own file, or the task's ready run around a model."""
     if "task" in values:
         if _kind(values["task"]) != task:
             raise ValueError(
-                f"{name}: task.kind={_kind(values['task'])} is not the comparison's {task}; set --task, or "
-                "leave the task out of the file"
+                f"task.kind={_kind(values['task'])} is not the comparison's {task}; set --task, or leave the "
+                "task out of the file"
             )
-        run = values
-    else:
-        if task not in run_names():
-            raise ValueError(
-                f"task={task} has no ready run{near(task, run_names())}, whose recipe a model would "
-                "need; give files that hold whole runs"
-            )
-        ready = run_values(task)
-        run = {**ready, **({"model": _model(values, ready)} if values else {})}
-    try:
-        return dumped(TrainSpec.model_validate(apply_overrides(run, assignments)))
-    except ValueError as error:
-        from sma.training.run.errors import explain
-
-        explained = explain(error)
-        raise ValueError(f"{name}: {explained[0] if explained else error}") from error
+        return values
+    if task not in run_names():
+        raise ValueError(
+            f"task={task} has no ready run{near(task, run_names())}, whose recipe a model would need; give "
+            "files that hold whole runs"
+        )
+    ready = run_values(task)
+    return {**ready, **({"model": _model(values, ready)} if values else {})}
 
 
 def _model(values: dict[str, Any], ready: dict[str, Any]) -> dict[str, Any]:
     """The fields of a model; of a preset, with the sizes and the ends of the ready run."""
     if "preset" not in values:
         return values
-    like = dumped(TrainSpec.model_validate(ready).model)
+    like = dumped(parse_spec(ready["model"]))
     known = preset_options(values["preset"])
     sizes = {option: value for option, value in _sizes(like).items() if option in known}
-    if "embedding" in known:
-        sizes.pop("d_input", None)
+    if "embedding" in known or "vocab_size" in values or "d_input" in values:
+        sizes = {option: value for option, value in sizes.items() if option not in ("vocab_size", "d_input")}
     spec = expand_preset({**sizes, **values})
     assert isinstance(spec, ModelSpec)
     ends = {"embedding": like["embedding"], "head": like["head"]} if spec.kind == like["kind"] else {}

@@ -31,6 +31,7 @@ class Job:
         step: steps done.
         error: what it said when it failed.
         process: the process.
+        listener: the thread that follows what it says.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Job:
     progress: float = 0.0
     step: int = 0
     error: str | None = None
+    listener: threading.Thread | None = field(default=None, repr=False)
 
     @property
     def reason(self) -> str:
@@ -93,12 +95,15 @@ class Jobs:
                 start_new_session=True,  # Ctrl-C in a terminal reaches this process alone
             )
         job = self.running[name] = Job(name, folder, process)
-        threading.Thread(target=_listen, args=(job,), daemon=True).start()
+        job.listener = threading.Thread(target=_listen, args=(job,), daemon=True)
+        job.listener.start()
 
     def ended(self) -> list[Job]:
         """The processes that have ended since the last call."""
         over = [job for job in self.running.values() if job.process.poll() is not None]
         for job in over:
+            assert job.listener is not None
+            job.listener.join()  # what it said last
             del self.running[job.name]
         return over
 

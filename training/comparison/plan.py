@@ -38,7 +38,7 @@ class Cell:
     def name(self) -> str:
         """Of its folder."""
         rate = "" if self.learning_rate is None else f"-lr{self.learning_rate:g}"
-        return re.sub(r"[^\w.+-]", "-", f"{self.model}-{self.budget:g}-seed{self.seed}{rate}")
+        return re.sub(r"[^\w.+-]", "-", f"{self.model}-{self.budget:.12g}-seed{self.seed}{rate}")
 
 
 Done = Mapping[Cell, RunRecord]

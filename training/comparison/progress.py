@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from sma.training.comparison.compare import Progress
+from sma.training.comparison.comparison_page import PAGE
 from sma.training.comparison.measurements import Comparison
 from sma.training.comparison.tables import budget_table, crossing_lines, missing_lines
 
@@ -64,4 +65,4 @@ def show(console: Console, folder: Path, comparison: Comparison) -> None:
             console.print(table)
     for line in [*crossing_lines(comparison), *missing_lines(comparison)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    console.print(f"results: {folder / 'results.json'}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"page: {folder / PAGE}", highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,31 @@
+"""The page of a comparison, made of its results alone."""
+
+from pathlib import Path
+
+from sma.training.comparison.comparison_page import comparison_page, write_pages
+from sma.training.comparison.measurements import Comparison, read_comparison, write_comparison
+
+
+def test_the_page_says_what_was_measured(comparison: Comparison) -> None:
+    page = comparison_page(comparison, "mine", b"\x89PNG" + bytes(30))
+    for text in (
+        "Comparison mine",
+        "made-up text",
+        "1.9500 ± 0.0707 (2)",
+        "routed overtakes wide at about",
+        "control of routed: the model without routed parts",
+        "out of &lt;memory&gt;",
+        "forward operations of training: wide (100G), wide (1T), routed (10T)",
+    ):
+        assert text in page
+    assert "http" not in page
+
+
+def test_page_and_figure_come_from_results_json(tmp_path: Path, comparison: Comparison) -> None:
+    write_comparison(tmp_path, comparison)
+    assert read_comparison(tmp_path) == comparison
+    page = write_pages(tmp_path, read_comparison(tmp_path))
+    first = page.read_bytes(), (tmp_path / "comparison.png").read_bytes()
+    page.unlink()
+    write_pages(tmp_path, read_comparison(tmp_path))
+    assert (page.read_bytes(), (tmp_path / "comparison.png").read_bytes()) == first
