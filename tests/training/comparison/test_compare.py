@@ -101,7 +101,6 @@ def test_controls_spend_what_their_learned_run_spent(here: type[Here], options: 
         if model == "routed-wider":
             ours, theirs = run.operations / run.elements, learned.operations / learned.elements
             assert ours == pytest.approx(theirs, rel=0.2)
-                assert run.d_model >= 8
         if model == "routed-always":
             assert run.rates == {"blocks.0.branches.1": [1.0]}
         if model in ("routed-never", "routed-wider", "plain"):
@@ -237,11 +236,13 @@ def test_killed_at_any_point_it_goes_on(options: dict[str, Any]) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATH}
     first = subprocess.Popen(command(options), env=env, stdout=subprocess.DEVNULL)
     runs = options["out"] / "runs"
-    wait_until(lambda: len(list(runs.glob("*/last.safetensors"))) == 2)
-    wait_until(lambda: any(path.stat().st_size > 2_000 for path in runs.glob("*/metrics.jsonl")))
-    os.kill(children(runs)[0], signal.SIGKILL)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
+    try:
+        wait_until(lambda: len(list(runs.glob("*/last.safetensors"))) == 2)
+        wait_until(lambda: any(path.stat().st_size > 2_000 for path in runs.glob("*/metrics.jsonl")))
+        os.kill(children(runs)[0], signal.SIGKILL)
+    finally:
+        first.kill()
+        first.wait()
     wait_until(lambda: not children(runs))  # the others end by themselves, with a checkpoint
     assert all((run / "last.safetensors").exists() for run in runs.glob("*"))
     done = subprocess.run(command(options), env=env, capture_output=True, text=True, timeout=300)
