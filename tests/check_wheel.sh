@@ -36,4 +36,6 @@ done
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check ./plugin
 "$work/venv/bin/sma" train --spec plugin/model.yaml --steps 2 --length 32 --out "$work/runs" \
     > "$work/example.log" 2>&1 || { cat "$work/example.log"; exit 1; }
+"$work/venv/bin/sma" inspect "$work"/runs/* --rows 2 --example 0 --flips 1 \
+    > "$work/example.log" 2>&1 || { cat "$work/example.log"; exit 1; }
 echo "the wheel works outside the source tree, and so does a plug-in"

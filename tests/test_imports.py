@@ -224,6 +224,18 @@ def test_the_wheel_holds_every_package():
     assert settings["package-dir"] == FOLDERS
 
 
+def test_the_wheel_holds_every_template():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    missing = []
+    for name, path in modules().items():
+        if path.name != "__init__.py":
+            continue
+        patterns = settings["package-data"]["*"] + settings["package-data"].get(name, [])
+        beside = (file for file in path.parent.iterdir() if file.is_file() and file.suffix != ".py")
+        missing += [str(file.relative_to(ROOT)) for file in beside if not any(map(file.match, patterns))]
+    assert not missing, "add them to package-data in pyproject.toml"
+
+
 @pytest.mark.parametrize(("package", "path"), files())
 def test_what_only_tests_need_is_imported_only_by_sma_testing(package, path):
     if path.is_relative_to(ROOT / "sma" / "testing"):
