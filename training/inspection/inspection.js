@@ -156,4 +156,6 @@ row.addEventListener("keydown", event => {
     if (cell) cell.focus();
   }
 });
+const first = largest(found.examples[0].flips);
+if (first) layer.value = first.column;
 show();

@@ -93,6 +93,8 @@ def _curves(run: Run, results: Results, model: nn.Module) -> Iterator[Image]:
     else:
         png = draw_accuracy(rows, baselines=results.baselines)
         yield Image("accuracy.png", "Validation accuracy: higher is better", png)
+    if not any(row["split"] == "training" for row in rows):
+        return  # a run of fewer steps than are between two lines
     if results.test.activation_rates:
         png = draw_activation(
             rows, [kinds(model.get_submodule(name)) for name in results.test.activation_rates]

@@ -92,6 +92,17 @@ def test_a_flip_shows_what_changes(browser: Browser, page: Path, found: Inspecti
     browser.visit(page, act)
 
 
+def test_the_page_opens_where_a_flip_changes_most(browser: Browser, page: Path, found: Inspection) -> None:
+    flips = found.examples[0].flips
+    largest = max(flips, key=lambda flip: abs(flip.gain))
+
+    def act(opened: Any) -> None:
+        assert opened.input_value("#layer") == str(largest.column)
+        assert opened.locator("#row .chosen").get_attribute("data-position") == str(largest.position)
+
+    browser.visit(page, act)
+
+
 def test_the_plot_leads_to_elements(browser: Browser, page: Path, found: Inspection) -> None:
     def act(opened: Any) -> None:
         pick(0, 1)(opened)

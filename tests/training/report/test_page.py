@@ -34,22 +34,25 @@ def test_a_text_run_reports_everything(values: dict[str, Any], tmp_path: Any) ->
         "sub-modules activated",
         "kind: text_files",
         "layer 2, GAU",  # modules are named by their kind
-        "<td>blocks.0-1.branches.1.sub_modules.0</td>",
+        '<td>blocks.0-1.branches.1.sub_modules.0<br><span class="faint">GAU (routed)</span></td>',
     ):
         assert text in page, text
 
 
-def test_a_digits_run_reports_everything(tmp_path: Any) -> None:
+def test_a_digits_run_reports_everything(browser: Browser, tmp_path: Any) -> None:
     model = {"preset": "seqboat", "d_input": 1, "n_classes": 10, "d_model": 8, "n_layers": 1, "d_qk": 4}
     spec = TrainSpec.model_validate(
-        {"task": "digits", "model": model, "steps": 2, "batch_size": 4, "log_interval": 1}
+        {"task": "digits", "model": model, "steps": 2, "batch_size": 4, "log_interval": 5}
     )
     run, _ = train(spec, root=tmp_path)
     page = (run.path / "report.html").read_text()
     for image in ("accuracy.png", "confusion.png", "tinted_images.png"):
         assert (run.path / image).read_bytes().startswith(PNG)
+    for image in ("activation.png", "loss.png"):  # nothing was logged that they could show
+        assert not (run.path / image).exists()
     for text in ("logistic regression", "% correct", "held-out images are right"):
         assert text in page
+    browser.check(run.path / "report.html")
 
 
 def test_reports_are_read_on_small_and_large_screens(
