@@ -5,7 +5,7 @@
 | python | executed |
 | yaml | read and built; a model computes gradients, a run is trained for a step |
 | sh | `sma` commands are called; `pytest FILE` needs the file to have been written by a block before |
-| sh elsewhere | not run: every option of an `sma` command must exist, and every extra that pip is asked for |
+| sh elsewhere | not run: options of `sma`, extras that pip is asked for and targets of make must exist |
 | any with title=NAME | written to that file |
 | toml, json | read |
 | text, and MyST's directives | left alone |
@@ -150,6 +150,8 @@ def call(words: list[str]) -> None:
 
 def check(words: list[str]) -> None:
     """See that a command line could be run: its options exist, and so do extras of this package."""
+    if words[0] == "make":
+        assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(), f"make has no target {words[1]}"
     if "sma" in words:
         name, *arguments = words[words.index("sma") + 1 :]
         options = {

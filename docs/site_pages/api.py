@@ -17,6 +17,8 @@ def page(package: str) -> str:
     seen: set[int] = set()
     for name in module.__all__:
         thing = getattr(module, name)
+        if inspect.isclass(thing) and thing.__name__ in module.__all__:
+            name = thing.__name__  # rather than a short one
         if id(thing) in seen or _is_kind(thing) or not (inspect.isclass(thing) or inspect.isroutine(thing)):
             continue
         seen.add(id(thing))

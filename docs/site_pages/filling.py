@@ -4,6 +4,7 @@ A page says where by a comment on a line of its own, such as `<!-- made: kinds R
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 from site_pages import api, examples, kinds, mathematics, runs
@@ -35,7 +36,14 @@ def _on_source(app: Any, name: str, content: list[str]) -> None:
     content[0] = filled(content[0])
 
 
+def _on_outdated(app: Any, environment: Any, *names: set[str]) -> list[str]:
+    """The pages that are made from code, which may have changed though their own text has not."""
+    paths = {name: Path(environment.doc2path(name)) for name in environment.found_docs}
+    return [name for name, path in paths.items() if _PLACE.search(path.read_text(encoding="utf-8"))]
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Fill pages when they are read."""
     app.connect("source-read", _on_source)
+    app.connect("env-get-outdated", _on_outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

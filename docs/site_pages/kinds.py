@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 import sma
@@ -100,10 +101,7 @@ def meanings(thing: Any) -> dict[str, str]:
 def _rows(spec: type[Spec], known: Mapping[str, str]) -> Iterator[str]:
     for name, field in spec.model_fields.items():
         if name != "kind":
-            default = (
-                "" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
-            )
-            yield row(name, takes(spec, name), default, known.get(name, ""))
+            yield row(name, takes(spec, name), default_of(field), known.get(name, ""))
 
 
 def row(name: str, values: str, default: str, meaning: str) -> str:
@@ -111,8 +109,13 @@ def row(name: str, values: str, default: str, meaning: str) -> str:
     return f"| `{name}` | {values} | {default or 'required'} | {meaning.replace('|', chr(92) + '|')} |"
 
 
+def default_of(field: FieldInfo) -> str:
+    """A field's default as it stands in YAML, on one line; nothing if it is required."""
+    return "" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
+
+
 def _shown(value: Any) -> str:
-    """A default as it stands in YAML, on one line; a spec without fields of its own as its kind."""
+    """A value in YAML; a spec without fields of its own as its kind."""
     if isinstance(value, BaseModel):
         value = {"kind": value.kind, **value.model_dump(mode="json", exclude_unset=True)}
         value = value["kind"] if len(value) == 1 else value

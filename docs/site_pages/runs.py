@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from site_pages.kinds import anchor, in_words, meanings, row
+from site_pages.kinds import anchor, default_of, in_words, meanings, row
 from site_pages.markdown import first_paragraph, linked
 from sma.architectures.presets.by_name import model_presets, starting_sizes
 from sma.architectures.presets.preset import Preset, options_type, own_options
@@ -26,7 +26,7 @@ def _preset(name: str, function: Any) -> str:
         row(
             option,
             in_words(schema["properties"][option], schema.get("$defs", {})),
-            "" if field.is_required() else f"`{schema['properties'][option].get('default')}`",
+            default_of(field),
             known.get(option, ""),
         )
         for option, field in options.model_fields.items()

@@ -7,6 +7,7 @@ import sys
 import datasets
 import pytest
 from doc_pages import PAGES, ROOT, Runner, blocks, check, identity
+from markdown_it import MarkdownIt
 
 import sma.spec.registry
 from sma.training import imported
@@ -54,6 +55,25 @@ def test_the_page_runs(path, folder):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=identity)
+def test_code_stands_in_fences(path):
+    """Since a fence says how its code is tested, which indented code does not."""
+    tokens = MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8"))
+    assert not [token.content for token in tokens if token.type == "code_block"]
+
+
+def slugs(path):
+    """The anchors of a page's headings, as the site and as hosts of repositories make them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.parent == ROOT], ids=identity)
+def test_places_that_pages_outside_of_the_site_link_to_exist(path):
+    links = re.findall(r"\]\(([^):#]+\.md)#([^)]+)\)", path.read_text(encoding="utf-8"))
+    assert not [link for link in links if link[1] not in slugs(path.parent / link[0])]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=identity)
 def test_files_and_modules_that_the_page_names_exist(path):
     text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     links = re.findall(r"\]\(([^)#]+)", text)
@@ -73,7 +93,11 @@ def test_files_and_modules_that_the_page_names_exist(path):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("sma train --speck x", "no option --speck"), ("pip install .[all,nothing]", "nothing")],
+    [
+        ("sma train --speck x", "no option --speck"),
+        ("pip install .[all,nothing]", "nothing"),
+        ("make nothing", "nothing"),
+    ],
 )
 def test_a_wrong_command_line_is_noticed(line, message):
     with pytest.raises(AssertionError, match=message):
