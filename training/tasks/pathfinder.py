@@ -19,6 +19,7 @@ from sma.training.tasks.task import TaskSpec
 
 Count = Annotated[int, Field(ge=1)]
 DRAWINGS = {
+    12: Drawing(side=12, contour=2, distractors=0, radius=1.0),
     16: Drawing(side=16, contour=4, distractors=1, distractor=2, radius=1.0),
     32: Drawing(),
     128: PATH_X,
@@ -31,7 +32,8 @@ class PathfinderSpec(TaskSpec):
     """Pathfinder, drawn by this project's generator.
 
     Attributes:
-        side: of the square images: 16 (an easy one), 32, or 128 (Path-X).
+        side: of the square images: 12 (two short curves alone), 16 (easier than the paper's), 32, or 128
+            (Path-X).
         n_training: images to learn from.
         n_validation: images of the validation split.
         n_test: images of the test split.
@@ -39,7 +41,7 @@ class PathfinderSpec(TaskSpec):
     """
 
     kind: Literal["pathfinder"] = "pathfinder"
-    side: Literal[16, 32, 128] = 32
+    side: Literal[12, 16, 32, 128] = 32
     n_training: Count = 160_000
     n_validation: Count = 20_000
     n_test: Count = 20_000

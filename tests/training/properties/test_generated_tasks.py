@@ -51,6 +51,13 @@ def test_listops(listops):
     assert [len(rows) for rows in listops.splits.values()] == [40, 10, 12]
 
 
+def test_the_smallest_pathfinder_has_no_distractors():
+    batch = PathfinderSpec(side=12, **SPLITS).build().training_batch(20, torch.Generator().manual_seed(0))
+    assert batch.inputs.shape == (20, 144, 1)
+    assert set(batch.roles.flatten().tolist()) == {0, 2, 3, 4}  # but for 1
+    assert set(batch.targets.tolist()) == {0, 1}
+
+
 def test_pathfinder(pathfinder):
     check_fit(small(d_input=1, n_classes=2), pathfinder)
     batch = pathfinder.training_batch(6, torch.Generator().manual_seed(0))
