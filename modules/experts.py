@@ -84,7 +84,8 @@ class ExpertBank(nn.Module):
 
     def flops(self, n: int) -> int:
         """Operations of `n` elements, each in one expert; a multiply-add counts as 2."""
-        return 2 * n * (self.weight_in[0].numel() + self.weight_out[0].numel())
+        shapes = (self.weight_in.shape[1:], self.weight_out.shape[1:])  # all that one process knows of shards
+        return 2 * n * sum(shape.numel() for shape in shapes)
 
     def _activate(self, hidden: Tensor) -> Tensor:
         if not self.gated:

@@ -6,7 +6,7 @@ import pytest
 from same_runs import compare
 from shared_training import MODELS
 
-QUICK = ["ddp:seqboat", "fsdp:mixture_of_depths"]
+QUICK = ["ddp:seqboat", "fsdp:mixture_of_depths", "fsdp:mixtral_like"]
 
 
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
