@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from sma import Elements
-from sma.modules import attention_function, kernel_backend, windowed_attention
+from sma.modules import Modes, attention_function, kernel_backend, windowed_attention
 from sma.modules.attention.positions import OffsetBias
+from sma.modules.ssm.kernel_paths import convolve_modes, scan_selectively
 
 
 def flat_list(counts, padding, device="cpu"):
@@ -79,3 +80,96 @@ def close(got, expected, dtype):
         assert a.dtype == b.dtype
         size = float(b.detach().abs().max()) if b.numel() else 0.0
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * max(size, 1e-3))
+
+
+def seeded(*shape, seed):
+    """Normal numbers, the same at every call."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """One convolution with modes."""
+
+    rows: int = 2
+    length: int = 19
+    d_model: int = 3
+    d_state: int = 2
+    complex: bool = False
+    bidirectional: bool = False
+    truncation: int | None = None
+    initial: bool = False
+    device: str = "cpu"
+
+    def run(self):
+        """The inputs that have gradients, and the result."""
+        shape = (self.d_model, self.d_state)
+
+        def draw(*size, seed):
+            real = seeded(*size, seed=seed)
+            return torch.complex(real, seeded(*size, seed=seed + 50)) if self.complex else real
+
+        def decay(seed):
+            z = draw(*shape, seed=seed)
+            return torch.complex(-z.real.abs() / 4, z.imag) if self.complex else -z.abs() / 4
+
+        leaves = [seeded(self.rows, self.length, self.d_model, seed=0), decay(1), draw(*shape, seed=2)]
+        leaves += [decay(3), draw(*shape, seed=4)] * self.bidirectional + [seeded(self.d_model, seed=5)]
+        leaves = [x.to(self.device).requires_grad_() for x in leaves]
+        initial = draw(self.rows, *shape, seed=6).to(self.device) if self.initial else None
+        future = Modes(*leaves[3:5]) if self.bidirectional else None
+        return leaves, convolve_modes(
+            leaves[0],
+            Modes(*leaves[1:3]),
+            future,
+            skip=leaves[-1],
+            truncation=self.truncation,
+            initial=initial,
+        )
+
+    def results(self, backend):
+        """The result, and the gradients."""
+        with kernel_backend(backend):
+            leaves, y = self.run()
+        weight = seeded(*y.shape, seed=7).to(y)
+        return [y, *torch.autograd.grad((y * weight).sum(), leaves)]
+
+    def compare(self):
+        """The kernels against plain torch."""
+        close(self.results("triton"), self.results("plain"), torch.float32)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One selective scan."""
+
+    rows: int = 2
+    length: int = 19
+    n_heads: int = 2
+    d_head: int = 3
+    d_state: int = 4
+    initial: bool = False
+    device: str = "cpu"
+
+    def run(self):
+        """The inputs, all of which have gradients, and the results."""
+        rows, length, n_heads, d_state = self.rows, self.length, self.n_heads, self.d_state
+        leaves = [
+            seeded(rows, length, n_heads, self.d_head, seed=0),
+            -seeded(rows, length, n_heads, seed=1).abs() / 4,
+            seeded(rows, length, d_state, seed=2),
+            seeded(rows, length, d_state, seed=3),
+        ] + [seeded(rows, n_heads, self.d_head, d_state, seed=4)] * self.initial
+        leaves = [x.to(self.device).requires_grad_() for x in leaves]
+        return leaves, scan_selectively(*leaves)
+
+    def results(self, backend):
+        """The results, and the gradients."""
+        with kernel_backend(backend):
+            leaves, results = self.run()
+        weights = [seeded(*y.shape, seed=5 + i).to(y) for i, y in enumerate(results)]
+        return [*results, *torch.autograd.grad(results, leaves, weights)]
+
+    def compare(self):
+        """The kernels against plain torch."""
+        close(self.results("triton"), self.results("plain"), torch.float32)

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,8 @@ import torch
 from typing_extensions import override
 
 from sma.modules.kernels.attention_op import FUNCTIONS, attention_constants, attention_widths
+from sma.modules.kernels.recurrence_op import recurrence_constants
+from sma.modules.kernels.scan_op import scan_constants
 
 DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -97,9 +99,41 @@ def attention_configurations() -> Iterator[Configuration]:
                     yield Configuration("attention_kernels", f"{kernel}_kernel", dtype, constants)
 
 
+def recurrence_configurations() -> Iterator[Configuration]:
+    """All that the diagonal recurrence may choose."""
+    common = ("COMPLEX", "TRUNCATED", "REVERSE")
+    for kernel, names in (
+        ("chunk_states", ("SENSITIVE", *common)),
+        ("carry", ("SENSITIVE", "INITIAL", "COMPLEX")),
+        ("chunk_outputs", common),
+        ("chunk_gradients", common),
+    ):
+        yield from _of_choices("recurrence_kernels", kernel, recurrence_constants, *names)
+
+
+def scan_configurations() -> Iterator[Configuration]:
+    """All that the selective scan may choose."""
+    for kernel, names in (
+        ("scan_states", ("FROM_START",)),
+        ("scan_carry", ("FIRST", "REVERSE")),
+        ("scan_outputs", ("REVERSE",)),
+    ):
+        yield from _of_choices("scan_kernels", kernel, scan_constants, *names)
+
+
 def configurations() -> Iterator[Configuration]:
     """All configurations of all kernels that may be chosen."""
     yield from attention_configurations()
+    yield from recurrence_configurations()
+    yield from scan_configurations()
+
+
+def _of_choices(
+    file: str, kernel: str, constants: Callable[..., Any], *names: str
+) -> Iterator[Configuration]:
+    for values in product((False, True), repeat=len(names)):
+        fixed = constants(kernel, **dict(zip(names, values, strict=True)))
+        yield Configuration(file, f"{kernel}_kernel", torch.float32, fixed)
 
 
 def resources(configuration: Configuration, capability: int) -> Resources:
@@ -141,7 +175,11 @@ def _source(configuration: Configuration) -> Any:
     return ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=divisible)
 
 
-_DIVISIBLE = {"q_slot", "q_head", "k_slot", "k_head", "v_slot", "v_head", "d_qk", "d_v"}
+_DIVISIBLE = {
+    *("q_slot", "q_head", "k_slot", "k_head", "v_slot", "v_head", "d_qk", "d_v", "d_model", "n_states"),
+    *("a_row", "a_time", "a_head", "b_row", "b_time", "b_head", "c_row", "c_time", "c_head", "d_a", "d_b"),
+    *("d_in", "d_out", "size"),
+}
 """Sizes that usually are multiples of 16, which Triton compiles for."""
 _KINDS = {
     **dict.fromkeys(("row_ptr", "position_ptr", "ptr_ptr"), "*i64"),

@@ -13,7 +13,8 @@ from sma.checks import check_size
 from sma.elements import Edges
 from sma.modules.functional import held_in_float32
 from sma.modules.rows import may_have_holes, real_first, take, to_places
-from sma.modules.ssm.recurrence import Modes, convolve, final_state, full_precision
+from sma.modules.ssm.kernel_paths import convolve_modes
+from sma.modules.ssm.recurrence import Modes, final_state, full_precision
 from sma.sequence import SequenceModule, check_input, zero_padding
 from sma.state import State, check_state
 
@@ -97,7 +98,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
             u, skip = self._input(x, mask), full_precision(self.omega)
             moved = mask if mask is not None and may_have_holes(mask) else None
             u = u if moved is None else real_first(u, moved)
-            y = convolve(u, *self._modes(), skip=skip, truncation=self.truncation)
+            y = convolve_modes(u, *self._modes(), skip=skip, truncation=self.truncation)
             y = y if moved is None else to_places(y, moved)
         return zero_padding(y.to(x.dtype), mask)
 
@@ -179,12 +180,12 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         new = u if mask is None else real_first(u, mask)
         if self.truncation is None:
             before = state.hidden.to(modes.gain.dtype, copy=True)
-            y = convolve(new, modes, skip=skip, initial=before)
+            y = convolve_modes(new, modes, skip=skip, initial=before)
             kept = torch.exp(count[:, None, None] * modes.log_decay) * before
             hidden = kept + final_state(take(new, count - length, length), modes)
         else:
             seen = torch.cat((_in_order(state.recent, state.oldest).to(u), new), 1)
-            y = convolve(seen, modes, skip=skip, truncation=self.truncation)[:, self.truncation :]
+            y = convolve_modes(seen, modes, skip=skip, truncation=self.truncation)[:, self.truncation :]
             recent = take(seen, count, self.truncation)
             advanced = (count > 0)[:, None, None]
             hidden = torch.where(advanced, final_state(recent, modes), state.hidden.to(modes.gain.dtype))

@@ -11,15 +11,14 @@ from typing_extensions import Self, override
 
 from sma.checks import check_sizes
 from sma.elements import Edges
-from sma.modules.functional import at_least_float32, held_in_float32, in_chunks
+from sma.modules.functional import at_least_float32, held_in_float32
 from sma.modules.norms import RMSNorm
 from sma.modules.rows import may_have_holes, n_first, real_first, take, to_places
+from sma.modules.ssm.kernel_paths import scan_selectively
 from sma.modules.ssm.recurrence import full_precision
-from sma.modules.ssm.scan import scan
 from sma.sequence import SequenceModule, check_input, check_mask, zero_padding
 from sma.state import State, check_state
 
-CHUNK = 64  # elements
 _MAX_LOG = 80.0  # of a rate; its product with a step of 0 is 0
 
 
@@ -174,7 +173,7 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
             log_decay = -full_precision(self.log_rate).clamp(max=_MAX_LOG).exp() * step
             log_decay = log_decay.clamp(min=_log_of_zero(log_decay.dtype))
             added = inner * step.unsqueeze(-1)
-            y, hidden = selective_scan(added, log_decay, write, read, state.hidden.to(channels))
+            y, hidden = scan_selectively(added, log_decay, write, read, state.hidden.to(channels))
             y = y + full_precision(self.omega).unsqueeze(-1) * inner
             y = self.norm(y.flatten(-2) * F.silu(z), mask)
         y = self.project_out(y.to(x.dtype)).to(x.dtype)
@@ -192,47 +191,3 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
 def _log_of_zero(dtype: torch.dtype) -> float:
     """A logarithm whose exponential is 0, as near to 0 as may be: sums of it cost digits."""
     return -750.0 if dtype == torch.float64 else -110.0
-
-
-def selective_scan(
-    x: Tensor, log_decay: Tensor, write: Tensor, read: Tensor, initial: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    r"""A recurrence of matrices whose decays depend on the element, in matrix products.
-
-    $$ h_t = \exp(\text{log\_decay}_t)\, h_{t-1} + x_t \text{write}_t^\top, \quad y_t = h_t\, \text{read}_t $$
-
-    for every head. Inside a chunk of C elements this is masked attention with decaying weights, between
-    chunks the state travels by a scan (https://arxiv.org/abs/2405.21060, Section 6); time and memory are
-    linear in L.
-
-    Args:
-        x: `(B, L, H, P)`.
-        log_decay: `(B, L, H)`, at most 0. Where it is 0 and x is 0, the state stays as it is.
-        write: `(B, L, S)`, shared by the heads.
-        read: `(B, L, S)`, shared by the heads.
-        initial: `(B, H, P, S)`, the state before the first element; None: zero.
-
-    Returns:
-        y `(B, L, H, P)`, and the state after the last element `(B, H, P, S)`.
-    """
-    n_rows, length, n_heads, d_head = x.shape
-    d_state = write.shape[-1]
-    size = max(1, min(CHUNK, length))
-    x, log_decay, write, read = (in_chunks(part, size) for part in (x, log_decay, write, read))
-    x, write, read = x.transpose(2, 3), write.unsqueeze(2), read.unsqueeze(2)  # (B, G, H, C, .)
-    elapsed = log_decay.transpose(2, 3).cumsum(-1)  # (B, G, H, C), from before the chunk to each element
-    total = elapsed[..., -1:]
-
-    between = elapsed.unsqueeze(-1) - elapsed.unsqueeze(-2)
-    later = torch.ones(size, size, dtype=torch.bool, device=x.device).triu(1)
-    y = (read @ write.mT * between.masked_fill(later, -torch.inf).exp()) @ x
-
-    sums = (x * (total - elapsed).exp().unsqueeze(-1)).mT @ write
-    start = sums.new_zeros(n_rows, 1, n_heads, d_head, d_state) if initial is None else initial.unsqueeze(1)
-    states = torch.cat((start, sums), 1).flatten(-2).transpose(1, 2)  # (B, H, 1 + G, P * S)
-    states = scan(states, F.pad(total, (0, 0, 0, 0, 1, 0)).transpose(1, 2))
-    before = torch.unflatten(states[:, :, :-1].transpose(1, 2), -1, (d_head, d_state))
-    y = y + elapsed.exp().unsqueeze(-1) * (read @ before.mT)
-
-    y = y.transpose(2, 3).flatten(1, 2)[:, :length]
-    return y, torch.unflatten(states[:, :, -1], -1, (d_head, d_state))

@@ -14,8 +14,9 @@ def heavy(kernel, dtype, width):
         c
         for c in configurations()
         if (c.kernel, c.dtype, c.constants.get("WIDTH", width)) == (kernel, dtype, width)
-        and c.constants.get("BIAS", True)
-        and c.constants.get("DROPOUT", True)
+        and all(
+            c.constants.get(name, True) for name in ("BIAS", "DROPOUT", "COMPLEX", "SENSITIVE", "REVERSE")
+        )
     )
 
 
@@ -35,6 +36,13 @@ def check(used: Resources, capability):
         ("queries_kernel", torch.float32, 32, 80),
         ("keys_kernel", torch.float16, 64, 90),
         ("values_kernel", torch.bfloat16, 64, 100),
+        ("chunk_states_kernel", torch.float32, 0, 80),
+        ("carry_kernel", torch.float32, 0, 100),
+        ("chunk_outputs_kernel", torch.float32, 0, 90),
+        ("chunk_gradients_kernel", torch.float32, 0, 90),
+        ("scan_states_kernel", torch.float32, 32, 100),
+        ("scan_carry_kernel", torch.float32, 0, 90),
+        ("scan_outputs_kernel", torch.float32, 32, 80),
     ],
 )
 def test_a_sample_fits(kernel, dtype, width, capability):

@@ -1,0 +1,76 @@
+"""The choice between Triton kernels and plain torch for convolutions with modes and for selective scans."""
+
+import torch
+from torch import Tensor
+
+from sma.modules.functional import transformed
+from sma.modules.kernels.choice import takes_kernel
+from sma.modules.kernels.derivatives import twice_differentiable
+from sma.modules.kernels.recurrence_op import fused_recurrence
+from sma.modules.kernels.scan_op import fused_scan
+from sma.modules.ssm.recurrence import Modes, convolve
+from sma.modules.ssm.selective_scan import selective_scan
+
+_TRANSFORMED = "torch.func and forward-mode differentiation take plain operations only"
+
+
+def convolve_modes(
+    x: Tensor,
+    past: Modes,
+    future: Modes | None = None,
+    *,
+    skip: Tensor,
+    truncation: int | None = None,
+    initial: Tensor | None = None,
+) -> Tensor:
+    """`convolve` by a kernel where it serves; arguments and result as there."""
+
+    def refusal() -> str | None:
+        if transformed():
+            return _TRANSFORMED
+        if x.dtype != torch.float32 or past.gain.dtype not in (torch.float32, torch.complex64):
+            return f"it computes in float32, not in {x.dtype} with modes in {past.gain.dtype}"
+        if initial is not None and initial.requires_grad:
+            return "it has no gradient of the initial state"
+        return None
+
+    if not takes_kernel("recurrence", x.device, refusal):
+        return convolve(x, past, future, skip=skip, truncation=truncation, initial=initial)
+    y = torch.addcmul(_one_way(x, past, truncation, initial, reverse=False), x, skip)
+    return y if future is None else y + _one_way(x, future, truncation, None, reverse=True)
+
+
+def scan_selectively(
+    x: Tensor, log_decay: Tensor, write: Tensor, read: Tensor, initial: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`selective_scan` by a kernel where it serves; arguments and result as there."""
+
+    def refusal() -> str | None:
+        if transformed():
+            return _TRANSFORMED
+        return None if x.dtype == torch.float32 else f"it computes in float32, not in {x.dtype}"
+
+    if not takes_kernel("scan", x.device, refusal):
+        return selective_scan(x, log_decay, write, read, initial)
+
+    def fused(*tensors: Tensor | None) -> tuple[Tensor, ...]:
+        return fused_scan(*tensors)[:2]
+
+    y, last = twice_differentiable(fused, selective_scan, x, log_decay, write, read, initial)
+    return y, last
+
+
+def _one_way(
+    x: Tensor, modes: Modes, truncation: int | None, initial: Tensor | None, *, reverse: bool
+) -> Tensor:
+    def fused(x: Tensor, log_decay: Tensor, gain: Tensor) -> tuple[Tensor, ...]:
+        return (fused_recurrence(x, log_decay, gain, initial, truncation, reverse),)
+
+    def plain(x: Tensor, log_decay: Tensor, gain: Tensor) -> tuple[Tensor, ...]:
+        x = x.flip(1) if reverse else x
+        y = convolve(
+            x, Modes(log_decay, gain), skip=x.new_zeros(x.shape[2]), truncation=truncation, initial=initial
+        )
+        return (y.flip(1) if reverse else y,)
+
+    return twice_differentiable(fused, plain, x, modes.log_decay, modes.gain)[0]
