@@ -12,12 +12,14 @@ export HYPOTHESIS_PROFILE ?= ci
 # Waiting threads sleep: on a shared machine spinning ones cost tenfold.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help train test test-slow test-gpu lint format bench docs wheel clean
+.PHONY: help train test test-slow test-gpu gpu-proof kernels lint format bench docs wheel clean
 
 help:
 	@echo "make train   train SeqBoat on the Python standard library's source; ARGS='...' go to sma train"
 	@echo "make test    lint, type-check and test"
 	@echo "make test-gpu  the tests that need a CUDA device"
+	@echo "make gpu-proof everything that only a GPU can tell, in five minutes, written to gpu-proof/"
+	@echo "make kernels compile the kernels and rewrite docs/kernels.md; needs no GPU"
 	@echo "make bench   measure speed and memory; REFERENCE=/path/to/SeqBoat measures the published code too"
 	@echo "make docs    build the documentation site into build/docs"
 	@echo "make wheel   build the wheel, install it in a clean environment, run the examples against it"
@@ -38,6 +40,12 @@ test-slow: $(BIN)/.installed
 
 test-gpu: $(BIN)/.installed
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+gpu-proof: $(BIN)/.installed
+	$(BIN)/python benchmarks/gpu_proof.py $(ARGS)
+
+kernels: $(BIN)/.installed
+	$(BIN)/python benchmarks/kernels.py $(ARGS)
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

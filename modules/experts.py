@@ -69,13 +69,14 @@ class ExpertBank(nn.Module):
 
         Args:
             x: `(P, D)`, sorted by expert.
-            counts: `(E,)` long; the lengths of the slices, P in all.
+            counts: `(E,)` long; the lengths of the slices, P in all. Where `is_grouped`, rows may follow
+                that belong to no expert; what is returned for them is undefined.
 
         Returns:
             `(P, D)`.
         """
         check_features(x, 2, self.weight_in.shape[1])
-        if self._grouping_serves(x):
+        if self.is_grouped(x):
             return self._grouped(x, counts)
         slices = zip(
             torch.split(x, counts.tolist()), self.weight_in.unbind(), self.weight_out.unbind(), strict=True
@@ -93,11 +94,14 @@ class ExpertBank(nn.Module):
         gate, hidden = hidden.chunk(2, -1)
         return self.dropout(self.activation(gate) * hidden)
 
-    def _grouping_serves(self, x: Tensor) -> bool:
-        """Whether the grouped product's kernel takes these: bfloat16, rows of whole 16 bytes, not none."""
+    def is_grouped(self, x: Tensor) -> bool:
+        """Whether one grouped product serves, which reads `counts` on the device: the host does not wait.
+
+        On a device, for bfloat16, rows of whole 16 bytes, and not none of them.
+        """
         aligned = all(size % 8 == 0 for size in (*self.weight_in.shape[1:], *self.weight_out.shape[1:]))
         return (
-            x.is_cuda
+            x.device.type != "cpu"
             and _compute_dtype(x) == torch.bfloat16
             and aligned
             and len(x) > 0
@@ -221,12 +225,29 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
         check_not_mapped(kept, "MixtureOfExperts")
         counts = kept.sum((0, 1))
         n_elements = kept.shape[0] * kept.shape[1]
-        pair = _by_expert(kept).nonzero().squeeze(1)
+        pair, real = self._pairs(x, kept)
         element = pair % max(n_elements, 1)
-        result = self.bank(x.flatten(0, 1).index_select(0, element), counts)
+        gathered = _zeroed(x.flatten(0, 1).index_select(0, element), real)
+        result = _zeroed(self.bank(gathered, counts), real)
         weight = _by_expert(routing.confidence).index_select(0, pair).unsqueeze(-1)
         output = torch.zeros_like(x).flatten(0, 1)
         return output.index_add(0, element, (weight.to(result) * result).to(output)).view(x.shape)
+
+    def _pairs(self, x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The pairs of an expert and an element, in this order, as places in `_by_expert`.
+
+        On a device, where the router bounds their number, in a list of that length, and which of them are
+        real: to know how many there are the host would wait.
+        """
+        flat = _by_expert(kept)
+        if self.router.max_rate >= 1 or not self.bank.is_grouped(x):
+            return flat.nonzero().squeeze(1), None
+        n_rows, length, n_experts = kept.shape
+        size = n_rows * n_experts * Share.of(self.router.max_rate).round_up(length)
+        place = torch.where(flat, flat.cumsum(0) - 1, size)
+        places = torch.arange(len(flat), device=flat.device)
+        pair = places.new_zeros(size + 1).scatter(0, place, places)[:size]
+        return pair, torch.arange(size, device=flat.device) < flat.sum()
 
     def _capacity_state(self, batch_size: int, device: torch.device | None) -> State:
         if self.capacity_factor is None:
@@ -253,6 +274,11 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
 def _by_expert(x: Tensor) -> Tensor:
     """`(B, L, E)` as a flat `(E * B * L)` list: all elements of the first expert, then of the next."""
     return x.flatten(0, 1).T.flatten()
+
+
+def _zeroed(x: Tensor, real: Tensor | None) -> Tensor:
+    """`x (P, D)`, 0 in rows that are not real, as are their gradients."""
+    return x if real is None else x.masked_fill(~real.unsqueeze(1), 0)
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:

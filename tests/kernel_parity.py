@@ -76,6 +76,8 @@ class Attention:
 def close(got, expected, dtype):
     """Within rounding of the dtype, relative to the largest entry of each tensor."""
     tolerance = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
+    if any(x.is_cuda for x in got):  # products of tf32 in three, and sums in another order
+        tolerance = max(tolerance, 1e-3)
     for a, b in zip(got, expected, strict=True):
         assert a.dtype == b.dtype
         size = float(b.detach().abs().max()) if b.numel() else 0.0

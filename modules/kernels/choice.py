@@ -14,7 +14,7 @@ _BACKENDS = ("auto", "plain", "triton")
 _LEAST_CAPABILITY = (8, 0)  # bfloat16 products and asynchronous copies
 
 _backend = "auto"  # a plain global, so that torch.compile compiles again when it changes
-_switched_off: dict[str, str] = {}
+_switched_off = dict.fromkeys(filter(None, os.environ.get("SMA_PLAIN", "").split(",")), "SMA_PLAIN says so")
 
 
 @contextmanager
@@ -94,6 +94,8 @@ def _too_old(index: int | None) -> str | None:
 
 def switch_off(kernel: str, reason: str) -> None:
     """Leave a kernel alone in this process, with a warning; plain torch computes instead.
+
+    The environment variable SMA_PLAIN does so from the start, without a warning: SMA_PLAIN=attention,scan.
 
     Args:
         kernel: attention, recurrence, scan or memory.

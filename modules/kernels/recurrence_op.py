@@ -138,8 +138,8 @@ class _Call(NamedTuple):
         )
         initial = modes
         if self.initial is not None:
-            parts = self.initial.transpose(1, 2)
-            parts = (parts.real, parts.imag) if parts.is_complex() else (parts,)
+            state = self.initial.transpose(1, 2)
+            parts = (state.real, state.imag) if state.is_complex() else (state,)
             initial = torch.stack(parts).float().contiguous()
         n_states = n_modes * d_model
         kernels.carry_kernel[(n_rows, -(-n_states // STATES))](

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sma.modules.kernels.attention_op import precision
@@ -129,7 +130,7 @@ class _Call(NamedTuple):
         """
         acts = (grad * y).sum(-1) - (self.x * grad_x).sum(-1)  # (B, L, H)
         missing = self._n_chunks() * CHUNK - acts.shape[1]
-        chunks = torch.nn.functional.pad(acts, (0, 0, 0, missing)).unflatten(1, (-1, CHUNK))
+        chunks = torch.unflatten(F.pad(acts, (0, 0, 0, missing)), 1, (self._n_chunks(), CHUNK))
         later = chunks.flip(2).cumsum(2).flip(2) + of_totals.unsqueeze(2)
         return later.flatten(1, 2)[:, : acts.shape[1]].contiguous()
 

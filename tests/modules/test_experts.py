@@ -203,12 +203,31 @@ def test_grouped_products_on_cuda():
     bank = ExpertBank(64, n_experts=4, d_hidden=128).cuda().bfloat16()
     counts = torch.tensor([3, 0, 50, 11], device="cuda")
     x = torch.randn(64, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
-    assert bank._grouping_serves(x)
+    assert bank.is_grouped(x)
     y = bank(x, counts)
     (y * y.detach()).sum().backward()
     torch.testing.assert_close(
         y.cpu().float(), bank.cpu().float()(x.cpu().float(), counts.cpu()), rtol=0.05, atol=1e-3
     )
+
+
+@pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="this torch has no grouped_mm")
+@pytest.mark.parametrize("capacity_factor", [None, 0.8])
+def test_the_path_of_devices_equals_that_of_the_cpu(monkeypatch, capacity_factor):
+    """A list of constant length, grouped products; the mask makes some of the list unreal."""
+    router = TopKRouter(8, n_modules=4, top_k=2)
+    experts = MixtureOfExperts(
+        router, ExpertBank(8, n_experts=4, d_hidden=8), capacity_factor=capacity_factor
+    )
+    x = torch.randn(2, 7, 8, requires_grad=True)
+    mask = torch.arange(7) < torch.tensor([[7], [3]])
+    results = []
+    for grouped in (False, True):
+        monkeypatch.setattr(ExpertBank, "is_grouped", lambda self, x, grouped=grouped: grouped)
+        y = experts(x, mask)
+        results.append([y, *torch.autograd.grad(y.square().sum(), [x, *experts.parameters()])])
+    for loop, grouped in zip(*results, strict=True):
+        torch.testing.assert_close(grouped, loop)
 
 
 def test_dropout_acts_in_training_only():

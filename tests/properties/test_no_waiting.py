@@ -16,7 +16,18 @@ from torch.utils._pytree import tree_leaves
 
 import sma
 from sma import SMA, CapacityCompaction, PackedCompaction
-from sma.architectures import seqboat
+from sma.architectures import Residual, seqboat
+from sma.modules import (
+    Dense,
+    DenseAttention,
+    ExpertBank,
+    ExpertChoiceRouter,
+    FeedForward,
+    LayerNorm,
+    MixtureOfExperts,
+    SequenceSubModule,
+    TopKRouter,
+)
 
 CAUSAL = [{"position": {"kind": kind}} for kind in ("rotary", "rank", "t5", "none")]
 BIDIRECTIONAL = {"bidirectional": True, "attention": "laplace", "norm": {"kind": "scale_norm"}}
@@ -58,6 +69,7 @@ class NoCopies(TorchDispatchMode):
 def no_waiting():
     with pytest.MonkeyPatch.context() as patch, NoCopies():
         patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know meta tensors
+        patch.setattr(torch, "is_autocast_enabled", lambda *_: False)
         yield
 
 
@@ -82,6 +94,27 @@ def test_decoding():
         for length in (7, 1):
             model.prefill(meta_tokens(3, length), None, state)
         assert model.step(meta_tokens(3), state).shape == (3, 11)
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="this torch has no grouped_mm")
+def test_experts():
+    experts = MixtureOfExperts(TopKRouter(16, n_modules=4, top_k=2), ExpertBank(16, n_experts=4, d_hidden=8))
+    experts = experts.to("meta", torch.bfloat16)
+    with no_waiting():
+        experts(
+            torch.empty(2, 30, 16, device="meta", dtype=torch.bfloat16, requires_grad=True)
+        ).sum().backward()
+    assert all(p.grad.is_meta for p in experts.parameters())
+
+
+def test_layers_routed_as_a_whole():
+    """As in Mixture-of-Depths: the capacity is what the router takes of the longest row."""
+    router = ExpertChoiceRouter(16, n_modules=1, capacity=0.25, d_predictor=4)
+    parts = [DenseAttention(16, n_heads=2), Dense(FeedForward(16, d_hidden=8))]
+    block = SequenceSubModule(Residual(parts, norm=LayerNorm(16)))
+    layer = SMA(router, [block], compaction=CapacityCompaction(10)).to("meta")
+    with no_waiting():
+        layer(torch.empty(3, 40, 16, device="meta", requires_grad=True)).sum().backward()
 
 
 @pytest.mark.parametrize("compaction", [PackedCompaction(), CapacityCompaction(0.8, strict=True)])
