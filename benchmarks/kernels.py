@@ -25,7 +25,9 @@ def wanted(configuration: Configuration, everything: bool) -> bool:
     """Whether it is among those that are compiled by default."""
     constants = configuration.constants
     heavy = (
-        constants.get("BIAS", True) and constants.get("DROPOUT", True) and constants.get("FUNCTION", 0) == 0
+        constants.get("BIAS", True) in (True, 2)
+        and constants.get("DROPOUT", True)
+        and constants.get("FUNCTION", 0) == 0
     )
     return everything or (heavy and configuration.dtype != torch.float16)
 

@@ -13,6 +13,9 @@ from sma.modules.attention.plain import query_divisor
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.windowed import attend_windows
 from sma.modules.functional import at_least_float32, first_parameter
+from sma.modules.kernels.attention_op import FUNCTIONS
+from sma.modules.kernels.choice import takes_kernel
+from sma.modules.kernels.memory_op import memory_step
 from sma.state import State, check_state
 
 
@@ -97,6 +100,8 @@ class WorkingMemory(State):
         bias: OffsetBias | None,
     ) -> Tensor:
         """A decoding step: no row has more than one slot."""
+        if takes_kernel("memory", q.device, lambda: _refusal(q, self.keys, rule)):
+            return self._step(q, k, v, elements, rule, bias)
         size = self.position.shape[1]
         owner = elements.owner
         count = self.count[owner]
@@ -117,6 +122,28 @@ class WorkingMemory(State):
         scores = scores.masked_fill((age > count.unsqueeze(1)).view(spread), -torch.inf)
         weights = rule.function.weights(scores)
         return self._weighted_values(weights, owner).to(v.dtype)
+
+    def _step(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        elements: Elements,
+        rule: AttentionRule,
+        bias: OffsetBias | None,
+    ) -> Tensor:
+        """The same by a kernel."""
+        owner, name = elements.owner, rule.function.name
+        divisor = query_divisor(elements, q.shape[-1], rule)
+        assert name is not None  # or `_refusal` says so
+        assert not isinstance(divisor, Tensor)  # there is a window
+        heads = (x if x.dim() == 3 else x.unsqueeze(1) for x in (q, k, v))
+        rings = (x if x.dim() == 4 else x.unsqueeze(2) for x in (self.keys, self.values))
+        facts = (self.position, self.count, owner, elements.row, elements.position)
+        table, first, by_rank = (None, 0, False) if bias is None else (bias.values, bias.first, bias.by_rank)
+        y: Tensor = memory_step(*heads, *rings, *facts, table, first, by_rank, name, 1 / divisor)
+        self.count.index_add_(0, owner, elements.valid.long())
+        return y.view(v.shape)
 
     def _write(self, slot: Tensor, k: Tensor, v: Tensor, elements: Elements) -> None:
         """Put one element per row into its slot; where there is none, nothing changes."""
@@ -192,6 +219,16 @@ class WorkingMemory(State):
             chosen = is_new.view(*is_new.shape, *[1] * (new.dim() - 1))
             buffer.copy_(torch.where(chosen, new.detach()[source].to(buffer), buffer))
         self.count.copy_(count.squeeze(1))
+
+
+def _refusal(q: Tensor, keys: Tensor, rule: AttentionRule) -> str | None:
+    """Why the kernel does not take a step; None: it does."""
+    if rule.function.name not in FUNCTIONS:
+        return f"it knows the functions {', '.join(FUNCTIONS)} only"
+    for dtype in (q.dtype, keys.dtype):
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            return f"it computes in float32, bfloat16 and float16, not in {dtype}"
+    return None
 
 
 def check_memory(

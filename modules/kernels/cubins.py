@@ -14,6 +14,7 @@ import torch
 from typing_extensions import override
 
 from sma.modules.kernels.attention_op import FUNCTIONS, attention_constants, attention_widths
+from sma.modules.kernels.memory_op import memory_constants
 from sma.modules.kernels.recurrence_op import recurrence_constants
 from sma.modules.kernels.scan_op import scan_constants
 
@@ -99,6 +100,12 @@ def attention_configurations() -> Iterator[Configuration]:
                     yield Configuration("attention_kernels", f"{kernel}_kernel", dtype, constants)
 
 
+def memory_configurations() -> Iterator[Configuration]:
+    """All that a decoding step may choose."""
+    for dtype, function, bias in product(DTYPES, FUNCTIONS, range(3)):
+        yield Configuration("memory_kernels", "memory_kernel", dtype, memory_constants(function, bias))
+
+
 def recurrence_configurations() -> Iterator[Configuration]:
     """All that the diagonal recurrence may choose."""
     common = ("COMPLEX", "TRUNCATED", "REVERSE")
@@ -124,6 +131,7 @@ def scan_configurations() -> Iterator[Configuration]:
 def configurations() -> Iterator[Configuration]:
     """All configurations of all kernels that may be chosen."""
     yield from attention_configurations()
+    yield from memory_configurations()
     yield from recurrence_configurations()
     yield from scan_configurations()
 
@@ -182,7 +190,7 @@ _DIVISIBLE = {
 }
 """Sizes that usually are multiples of 16, which Triton compiles for."""
 _KINDS = {
-    **dict.fromkeys(("row_ptr", "position_ptr", "ptr_ptr"), "*i64"),
+    **dict.fromkeys(("row_ptr", "position_ptr", "ptr_ptr", "owner_ptr", "count_ptr", "places_ptr"), "*i64"),
     **dict.fromkeys(("ranges_ptr",), "*i32"),
     **dict.fromkeys(("lse_ptr", "delta_ptr", "table_ptr", "grad_table_ptr"), "*fp32"),
     **dict.fromkeys(("scale", "dropout"), "fp32"),

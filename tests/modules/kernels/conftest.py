@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-INTERPRETED = ["test_attention_op.py", "test_recurrence_op.py", "test_scan_op.py"]
+INTERPRETED = ["test_attention_op.py", "test_memory_op.py", "test_recurrence_op.py", "test_scan_op.py"]
 COMPILED = ["test_cubins.py"]
 
 collect_ignore = INTERPRETED if os.environ.get("TRITON_INTERPRET") != "1" else COMPILED

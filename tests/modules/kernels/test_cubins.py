@@ -36,6 +36,7 @@ def check(used: Resources, capability):
         ("queries_kernel", torch.float32, 32, 80),
         ("keys_kernel", torch.float16, 64, 90),
         ("values_kernel", torch.bfloat16, 64, 100),
+        ("memory_kernel", torch.bfloat16, 64, 90),
         ("chunk_states_kernel", torch.float32, 0, 80),
         ("carry_kernel", torch.float32, 0, 100),
         ("chunk_outputs_kernel", torch.float32, 0, 90),
