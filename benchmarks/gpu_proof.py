@@ -17,7 +17,7 @@ import torch
 
 from sma.modules import kernel_backend
 from sma.modules.kernels.estimates import attention_work, recurrence_work, scan_work
-from sma.training.backends import OPERATIONS, relative_difference
+from sma.training.inspection.backends import OPERATIONS, relative_difference
 
 HERE = Path(__file__).parent
 LENGTHS = (8192, 16384, 32768, 65536)

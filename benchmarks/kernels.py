@@ -10,6 +10,7 @@ import argparse
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import fill
 
 import torch
 
@@ -92,6 +93,14 @@ def time_table() -> list[str]:
     return lines
 
 
+def wrapped(text: str) -> str:
+    """Paragraphs of Markdown in lines of at most 120 characters; tables and titles as they are."""
+    paragraphs = text.strip().split("\n\n")
+    plain = [p[:1] in "|#<" for p in paragraphs]
+    lines = [p if keep else fill(p, 120) for p, keep in zip(paragraphs, plain, strict=True)]
+    return "\n\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,30 +118,30 @@ def main() -> None:
 ## What compiled kernels take
 
 The largest over the configurations of a row: registers of a thread, of 255; bytes of shared memory of a
-program; bytes of spilled registers. Attention is compiled for {compiled}; `make test-slow` compiles every
-configuration.
+program; bytes of spilled registers. Attention is compiled for {compiled}; `make test-slow` compiles
+every configuration.
 
 {chr(10).join(resource_table(options.all))}
 
 ## Times to expect
 
 Microseconds of forward + backward at the limits of the chips, one row of L elements, all active: the
-largest of bytes over bandwidth, matrix products over the tensor cores' rate (float32 as three products of
-tf32), and other operations over the float32 rate. Real kernels reach half to three quarters of that. Limits
-as published: {limits}.
+largest of bytes over bandwidth, matrix products over the tensor cores' rate (float32 as three products
+of tf32), and other operations over the float32 rate. No measurement stands beside these yet: `make
+gpu-proof` makes one. Limits as published: {limits}.
 
 {chr(10).join(time_table())}
 
 ## What is not fused
 
-Gathering active elements inside of the first projection, and scattering inside of the last, would save of
-the bytes of a SeqBoat layer of D 512, d_qk 128, d_hidden 1024: {saved} active. Where little is active that
-is nothing, and where everything is nothing needs to be gathered; in between, products of our own would have
-to stay within those few percent of cuBLAS at every shape. It does not pay: gather, product and scatter stay
-three operations.
+Gathering active elements inside of the first projection, and scattering inside of the last, would save
+of the bytes of a SeqBoat layer of D 512, d_qk 128, d_hidden 1024: {saved} active. Where little is
+active that is nothing, and where everything is nothing needs to be gathered; in between, products of
+our own would have to stay within those few percent of cuBLAS at every shape. It does not pay: gather,
+product and scatter stay three operations.
 """
     page = PAGE.read_text()
-    PAGE.write_text(page.split(BEGIN)[0].rstrip() + "\n\n" + text)
+    PAGE.write_text(page.split(BEGIN)[0].rstrip() + "\n\n" + wrapped(text))
     print(f"wrote {PAGE}")
 
 

@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from typing_extensions import override
 
-from sma.modules.kernels.attention_op import FUNCTIONS, attention_constants, attention_widths
+from sma.modules.kernels.attention_op import (
+    FUNCTIONS,
+    attention_blocks,
+    attention_constants,
+    attention_widths,
+)
 from sma.modules.kernels.memory_op import memory_constants
 from sma.modules.kernels.recurrence_op import recurrence_constants
 from sma.modules.kernels.scan_op import scan_constants
@@ -89,10 +94,11 @@ class Resources:
 
 def attention_configurations() -> Iterator[Configuration]:
     """All that windowed attention may choose."""
-    yield Configuration("attention_kernels", "ranges_kernel", torch.float32, {"BLOCK": 64, "num_warps": 4})
     for dtype in DTYPES:
+        block = attention_blocks(dtype).block
+        yield Configuration("attention_kernels", "ranges_kernel", dtype, {"BLOCK": block})
         for width in attention_widths(dtype):
-            of_sums = {"BLOCK": 64, "WIDTH": width, "num_warps": 4}
+            of_sums = {"BLOCK": block, "WIDTH": width}
             yield Configuration("attention_kernels", "sums_kernel", dtype, of_sums)
             for function, bias, dropout in product(FUNCTIONS, (False, True), (False, True)):
                 constants = attention_constants(function, dtype, width, bias=bias, dropout=dropout)

@@ -24,7 +24,7 @@ def memory_kernel(
     owner = tl.load(owner_ptr + element)
     valid = tl.load(row_ptr + element) >= 0
     count = tl.load(count_ptr + owner)
-    own = (count % size).to(tl.int32)
+    own = count.to(tl.int32) % size
     position = tl.load(position_ptr + element)
     q_ptr += (element * n_heads + head) * d_qk
     k_ptr += (element * n_heads + head) * d_qk

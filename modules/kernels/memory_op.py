@@ -8,7 +8,7 @@ from torch import Tensor
 from sma.modules.kernels.attention_op import FUNCTIONS
 from sma.modules.kernels.choice import on_device_of
 
-STEP, WIDTH = 64, 64
+STEP, WIDTH = 16, 64
 """Slots, and columns of keys and values, that a program looks at at a time."""
 
 

@@ -15,8 +15,8 @@ def doctor() -> None:
     from rich.table import Table
 
     import sma
-    from sma.training.backends import find_backends, threads
     from sma.training.cli.display import output
+    from sma.training.inspection.backends import find_backends, threads
 
     console = output()
     console.print(f"sma {sma.__version__}, Python {platform.python_version()}, {platform.platform()}")

@@ -33,20 +33,22 @@ def calls(draw):
     )
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(calls())
 def test_equals_plain_torch(call):
     call.compare()
 
 
-@pytest.mark.parametrize("function", sorted(FUNCTIONS))
+@pytest.mark.parametrize(
+    "function", ["softmax", *(pytest.param(name, marks=pytest.mark.slow) for name in ("laplace", "relu2"))]
+)
 def test_blocks_of_a_list_longer_than_two(function):
     """Float32 blocks are 32 slots: rows begin inside of them, and windows reach across three."""
     Attention(counts=(50, 7, 40), window=40, bias="position", function=function, bidirectional=True).compare()
 
 
 def test_several_columns_of_features():
-    Attention(counts=(40,), d_qk=70, d_v=65, heads=2).compare()
+    Attention(counts=(20,), d_qk=70, d_v=65).compare()
 
 
 def test_nothing_active():
@@ -64,10 +66,10 @@ def test_heads_that_lie_apart_in_memory():
     close(*([x] for x in results), torch.float32)
 
 
-@pytest.mark.parametrize("function", ["softmax", "laplace"])
+@pytest.mark.parametrize("function", ["softmax", pytest.param("laplace", marks=pytest.mark.slow)])
 def test_dropout(function):
     """Values that are the identity show which weights are kept, with the factor of those that are."""
-    elements = flat_list((20, 16), 0)
+    elements = flat_list((16, 14), 0)
     n_slots = len(elements.row)
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(n_slots, 2, 8, generator=generator).requires_grad_() for _ in range(2))
@@ -134,7 +136,7 @@ def test_second_derivatives_are_those_of_plain_torch():
 
 
 def test_the_operation_serves_the_compiler():
-    call = Attention(bias="rank", heads=1, counts=(9, 4))
+    call = Attention(bias="rank", heads=1, counts=(4, 2))
     elements, (q, k, v, table) = call.inputs()
     fields = (elements.row, elements.position, elements.ptr, table, None, -4, 3, False, "softmax", 0.3, 0.0)
     torch.library.opcheck(fused_attention, (q, k, v, *fields))

@@ -5,7 +5,7 @@ import platform
 import torch
 
 import sma as package
-from sma.training import backends
+from sma.training.inspection import backends
 
 
 def test_report(sma, monkeypatch):

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from sma.training import backends
+from sma.training.inspection import backends
 
 
 @pytest.fixture(autouse=True)
