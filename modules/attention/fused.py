@@ -1,6 +1,7 @@
 """Windowed attention by Triton kernels: what they take, and how it is handed to them."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +11,8 @@ from sma.modules.attention.functions import AttentionRule
 from sma.modules.attention.plain import plain_windows, query_divisor
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.functional import transformed
-from sma.modules.kernels.attention_op import FUNCTIONS, fused_attention
-from sma.modules.kernels.derivatives import twice_differentiable
+from sma.modules.kernels.attention_op import FUNCTIONS, fused_attention, fused_attention_backward
+from sma.modules.kernels.derivatives import Kernel, run_kernel
 
 
 def refusal(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule, bias: OffsetBias | None) -> str | None:
@@ -43,12 +44,27 @@ def fused_windows(
     divisor = query_divisor(elements, q.shape[-1], rule)
     assert not isinstance(divisor, Tensor)  # `refusal` says no to it
 
-    def fused(q: Tensor, k: Tensor, v: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
-        dtype = _common_dtype(q, k, v)
+    dtype = _common_dtype(q, k, v)
+    settings = (rule.window, rule.bidirectional, rule.function.name, 1 / divisor, rule.dropout)
+
+    def arguments(q: Tensor, k: Tensor, v: Tensor, table: Tensor | None) -> tuple[Any, ...]:
         heads = [(x if x.dim() == 3 else x.unsqueeze(1)).to(dtype) for x in (q, k, v)]
-        lists = (elements.row, counted, elements.ptr, table, seed)
-        settings = (rule.window, rule.bidirectional, rule.function.name, 1 / divisor, rule.dropout)
-        return (fused_attention(*heads, *lists, first, *settings)[0].view(v.shape).to(v.dtype),)
+        return *heads, elements.row, counted, elements.ptr, table, seed, first, *settings
+
+    def forward(q: Tensor, k: Tensor, v: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
+        y, lse, ranges = fused_attention(*arguments(q, k, v, table))
+        return y.view(v.shape).to(v.dtype), y, lse, ranges
+
+    def backward(
+        grads: tuple[Tensor, ...], returned: tuple[Tensor, ...], tensors: tuple[Any, ...]
+    ) -> tuple[Tensor | None, ...]:
+        _, *saved = returned
+        grad = grads[0].to(dtype).view(saved[0].shape)
+        found = fused_attention_backward(grad, *saved, *arguments(*tensors))
+        return tuple(
+            None if like is None else x.view(like.shape).to(like.dtype)
+            for x, like in zip(found, tensors, strict=True)
+        )
 
     def plain(q: Tensor, k: Tensor, v: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
         if rule.dropout:
@@ -59,7 +75,7 @@ def fused_windows(
         own = None if bias is None or table is None else replace(bias, values=table)
         return (plain_windows(q, k, v, elements, rule, own),)
 
-    return twice_differentiable(fused, plain, q, k, v, table)[0]
+    return run_kernel(Kernel(1, forward, backward, plain), q, k, v, table)[0]
 
 
 def _common_dtype(q: Tensor, k: Tensor, v: Tensor) -> torch.dtype:

@@ -1,7 +1,7 @@
 """Second derivatives of kernels, which have first ones only."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,56 +9,67 @@ from typing_extensions import override
 
 from sma.modules.functional import transformed
 
+Tensors = tuple[Tensor, ...]
 
-def twice_differentiable(
-    fused: Callable[..., tuple[Tensor, ...]],
-    plain: Callable[..., tuple[Tensor, ...]],
-    *tensors: Tensor | None,
-) -> tuple[Tensor, ...]:
-    """`fused(*tensors)`, whose gradients are those of `plain` where they shall be differentiated again.
 
-    Args:
-        fused: a function with first derivatives.
-        plain: the same function with all of them.
-        tensors: what to differentiate by; None where an argument is absent.
+class Kernel(NamedTuple):
+    """A function of some tensors, of which some may be None, by a kernel.
+
+    Attributes:
+        n_results: how many of what `forward` returns are its results.
+        forward: from the tensors to the results, followed by what `backward` needs.
+        backward: from the gradients of the results, all that `forward` returned, and the tensors, to the
+            gradients of the tensors, in their order.
+        plain: from the tensors to the results, by operations that torch differentiates to any order.
+    """
+
+    n_results: int
+    forward: Callable[..., Tensors]
+    backward: Callable[[Tensors, Tensors, tuple[Any, ...]], tuple[Tensor | None, ...]]
+    plain: Callable[..., Tensors]
+
+
+def run_kernel(kernel: Kernel, *tensors: Tensor | None) -> Tensors:
+    """The results. Gradients are those of `plain` where they shall be differentiated again.
+
+    In compiled code the operation's own registered gradient serves instead of `backward`.
     """
     needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
     if not needed or torch.compiler.is_compiling():
-        return fused(*tensors)
-    results: tuple[Tensor, ...] = _Twice.apply(fused, plain, *tensors)  # type: ignore[no-untyped-call]
+        return kernel.forward(*tensors)[: kernel.n_results]
+    results: Tensors = _Differentiable.apply(kernel, *tensors)  # type: ignore[no-untyped-call]
     return results
 
 
-class _Twice(torch.autograd.Function):
-    """Keeps the graph of `fused`."""
-
+class _Differentiable(torch.autograd.Function):
     @staticmethod
     @override
-    def forward(
-        ctx: Any, fused: Callable[..., Any], plain: Callable[..., Any], *tensors: Tensor | None
-    ) -> tuple[Tensor, ...]:
-        with torch.enable_grad():
-            ctx.own = [None if x is None else x.detach().requires_grad_(x.requires_grad) for x in tensors]
-            ctx.results = fused(*ctx.own)
-        ctx.plain = plain
-        ctx.save_for_backward(*tensors)
-        return tuple(x.detach() for x in ctx.results)
+    def forward(ctx: Any, kernel: Kernel, *tensors: Tensor | None) -> Tensors:
+        returned = kernel.forward(*tensors)
+        ctx.kernel, ctx.n_tensors = kernel, len(tensors)
+        ctx.save_for_backward(*tensors, *returned)
+        return returned[: kernel.n_results]
 
     @staticmethod
     @override
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        tensors, returned = ctx.saved_tensors[: ctx.n_tensors], ctx.saved_tensors[ctx.n_tensors :]
         batched = any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads)
         if torch.is_grad_enabled() or transformed() or batched:
-            with torch.enable_grad():  # each by itself: one may have been made from another
-                own = [None if x is None else x.view_as(x) for x in ctx.saved_tensors]
-                return None, None, *_gradients(ctx.plain(*own), own, grads, create_graph=True)
-        return None, None, *_gradients(ctx.results, ctx.own, grads, retain_graph=True)
+            return None, *_plain_gradients(ctx.kernel, tensors, grads)
+        found = ctx.kernel.backward(grads, returned, tensors)
+        return None, *(
+            g if needed else None for g, needed in zip(found, ctx.needs_input_grad[1:], strict=True)
+        )
 
 
-def _gradients(
-    results: tuple[Tensor, ...], own: list[Tensor | None], grads: tuple[Tensor, ...], **options: bool
+def _plain_gradients(
+    kernel: Kernel, tensors: tuple[Tensor | None, ...], grads: Tensors
 ) -> list[Tensor | None]:
-    """The gradients of those of `own` that want one."""
-    taken = [x for x in own if x is not None and x.requires_grad]
-    found = iter(torch.autograd.grad(results, taken, grads, materialize_grads=True, **options))
+    """The gradients of each tensor by itself: one may have been made from another."""
+    with torch.enable_grad():
+        own = [None if x is None else x.view_as(x) for x in tensors]
+        taken = [x for x in own if x is not None and x.requires_grad]
+        results = kernel.plain(*own)
+        found = iter(torch.autograd.grad(results, taken, grads, create_graph=True, materialize_grads=True))
     return [next(found) if x is not None and x.requires_grad else None for x in own]

@@ -1,13 +1,15 @@
 """The choice between Triton kernels and plain torch for convolutions with modes and for selective scans."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from sma.modules.functional import transformed
 from sma.modules.kernels.choice import takes_kernel
-from sma.modules.kernels.derivatives import twice_differentiable
-from sma.modules.kernels.recurrence_op import fused_recurrence
-from sma.modules.kernels.scan_op import fused_scan
+from sma.modules.kernels.derivatives import Kernel, run_kernel
+from sma.modules.kernels.recurrence_op import fused_recurrence, fused_recurrence_backward
+from sma.modules.kernels.scan_op import fused_scan, fused_scan_backward
 from sma.modules.ssm.recurrence import Modes, convolve
 from sma.modules.ssm.selective_scan import selective_scan
 
@@ -53,18 +55,31 @@ def scan_selectively(
     if not takes_kernel("scan", x.device, refusal):
         return selective_scan(x, log_decay, write, read, initial)
 
-    def fused(*tensors: Tensor | None) -> tuple[Tensor, ...]:
-        return fused_scan(*tensors)[:2]
-
-    y, last = twice_differentiable(fused, selective_scan, x, log_decay, write, read, initial)
+    tensors = (x, log_decay, write, read, initial)
+    y, last = run_kernel(Kernel(2, fused_scan, _scan_backward, selective_scan), *tensors)
     return y, last
+
+
+def _scan_backward(
+    grads: tuple[Tensor, ...], returned: tuple[Tensor, ...], tensors: tuple[Any, ...]
+) -> tuple[Tensor | None, ...]:
+    found: tuple[Tensor, ...] = fused_scan_backward(*grads, *returned, *tensors[:4])
+    return found
 
 
 def _one_way(
     x: Tensor, modes: Modes, truncation: int | None, initial: Tensor | None, *, reverse: bool
 ) -> Tensor:
-    def fused(x: Tensor, log_decay: Tensor, gain: Tensor) -> tuple[Tensor, ...]:
-        return (fused_recurrence(x, log_decay, gain, initial, truncation, reverse),)
+    settings = (initial, truncation, reverse)
+
+    def forward(x: Tensor, log_decay: Tensor, gain: Tensor) -> tuple[Tensor, ...]:
+        return (fused_recurrence(x, log_decay, gain, *settings),)
+
+    def backward(
+        grads: tuple[Tensor, ...], returned: tuple[Tensor, ...], tensors: tuple[Any, ...]
+    ) -> tuple[Tensor | None, ...]:
+        found: tuple[Tensor, ...] = fused_recurrence_backward(grads[0], *tensors, *settings)
+        return found
 
     def plain(x: Tensor, log_decay: Tensor, gain: Tensor) -> tuple[Tensor, ...]:
         x = x.flip(1) if reverse else x
@@ -73,4 +88,4 @@ def _one_way(
         )
         return (y.flip(1) if reverse else y,)
 
-    return twice_differentiable(fused, plain, x, modes.log_decay, modes.gain)[0]
+    return run_kernel(Kernel(1, forward, backward, plain), x, modes.log_decay, modes.gain)[0]
