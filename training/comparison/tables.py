@@ -57,7 +57,7 @@ def _row(comparison: Comparison, name: str, budget: float, runs: list[RunRecord]
         _mean(runs, lambda run: run.seconds, lambda value: f"{value:.1f}"),
         _mean(runs, lambda run: run.peak_memory, lambda value: f"{value / 2**20:.0f} MiB"),
         _mean(runs, lambda run: run.steps, lambda value: f"{value:,.0f}"),
-        _mean(runs, lambda run: run.parameters, lambda value: f"{value:,.0f}"),
+        _mean(runs, lambda run: run.parameters, amount),
         _mean(runs, lambda run: run.mean_rate, lambda value: f"{100 * value:.0f} %"),
     ]
 
@@ -94,7 +94,7 @@ def signed(difference: Difference, headline: str) -> str:
 def shown(value: float, headline: str, *, sign: bool = False) -> str:
     """A value of the measure, in points of percent for accuracy."""
     plus = "+" if sign else ""
-    return f"{100 * value:{plus}.2f}" if headline == "accuracy" else f"{value:{plus}.4f}"
+    return f"{100 * value:{plus}.2f}" if headline == "accuracy" else f"{value:{plus}.3f}"
 
 
 def amount(value: float) -> str:

@@ -13,7 +13,7 @@ def test_the_page_says_what_was_measured(comparison: Comparison) -> None:
     for text in (
         "Comparison mine",
         "made-up text",
-        "1.9500 ± 0.0707 (2)",
+        "1.950 ± 0.071 (2)",
         "routed overtakes wide at about",
         "control of routed: the model without routed parts",
         "out of &lt;memory&gt;",

@@ -11,15 +11,15 @@ def test_a_table_of_a_budget(comparison: Comparison) -> None:
     assert table.title == "1T operations"
     assert table.heads[:3] == ("model", "bits per byte", "difference to routed")
     assert [row[0] for row in table.rows] == ["wide", "routed"]
-    difference = "-0.1000 [-0.2000 to +0.0000]"
-    assert table.rows[0][1:6] == ["1.9500 ± 0.0707 (2)", difference, "1T", "100.0", "20 MiB"]
-    assert table.rows[1][1:3] == ["2.0500 ± 0.0707 (2)", "-"]
+    difference = "-0.100 [-0.200 to +0.000]"
+    assert table.rows[0][1:6] == ["1.950 ± 0.071 (2)", difference, "1T", "100.0", "20 MiB"]
+    assert table.rows[1][1:3] == ["2.050 ± 0.071 (2)", "-"]
     assert [row[-1] for row in table.rows] == ["-", "30 %"]
 
 
 def test_differences_pair_what_both_have(comparison: Comparison) -> None:
     rows = {row[0]: row for row in budget_table(comparison, 1e13).rows}
-    assert rows["wide"][1:3] == ["1.8000 (1)", "+0.2000 (1 pair)"]
+    assert rows["wide"][1:3] == ["1.800 (1)", "+0.200 (1 pair)"]
 
 
 def test_runs_of_a_search_that_were_not_chosen_do_not_count(comparison: Comparison) -> None:
