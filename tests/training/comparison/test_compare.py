@@ -147,6 +147,16 @@ def test_a_search_tries_rates_with_the_first_seed_alone(here: type[Here], option
     }
 
 
+def test_seconds_are_spent_by_every_model(here: type[Here], options: dict[str, Any]) -> None:
+    found = compare(SPECS, **options | {"match": "seconds", "budgets": [0.4]}, controls=["random", "wider"])
+    assert len(found.runs) == 4
+    assert all(run.steps >= 1 and run.operations for run in found.runs)
+    assert all(run.seconds >= 0.4 for run in found.runs)
+    for run in options["out"].glob("runs/*"):
+        rows = Run.open(run).metrics()
+        assert [row["step"] for row in rows if row["split"] == "validation"] == [rows[-1]["step"]]
+
+
 def test_what_depends_on_a_failed_run_is_not_run(here: type[Here], options: dict[str, Any]) -> None:
     here.fails = staticmethod(lambda run: run.path.name == "routed-3-seed0")
     changes = {"match": "steps", "budgets": [3]}
