@@ -13,6 +13,7 @@ from sma.architectures.models.embeddings import (
     TokenEmbedding,
     TokensSpec,
 )
+from sma.architectures.models.exporting import export_model, export_step
 from sma.architectures.models.graph import GraphModel, GraphModelSpec, NodeClassifier, NodeClassifierSpec
 from sma.architectures.models.heads import Classifier, ClassifierSpec, LanguageModelHead, LanguageModelSpec
 from sma.architectures.models.sequence import SequenceModel, SequenceModelSpec, SequenceModelState
@@ -41,4 +42,6 @@ __all__ = [
     "SequenceModelState",
     "TokenEmbedding",
     "TokensSpec",
+    "export_model",
+    "export_step",
 ]

@@ -11,8 +11,7 @@ from typing_extensions import override
 
 from sma.architectures.files.yaml import parse_spec
 from sma.architectures.models.sequence import SequenceModelSpec
-from sma.architectures.specs.families import BlockSpec
-from sma.spec.base import Spec, children, walk
+from sma.spec.base import Spec, walk
 from sma.spec.errors import one_line
 from sma.spec.registry import package_of
 from sma.transformers.remote_code import AUTO_MAP, write_remote_code
@@ -93,8 +92,8 @@ class SMAConfig(PreTrainedConfig):
 
     @property
     def num_hidden_layers(self) -> int:
-        """The number of blocks, those inside stacks included."""
-        return sum(_n_blocks(block) for block in self.model_spec.blocks)
+        """The number of the model's blocks; a stack is one."""
+        return sum(block.repeat for block in self.model_spec.blocks)
 
     def with_head(self, **head: Any) -> "SMAConfig":
         """The same configuration with another head, such as `kind="classifier", n_classes=3`.
@@ -169,11 +168,6 @@ def _plug_ins(spec: Spec) -> dict[str, str]:
     """By kind, the package or module of every kind in a spec that is not of this project."""
     others = [type(part) for _, part in walk(spec) if not type(part).__module__.startswith("sma.")]
     return {part.model_fields["kind"].default: package_of(part) or part.__module__ for part in others}
-
-
-def _n_blocks(block: BlockSpec) -> int:
-    inside = [part for part in children(block).values() if isinstance(part, BlockSpec)]
-    return block.repeat * (sum(map(_n_blocks, inside)) or 1)
 
 
 def _check_labels(n_classes: int, num_labels: int | None, id2label: Any) -> None:

@@ -40,7 +40,7 @@ def test_sizes_are_those_of_the_spec():
     values = spec.model_dump(mode="json")
     values["blocks"] = [{"kind": "stack", "repeat": 2, "blocks": [*values["blocks"], *values["blocks"]]}]
     config = SMAConfig(spec=values)
-    assert (config.vocab_size, config.hidden_size, config.num_hidden_layers) == (9, 16, 8)
+    assert (config.vocab_size, config.hidden_size, config.num_hidden_layers) == (9, 16, 2)
     with pytest.raises(ValueError, match=r"vocab_size=7 is read from the spec; set embedding.vocab_size"):
         config.vocab_size = 7
     config.spec["embedding"]["vocab_size"] = 7
