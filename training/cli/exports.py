@@ -24,10 +24,6 @@ def export(
     Of a run, with its best weights; a text's tokenizer is written where the run's task is text. It needs the
     extra `transformers`.
     """
-    try:
-        import sma.transformers  # noqa: F401  (says what is missing)
-    except ImportError as error:
-        raise ValueError(str(error)) from error
     if out.exists():
         raise ValueError(f"{out} exists already; name a new folder, or remove it")
     wrapped = write_folder(source, out)

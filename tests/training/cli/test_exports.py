@@ -54,9 +54,11 @@ def test_wrong_folders_are_named(sma, run, tmp_path, monkeypatch):
     assert (result.exit_code, "exists already; name a new folder" in result.output) == (2, True)
     result = sma("export", tmp_path / "there", tmp_path / "out")
     assert (result.exit_code, "is not the folder of a run" in result.output) == (2, True)
-    monkeypatch.setitem(sys.modules, "sma.transformers", None)
+    for name in [name for name in sys.modules if name.startswith("sma.transformers")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     result = sma("export", run, tmp_path / "out")
-    assert result.exit_code == 2
+    assert (result.exit_code, "'sparse-modular-activation[transformers]'" in result.output) == (2, True)
     assert not (tmp_path / "out").exists()
 
 

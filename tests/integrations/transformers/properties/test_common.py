@@ -1,4 +1,4 @@
-"""What transformers' own tests check of every model, by the names that they have there.
+"""Checks that transformers' own tests make of every model, by the names that they have there.
 
 The installed package does not contain these tests (`ModelTesterMixin`, `GenerationTesterMixin`). Those whose
 subject is in a file's own test are there; `NOT_APPLICABLE` lists the others, each with its reason.
