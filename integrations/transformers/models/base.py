@@ -153,10 +153,12 @@ class SMAPreTrainedModel(PreTrainedModel):
 
     @override
     def get_input_embeddings(self) -> nn.Module:
+        """The model's embedding."""
         return self.model.embedding
 
     @override
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Refused: the embedding is a part of the spec."""
         raise ValueError("the embedding is a part of the spec; set config.spec['embedding'] and build anew")
 
     @override

@@ -32,7 +32,8 @@ def with_routers(
     """A loss with the routers' losses, which count by the share of a step's labels that are scored here.
 
     Each router's loss is a mean over elements. Over the micro-batches of a step the shares sum up to 1, as
-    the micro-batches' parts of the labels' own loss do.
+    the micro-batches' parts of the labels' own loss do. In several processes, the elements of each count by
+    its own share of the labels: equally, where all score equally many.
     """
     if not auxiliary:
         return loss

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sma.architectures import graph_network, parse_spec
+from sma.architectures.presets.by_name import model_presets, starting_sizes
 from sma.transformers import (
     SMAForCausalLM,
     SMAForSequenceClassification,
@@ -29,6 +30,16 @@ def test_the_head_decides_the_class(spec, head, expected, tokens):
     assert wrapped.config.eos_token_id == 7
     assert torch.equal(wrapped.eval()(tokens).logits, model(tokens))
     assert not as_transformers(model).training
+
+
+@pytest.mark.parametrize("preset", [name for name in model_presets() if starting_sizes(name)])
+def test_every_preset_is_a_model_of_transformers(preset):
+    spec = model_presets()[preset](**{**starting_sizes(preset), "d_model": 16, "n_layers": 2})
+    if spec.kind != "sequence_model":
+        return
+    model = spec.build().eval()
+    words = torch.randint(5, (2, 6))
+    assert torch.equal(as_transformers(model)(words).logits, model(words))
 
 
 def test_models_of_graphs_are_refused():
