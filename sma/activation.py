@@ -86,6 +86,11 @@ class SparseModularActivation(SequenceModule[SMAState]):
 
         Padding of `x` may hold anything. The result is exactly 0 where nothing is active, padding included.
         """
+        if torch.jit.is_tracing():
+            raise ValueError(
+                "torch.jit.trace would keep the decisions about one input for all others; use torch.compile "
+                "or torch.export"
+            )
         x = zero_padding(x, mask)
         check_dtype(x, self)
         routing = check_routing(self.router(x, mask), self.router, x, mask)
