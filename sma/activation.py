@@ -86,7 +86,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
 
         Padding of `x` may hold anything. The result is exactly 0 where nothing is active, padding included.
         """
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             raise ValueError(
                 "torch.jit.trace would keep the decisions about one input for all others; use torch.compile "
                 "or torch.export"

@@ -63,11 +63,14 @@ class GraphModel(ComposedModel):
         _check_order(type(head).__name__, getattr(head, "needs_causal", spec.head.needs_causal))
 
     @override
-    def forward(self, data: "Data") -> Tensor:
+    def forward(self, data: "Data | Tensor", edge_index: Tensor | None = None, **fields: Tensor) -> Tensor:
         """Embed, mix along edges, score.
 
         Args:
-            data: a graph or a `Batch` of them, with what the embedding takes as `x`, and `edge_index`.
+            data: a graph or a `Batch` of them, with what the embedding takes as `x`, and `edge_index`; or
+                that `x` alone, and the rest as arguments, as torch_geometric's `Explainer` gives them.
+            edge_index: `(2, E)` long, if `data` is `x`.
+            **fields: further fields of the graph, such as `batch` and `edge_attr`, if `data` is `x`.
 
         Returns:
             From a head that scores elements `(n_nodes, C)`, in the order of `data.x`; from one that pools,
@@ -77,6 +80,8 @@ class GraphModel(ComposedModel):
             ValueError: if the data has no `x`, no `edge_index` or one that does not fit, or lacks an edge
                 input that a convolution reads.
         """
+        if isinstance(data, Tensor):
+            data = _graph(data, edge_index, fields)
         if not isinstance(getattr(data, "x", None), Tensor):
             raise ValueError("data.x is missing; give every node features, such as its degree or ones")
         with naming(self):
@@ -86,6 +91,12 @@ class GraphModel(ComposedModel):
                 x = self.norm(x, rows.mask)
             scores = self.head(x, rows.mask)
         return scores if scores.dim() == 2 else rows.collect(scores)
+
+
+def _graph(x: Tensor, edge_index: Tensor | None, fields: dict[str, Tensor]) -> "Data":
+    from torch_geometric.data import Data
+
+    return Data(x=x, edge_index=edge_index, **fields)
 
 
 def _check_order(head: str, needs_causal: bool) -> None:

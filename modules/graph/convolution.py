@@ -77,7 +77,8 @@ class GraphConvolution(SubModule):
         """One convolution over the edges between active elements.
 
         Raises:
-            ValueError: if there are no edges, no `edge_inputs`, or if the width changes.
+            ValueError: if there are no edges, no `edge_inputs`, or if the width changes; or if
+                torch_geometric's `Explainer` masks edges that the sub-graph of active nodes lacks.
         """
         if elements.edges is None:
             raise ValueError(
@@ -87,6 +88,7 @@ class GraphConvolution(SubModule):
         x, edges = elements.x, elements.edges
         if len(x) == 0:  # some convolutions fail on a graph without nodes
             x = torch.cat((x, x.new_zeros(1, x.shape[1])))
+        self._check_edge_masks(edges.index.shape[1])
         inputs = {name: _edge_input(edges, name, x) for name in self.edge_inputs}
         result = self._convolve(x, edges.index, inputs)
         if not isinstance(result, Tensor) or result.shape != x.shape:
@@ -96,6 +98,16 @@ class GraphConvolution(SubModule):
         if self.scale is not None:
             result = result * self.scale.to(result)
         return result[: len(elements.x)]
+
+    def _check_edge_masks(self, n_edges: int) -> None:
+        for part in self.convolution.modules():
+            mask = getattr(part, "_edge_mask", None)
+            if getattr(part, "explain", False) and mask is not None and len(mask) != n_edges:
+                raise ValueError(
+                    f"the edge mask of an explainer is for {len(mask)} edges, but a routed convolution sees "
+                    f"the {n_edges} between active nodes; mask nodes instead (node_mask_type), or use the "
+                    "router always"
+                )
 
     def _convolve(self, x: Tensor, index: Tensor, inputs: dict[str, Tensor]) -> Any:
         """In float32 at least: degrees, and sums over many neighbours, overflow in half precision."""

@@ -1,8 +1,13 @@
+import re
+
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.nn import summary
+from torch_geometric.utils import k_hop_subgraph, subgraph
 
 import sma
 from sma import PerElement
@@ -210,6 +215,66 @@ class TestModel:
             model(Data(x=torch.zeros(2, 4).double()))
         with pytest.raises(ValueError, match="reads edge_attr, which the data lacks"):
             model(Data(x=torch.zeros(2, 4).double(), edge_index=torch.zeros(2, 0, dtype=torch.long)))
+
+
+class TestToolsOfTorchGeometric:
+    TASK = {"mode": "multiclass_classification", "task_level": "node", "return_type": "raw"}  # noqa: RUF012
+
+    def explained(self, router="latent_configurator", **masks):
+        data = random_graph(9, 30, seed=0)
+        explainer = Explainer(
+            built(network(router=router)).float(),
+            GNNExplainer(epochs=5),
+            explanation_type="model",
+            model_config=self.TASK,
+            **masks,
+        )
+        return explainer(data.x.float(), data.edge_index, edge_attr=data.edge_attr.float())
+
+    @pytest.mark.parametrize(("kind", "shape"), [("object", (9, 1)), ("attributes", (9, 4))])
+    def test_explainers_mask_nodes(self, kind, shape):
+        mask = self.explained(node_mask_type=kind).node_mask
+        assert mask.shape == shape
+        assert mask.isfinite().all()
+        assert mask.unique().numel() > 1
+
+    def test_explainers_mask_edges_that_every_convolution_sees(self):
+        mask = self.explained("always", edge_mask_type="object").edge_mask
+        assert mask.shape == (30,)
+        assert mask.unique().numel() > 1
+
+    def test_masks_of_edges_that_a_router_hides_are_refused(self):
+        with pytest.raises(
+            ValueError, match=r"edge mask of an explainer is for 30 edges, but .* sees the \d+ "
+        ):
+            self.explained(edge_mask_type="object")
+
+    def test_fields_may_be_arguments(self):
+        model, data = built(network()), Batch.from_data_list(graphs())
+        fields = {"batch": data.batch, "edge_attr": data.edge_attr}
+        assert torch.equal(model(data.x, data.edge_index, **fields), model(data))
+        with pytest.raises(ValueError, match="edge_index is missing"):
+            model(data.x)
+
+    def test_summary(self):
+        model, data = built(network()), random_graph(9, 30, seed=0)
+        n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        table = summary(model, data)
+        assert re.search(rf"GraphModel +\| \[9, 9\] +\| \[9, \d\] +\| {n_parameters:,} ", table)
+        assert "(head)NodeClassifier" in table
+
+    def test_seeds_of_a_sampled_neighbourhood_have_the_scores_of_the_whole_graph(self):
+        """As in a batch of NeighborLoader, which needs pyg-lib: the seeds first, then their neighbours."""
+        data, seeds = random_graph(12, 20, seed=1), torch.tensor([7, 2])
+        around, _, _, _ = k_hop_subgraph(seeds, 2, data.edge_index)
+        nodes = torch.cat((seeds, around[~torch.isin(around, seeds)]))
+        edges, attributes = subgraph(nodes, data.edge_index, data.edge_attr)
+        place = torch.empty(12, dtype=torch.long)
+        place[nodes] = torch.arange(len(nodes))
+        batch = Data(data.x[nodes], place[edges], attributes, n_id=nodes, input_id=seeds, batch_size=2)
+        model = built(network())
+        assert len(nodes) < 12
+        torch.testing.assert_close(model(batch)[: batch.batch_size], model(data)[seeds])
 
 
 class TestSpec:
