@@ -324,7 +324,7 @@ class TestEdgeInputs:
         assert NodeRows.of(data).edges.attributes.keys() - {"edge_label_index"} == {"edge_attr"}
 
     def test_missing_in_the_data(self):
-        layer = SMA(InputRouter(1), [GraphConvolution(GCNConv(D, D), edge_inputs=["edge_colour"])]).double()
+        layer = SMA(InputRouter(1), [GraphConvolution(GCNConv(D, D), edge_inputs=["edge_colour"])])
         with pytest.raises(
             ValueError, match="reads edge_colour, which the data lacks; it has of every edge: none"
         ):
