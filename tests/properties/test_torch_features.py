@@ -1,4 +1,4 @@
-"""What torch does with any module, done with a model; docs/torch.md has the table of these checks."""
+"""Features of torch for any module, tried with a model; docs/torch.md has the table of these checks."""
 
 import copy
 import io
