@@ -74,14 +74,14 @@ class Totals:
     loss: float = 0.0
     entropy: float = 0.0
     n_elements: int = 0
-    operations: int = 0
+    operations: float = 0.0
     auxiliary: dict[str, float] = field(default_factory=dict)
     counts: ActivationCounts = field(default_factory=ActivationCounts)
 
     def add(self, micro: MicroLoss, n_elements: int, operations: int, *, copies: int) -> None:
         """Count a micro-batch in, whose elements so many processes have."""
         self.n_elements += n_elements
-        self.operations += operations // copies
+        self.operations += operations / copies
         self.loss += float(micro.loss.detach()) / self.n_micro_batches
         self.entropy += float(micro.cross_entropy) / self.n_micro_batches
         if not self.detailed:
@@ -96,7 +96,7 @@ class Totals:
         own = torch.tensor([self.loss, self.entropy, self.n_elements, self.operations], dtype=torch.float64)
         loss, entropy, n_elements, operations = parallel.sum(own).tolist()
         self.loss, self.entropy = loss / parallel.world, entropy / parallel.world
-        self.n_elements, self.operations = int(n_elements), int(operations)
+        self.n_elements, self.operations = int(n_elements), operations
         self.counts.total(parallel.sum)
 
 

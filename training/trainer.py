@@ -273,7 +273,7 @@ class Trainer:
             step=done,
             pending=pending,
             elapsed=perf_counter() - self._clock,
-            operations=self.position.operations + totals.operations,
+            operations=self.position.operations + round(totals.operations),
             n_real=self.position.n_real + sum(self._drawn.n_real),
         )
         self.precision.advance(self.scheduler)
