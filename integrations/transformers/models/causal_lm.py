@@ -1,7 +1,7 @@
 """`SMAForCausalLM`: a language model for transformers."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -117,10 +117,23 @@ class SMAForCausalLM(SMAPreTrainedModel, GenerationMixin):
             ValueError: if prompts are padded on the right, or the settings ask for what a recurrent state
                 cannot do: assisted, contrastive, constrained or grouped search, or caches of another kind.
         """
+        if kwargs.get("cache_implementation") is not None:
+            raise _other_cache(kwargs["cache_implementation"])
+        settings = self._prepare_generation_config(generation_config, **kwargs)[0]
+        if settings.cache_implementation is not None:
+            raise _other_cache(settings.cache_implementation)
         if kwargs.get("custom_generate") is None:
-            settings = self._prepare_generation_config(generation_config, **kwargs)[0]
             _check_mode(settings, kwargs.get("assistant_model"))
         return super().generate(inputs, generation_config, *args, **kwargs)
+
+    @override
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused, and with it `generate_batch`: its pages hold keys and values.
+
+        Raises:
+            ValueError: always.
+        """
+        raise _other_cache("paged")
 
     def _prefill(
         self,
@@ -143,11 +156,6 @@ class SMAForCausalLM(SMAPreTrainedModel, GenerationMixin):
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         """A new `StateCache`, or the one that was given."""
-        if generation_config.cache_implementation is not None:
-            raise ValueError(
-                f"cache_implementation={generation_config.cache_implementation!r}: the state has a constant "
-                "size, and there is no other cache; leave it out"
-            )
         given = model_kwargs.get("past_key_values")
         if given is not None:
             given._is_user_defined = True
@@ -177,6 +185,13 @@ def _newest(mask: Tensor | None, inputs: Tensor, known: int) -> Tensor | None:
             "the cache has seen; give one of the new elements, or of both together"
         )
     return mask[:, -n_new:]
+
+
+def _other_cache(kind: str) -> ValueError:
+    return ValueError(
+        f"cache_implementation={kind!r}: the state has a constant size, and there is no other cache; leave "
+        "it out, and let rows join and leave a batch by State.join and State.select"
+    )
 
 
 def _check_labels(labels: Tensor, inputs: Tensor) -> None:

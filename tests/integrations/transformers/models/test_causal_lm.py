@@ -4,7 +4,7 @@ import itertools
 import pytest
 import torch
 from torch import nn
-from transformers import DynamicCache, StoppingCriteria
+from transformers import DynamicCache, GenerationConfig, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 import sma
@@ -132,6 +132,11 @@ def test_stopping_criteria_end_rows(causal, tokens):
         ({"dola_layers": "low"}, "dola_generation: .*use greedy search"),
         ({"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5}, "group_beam_search: .*use greedy"),
         ({"cache_implementation": "static"}, "cache_implementation='static'.*leave it out"),
+        ({"cache_implementation": "paged"}, "cache_implementation='paged'.*State.join"),
+        (
+            {"generation_config": GenerationConfig(cache_implementation="quantized")},
+            "cache_implementation='quantized'.*leave it out",
+        ),
         (
             {"past_key_values": DynamicCache()},
             "past_key_values is a DynamicCache; give a sma.transformers.State",
@@ -156,6 +161,11 @@ def test_what_generate_refuses_is_said_in_one_line(causal, options, message):
 def test_an_assistant_model_is_refused(causal, tokens):
     with pytest.raises(ValueError, match=r"assisted_generation: .*use greedy search"):
         continued(causal, tokens[:1], assistant_model=causal)
+
+
+def test_continuous_batching_is_refused(causal):
+    with pytest.raises(ValueError, match=r"cache_implementation='paged'.*State.join"):
+        causal.generate_batch([[1, 2], [3]])
 
 
 def test_padding_on_the_right_is_found_without_a_mask(causal):
