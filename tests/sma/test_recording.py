@@ -46,6 +46,21 @@ def test_an_error_ends_the_recording():
     assert recording.layers == []
 
 
+def test_a_recording_is_passed_on_where_it_is_asked_to_be():
+    net = model(InputRouter(1), InputRouter(1))
+    x = torch.randn(1, 2, D)
+    with record() as outer:
+        net[0](x)
+        with record(net, passed_on=True) as inner:
+            net(x)
+            assert len(outer.layers) == 1
+    assert [layer.name for layer in inner.layers] == ["0", "1"]
+    assert [id(layer) for layer in outer.layers[1:]] == [id(layer) for layer in inner.layers]
+    with record(net, passed_on=True) as alone:
+        net(x)
+    assert len(alone.layers) == 2
+
+
 def test_nested_recordings_are_apart():
     net, x = model(InputRouter(1)), torch.randn(1, 2, D)
     with record(net) as outer:
