@@ -22,6 +22,7 @@ from sma.training.parallel.contract import OneProcess, Parallel
 from sma.training.run.checkpoints import load_last_weights
 from sma.training.run.errors import RunError, cause
 from sma.training.run.folder import Run
+from sma.training.run.limits import reached
 from sma.training.run.position import Position
 from sma.training.run.records import Ending, Facts, Results, Score
 from sma.training.tasks.task import Evaluation, Task
@@ -116,10 +117,7 @@ def write_results(
 
 def ending_at(spec: TrainSpec, position: Position) -> Ending:
     """How a run ended that stands there and has not said it."""
-    done = (spec.steps is not None and position.step >= spec.steps) or (
-        spec.operations is not None and position.operations >= spec.operations
-    )
-    return "finished" if done else "interrupted"
+    return reached(spec, position) or "interrupted"
 
 
 def best_model(run: Run, device: torch.device | None = None) -> nn.Module:

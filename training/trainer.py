@@ -21,8 +21,8 @@ from sma.training.micro_batches import MicroBatches
 from sma.training.optimization.averaging import averaged
 from sma.training.optimization.precision import Precision
 from sma.training.parallel.contract import OneProcess, Parallel
-from sma.training.report.operations import OperationCount
-from sma.training.run import notices
+from sma.training.report.operations import counting
+from sma.training.run import limits, notices
 from sma.training.run.background import Background
 from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
 from sma.training.run.folder import Run
@@ -106,7 +106,7 @@ class Trainer:
         if from_weights and spec.weights is not None:
             start_from(self.model, spec.weights)
         check_fit(self.model, task)
-        self._count = _operation_count(self.model, spec)
+        self._count = counting(self.model, needed_for=spec.operations)
         if self.parallel.world > 1:
             self.parallel.share(task.training_batch(spec.batch_size, torch.Generator().manual_seed(0)))
         self.model.activation_checkpointing = spec.activation_checkpointing
@@ -139,10 +139,7 @@ class Trainer:
     @property
     def progress(self) -> float:
         """The share of the run that is done, by steps, operations or time."""
-        position, spec = self.position, self.spec
-        spent = (position.step, spec.steps), (position.operations, spec.operations)
-        shares = [now / end for now, end in (*spent, (position.elapsed, spec.time_limit)) if end is not None]
-        return min(max(shares), 1.0)
+        return limits.progress(self.spec, self.position)
 
     def resume(self, run: Run) -> None:
         """Go back to the newest checkpoint of a run.
@@ -241,15 +238,7 @@ class Trainer:
         return Interrupt("terminated" if agreed[2] else "interrupted" if agreed[1] else None)
 
     def _ending(self, interrupt: Interrupt) -> Ending | None:
-        if self.spec.steps is not None and self.position.step >= self.spec.steps:
-            return "finished"
-        if self.spec.operations is not None and self.position.operations >= self.spec.operations:
-            return "finished"
-        if self.spec.time_limit is not None and self.position.elapsed >= self.spec.time_limit:
-            return "time limit"
-        if self.spec.patience is not None and self.position.stale >= self.spec.patience:
-            return "stopped early"
-        return interrupt.requested
+        return limits.reached(self.spec, self.position) or interrupt.requested
 
     def _step(self, run: Run) -> None:
         set_progress(self.model, self._planned_progress())
@@ -324,13 +313,8 @@ class Trainer:
         )
 
     def _planned_progress(self) -> float:
-        """The progress that schedules follow: by steps or operations alone if either is given: repeatable."""
-        if self.spec.steps is not None:
-            return self.position.step / self.spec.steps
-        if self.spec.operations is not None:
-            return min(self.position.operations / self.spec.operations, 1.0)
-        assert self.spec.time_limit is not None  # the spec checks it
-        return self.position.elapsed / self.spec.time_limit
+        """The progress that schedules follow."""
+        return limits.planned_progress(self.spec, self.position)
 
     def _log_training(self, run: Run, totals: Totals, norm: float, rate: float) -> None:
         n_elements, since = self._logged
@@ -422,20 +406,3 @@ class Trainer:
         """Until the newest checkpoint is on disk."""
         self._background.wait()
         self.parallel.wait()
-
-
-def _operation_count(model: nn.Module, spec: TrainSpec) -> OperationCount | None:
-    """What counts the operations of steps; None where a part does not count its own.
-
-    Raises:
-        ValueError: if operations are limited then.
-    """
-    count = OperationCount(model)
-    if not count.uncounted:
-        return count
-    if spec.operations is not None:
-        raise ValueError(
-            f"operations={spec.operations:g} cannot be counted, as {count.uncounted[0]} does not count its "
-            "own; implement its `flops`, or set steps or time_limit instead"
-        )
-    return None

@@ -48,3 +48,24 @@ class OperationCount:
             per_element, _ = operations(describe(self._model, length)) if length else (0.0, 0.0)
             self._fixed[length] = round(per_element * length)
         return self._fixed[length]
+
+
+def counting(model: nn.Module, *, needed_for: float | None) -> OperationCount | None:
+    """What counts the operations of a model; None where a part does not count its own.
+
+    Args:
+        model: whose calls are counted.
+        needed_for: the number of operations that ends the run; None if nothing depends on them.
+
+    Raises:
+        ValueError: if they are needed and a part does not count its own.
+    """
+    count = OperationCount(model)
+    if not count.uncounted:
+        return count
+    if needed_for is not None:
+        raise ValueError(
+            f"operations={needed_for:g} cannot be counted, as {count.uncounted[0]} does not count its own; "
+            "implement its `flops`, or set steps or time_limit instead"
+        )
+    return None

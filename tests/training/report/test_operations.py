@@ -6,7 +6,7 @@ from torch import nn
 
 import sma
 from sma.architectures import mega_chunk, mixtral_like, seqboat, transformer
-from sma.training.report.operations import OperationCount
+from sma.training.report.operations import OperationCount, counting
 from sma.training.tasks.task import Batch
 
 MASK = torch.tensor([[True] * 9, [True] * 4 + [False] * 5, [False] * 9])
@@ -58,4 +58,8 @@ def test_parts_that_do_not_count_are_named() -> None:
         def forward(self, x, mask=None):
             return x
 
-    assert OperationCount(nn.Sequential(nn.Linear(2, 2), Silent())).uncounted == ["1"]
+    model = nn.Sequential(nn.Linear(2, 2), Silent())
+    assert OperationCount(model).uncounted == ["1"]
+    assert counting(model, needed_for=None) is None
+    with pytest.raises(ValueError, match=r"operations=1e\+12 cannot be counted, as 1 does not count its own"):
+        counting(model, needed_for=1e12)
