@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from sma.architectures import save_model, seqboat
+
 COMMAND = [sys.executable, "-m", "sma.training.cli.app"]
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -103,8 +105,13 @@ def test_yaml_errors_show_the_place(sma: Command, tmp_path: Path) -> None:
     assert line[caret.index("^")] == "}"
 
 
-@pytest.mark.parametrize("command", [["describe", "seqboat"], ["diff", "seqboat", "mega"]])
-def test_a_reader_that_leaves_is_no_error(command: list[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [["describe", "seqboat"], ["diff", "seqboat", "mega"], ["generate", "MODEL", "--tokens", "3"]]
+)
+def test_a_reader_that_leaves_is_no_error(command: list[str], tmp_path: Path) -> None:
+    if "MODEL" in command:
+        save_model(seqboat(vocab_size=256, d_model=8, n_layers=1).build(), tmp_path)
+    command = [str(tmp_path) if part == "MODEL" else part for part in command]
     process = subprocess.Popen(
         [*COMMAND, *command], env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

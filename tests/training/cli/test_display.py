@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from sma.training import Run
-from sma.training.cli.display import Display
+from sma.training.cli.display import Display, output
 from sma.training.report.formats import duration
 from sma.training.trainer import Trainer
 
@@ -43,3 +43,12 @@ def test_bar_percentage_and_remaining_time_stay(make: Make, width: int, elapsed:
     assert f"{duration(3 * elapsed)} left" in shown
     assert "step 250" in shown
     assert len(shown.replace("\x1b[2K", "").replace("\r", "")) <= width
+
+
+def test_long_lines_are_whole_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    line = "a word " * 100
+    output().print(line)
+    assert capsys.readouterr().out == f"{line}\n"

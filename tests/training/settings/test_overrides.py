@@ -82,6 +82,7 @@ def test_the_given_values_stay_as_they_are(values: dict[str, Any]) -> None:
         ("model.blocks.0.mixr.d_state=2", "there is no field model.blocks.0.mixr; did you mean mixer?"),
         ("steps.x=2", "steps is 6 and has no fields"),
         ("model.blocks.0.mixer.d_stat=2", "unknown field 'd_stat'; did you mean d_state?"),
+        ("model.blocks.0.windw=3", "unknown field 'windw'; there are: repeat, norm"),
         ("model.d_modl=2", "preset seqboat has no option 'd_modl'; did you mean d_model?"),
         ("model.windw=2", "preset seqboat has no option 'windw'; did you mean window?"),
         ("model.zzz=2", "preset seqboat has no option 'zzz'; there are: d_model, n_layers"),
