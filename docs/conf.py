@@ -33,6 +33,7 @@ myst_heading_anchors = 4
 
 default_role = "code"
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # what overrides is described once, in the base class
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
