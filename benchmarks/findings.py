@@ -45,9 +45,13 @@ class Measured:
         """A value with the digits that its measure deserves."""
         return f"{value:{'+' if sign else ''}.{3 if self.headline == 'bits' else 1}f}"
 
-    def mean(self, field: str) -> float:
+    def field(self, name: str) -> list[Any]:
+        """A field of every seed; None where it was not measured."""
+        return [run[name] for run in self.by_seed.values()]
+
+    def mean(self, name: str) -> float:
         """The mean over seeds of a field that holds a number."""
-        return mean(run[field] for run in self.by_seed.values())
+        return mean(self.field(name))
 
 
 def table_lines(table: Table, results: Results) -> list[str]:
@@ -76,7 +80,7 @@ def _line(name: str, run: Measured, first: Measured | None) -> str:
         "" if first in (None, run) else _difference(run, first),
         f"{run.mean('operations') / 1000:,.0f}k",
         f"{run.mean('parameters') / 1000:,.0f}k",
-        f"{run.mean('cpu_seconds'):.0f}",
+        "-" if None in run.field("cpu_seconds") else f"{run.mean('cpu_seconds'):.0f}",
         _activation(run.by_seed.values()),
     )
     return f"| {' | '.join(cells)} |"
