@@ -31,6 +31,7 @@ class SMAForCausalLM(SMAPreTrainedModel, GenerationMixin):
         ValueError: if the head does not predict the next token, or a part of the model looks ahead.
 
     Example:
+        >>> import torch
         >>> from sma.architectures import seqboat
         >>> from sma.transformers import SMAConfig
         >>> config = SMAConfig(spec=seqboat(vocab_size=256, d_model=16, n_layers=2))
