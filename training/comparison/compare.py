@@ -184,7 +184,7 @@ class _Loop:
         """Train what is missing; what results.json says in the end."""
         for cell in self.cells.values():
             self._take(cell)
-        found = self._write()
+        self._write()
         with self.jobs:
             while self._start() or self.jobs.running:
                 self.listener(self.progress, None)
@@ -192,10 +192,9 @@ class _Loop:
                 for job in self.jobs.ended():
                     cell = self.cells[job.name]
                     if not self._take(cell):
-                        self.progress.failed[cell] = job.reason
-                        self.listener(self.progress, f"{job.name}: {job.reason}")
-                    found = self._write()
-        return found
+                        self._fail(cell, job.reason)
+                    self._write()
+            return self._write()
 
     def _take(self, cell: Cell) -> bool:
         """Take in what a run has measured, if it is finished."""
@@ -215,19 +214,27 @@ class _Loop:
             if cell in done or cell in failed or cell.name in self.jobs.running:
                 continue
             if plan.waits_forever(cell, done, failed):
-                failed[cell] = "the run that it depends on failed"
+                self._fail(cell, "the run that it depends on failed")
                 continue
             waiting = True
             if not self.jobs.has_room:
                 break
             path = self.folder / RUNS / cell.name
             if not (path / "spec.yaml").exists():
-                spec = plan.spec(cell, done, failed)
+                try:
+                    spec = plan.spec(cell, done, failed)
+                except ValueError as error:  # such as no width for what routing spent
+                    self._fail(cell, str(error))
+                    continue
                 if spec is None:
                     continue
                 Run.create(spec, path.parent, cell.name)
             self.jobs.start(cell.name, path)
         return waiting
+
+    def _fail(self, cell: Cell, reason: str) -> None:
+        self.progress.failed[cell] = reason
+        self.listener(self.progress, f"{cell.name}: {reason}")
 
     def _write(self) -> Comparison:
         plan, done, failed = self.progress.plan, self.progress.done, self.progress.failed

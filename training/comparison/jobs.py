@@ -103,7 +103,7 @@ class Jobs:
         over = [job for job in self.running.values() if job.process.poll() is not None]
         for job in over:
             assert job.listener is not None
-            job.listener.join()  # what it said last
+            job.listener.join(5)  # what it said last
             del self.running[job.name]
         return over
 

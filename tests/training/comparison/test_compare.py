@@ -172,6 +172,18 @@ def test_what_depends_on_a_failed_run_is_not_run(here: type[Here], options: dict
     assert here.started == ["routed-3-seed0", "routed-random-3-seed0"]
 
 
+def test_a_control_that_cannot_be_made_is_listed(
+    here: type[Here], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*told: Any) -> None:
+        raise ValueError("there is no such width")
+
+    monkeypatch.setattr("sma.training.comparison.controls.wider", refuses)
+    found = compare(SPECS, **options | {"match": "steps", "budgets": [2]}, controls=["wider"])
+    assert [(one.model, one.reason) for one in found.missing] == [("routed-wider", "there is no such width")]
+    assert len(found.runs) == 2
+
+
 def test_seeds_budgets_and_specs_may_be_added(here: type[Here], options: dict[str, Any]) -> None:
     small = options | {"match": "steps", "budgets": [2]}
     first = compare(SPECS, **small)
