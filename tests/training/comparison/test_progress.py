@@ -1,4 +1,4 @@
-"""What a comparison shows while it goes on: a table in a terminal, lines in a pipe."""
+"""The progress of a comparison: a table in a terminal, lines in a pipe; and its end."""
 
 import io
 from types import SimpleNamespace
