@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sma.modules.kernels.choice import on_device_of
+from sma.modules.kernels.options import OPTIONS
 
 FUNCTIONS = {"softmax": 0, "relu2": 1, "laplace": 2}
 """The functions that the kernels know, by the number that they know them by."""
@@ -174,6 +175,7 @@ class _Call(NamedTuple):
                 back,
                 ahead,
                 self.blocks.block,
+                **OPTIONS,
             )
             kernels.forward_kernel[self._grid(self.v)](
                 *self[:3], y, lse, *self._facts(), ranges, *self._strides(self.q, self.k, self.v),
@@ -197,7 +199,7 @@ class _Call(NamedTuple):
             if self.function == "softmax":
                 block, width = constants["BLOCK"], constants["WIDTH"]
                 kernels.sums_kernel[self._grid(self.v)[:2]](
-                    y, grad, delta, len(y), n_heads, d_v, block, width
+                    y, grad, delta, len(y), n_heads, d_v, block, width, **OPTIONS
                 )
             kernels.queries_kernel[self._grid(self.q)](
                 *self[:3], grad, lse, delta, grad_q, tables, *facts, ranges, *strides, *scalars,
@@ -257,5 +259,5 @@ def attention_constants(
         "PRECISION": precision() if dtype == torch.float32 else "tf32",
         "num_warps": n_warps,
         "num_stages": n_stages,
-        "enable_fp_fusion": True,
+        **OPTIONS,
     }

@@ -20,6 +20,7 @@ from sma.modules.kernels.attention_op import (
     attention_widths,
 )
 from sma.modules.kernels.memory_op import memory_constants
+from sma.modules.kernels.options import OPTIONS
 from sma.modules.kernels.recurrence_op import recurrence_constants
 from sma.modules.kernels.scan_op import scan_constants
 
@@ -60,7 +61,7 @@ class Configuration:
         file: the module of the kernel, in this package.
         kernel: its name there.
         dtype: of its tensors.
-        constants: what is fixed at compile time, and the options `num_warps` and `num_stages`.
+        constants: what is fixed at compile time, in capitals, and the compiler's options.
     """
 
     file: str
@@ -70,8 +71,7 @@ class Configuration:
 
     @override
     def __str__(self) -> str:
-        options = ("num_warps", "num_stages", "enable_fp_fusion")
-        fixed = ", ".join(f"{k}={v}" for k, v in self.constants.items() if k not in options)
+        fixed = ", ".join(f"{name}={value}" for name, value in self.constants.items() if name.isupper())
         return f"{self.kernel} {DTYPES[self.dtype]} {fixed}"
 
 
@@ -96,9 +96,9 @@ def attention_configurations() -> Iterator[Configuration]:
     """All that windowed attention may choose."""
     for dtype in DTYPES:
         block = attention_blocks(dtype).block
-        yield Configuration("attention_kernels", "ranges_kernel", dtype, {"BLOCK": block})
+        yield Configuration("attention_kernels", "ranges_kernel", dtype, {"BLOCK": block, **OPTIONS})
         for width in attention_widths(dtype):
-            of_sums = {"BLOCK": block, "WIDTH": width}
+            of_sums = {"BLOCK": block, "WIDTH": width, **OPTIONS}
             yield Configuration("attention_kernels", "sums_kernel", dtype, of_sums)
             for function, bias, dropout in product(FUNCTIONS, (False, True), (False, True)):
                 constants = attention_constants(function, dtype, width, bias=bias, dropout=dropout)
@@ -165,7 +165,7 @@ def resources(configuration: Configuration, capability: int) -> Resources:
     compiled = triton.compile(
         _source(configuration),
         target=GPUTarget("cuda", capability, 32),
-        options={"enable_fp_fusion": True, **options},
+        options=options,
     )
     cubin = compiled.asm["cubin"]
     used = _usage(cubin)

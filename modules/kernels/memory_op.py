@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sma.modules.kernels.attention_op import FUNCTIONS
 from sma.modules.kernels.choice import on_device_of
+from sma.modules.kernels.options import OPTIONS
 
 STEP, WIDTH = 16, 64
 """Slots, and columns of keys and values, that a program looks at at a time."""
@@ -82,4 +83,4 @@ def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:
 def memory_constants(function: str, bias: int) -> dict[str, Any]:
     """What the kernel is compiled for: a function, and no bias, one by rank or one by position (0, 1, 2)."""
     fixed = {"FUNCTION": FUNCTIONS[function], "BIAS": bias, "STEP": STEP, "WIDTH": WIDTH}
-    return {**fixed, "num_warps": 4, "enable_fp_fusion": True}
+    return {**fixed, "num_warps": 4, **OPTIONS}

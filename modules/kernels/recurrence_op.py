@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sma.modules.kernels.choice import on_device_of
+from sma.modules.kernels.options import OPTIONS
 
 CHUNK = 64
 """Elements that a program runs one after another."""
@@ -174,7 +175,7 @@ class _Call(NamedTuple):
 def recurrence_constants(kernel: str, **settings: bool) -> dict[str, Any]:
     """What a kernel of the recurrence is compiled for: any combination of its settings may be chosen."""
     n_warps = 2 if kernel == "chunk_gradients" and settings["COMPLEX"] else 1
-    options = {"num_warps": n_warps, "enable_fp_fusion": True}
+    options = {"num_warps": n_warps, **OPTIONS}
     if kernel == "carry":
         chosen = {name: settings[name] for name in ("COMPLEX", "SENSITIVE", "INITIAL")}
         return {**chosen, "CHUNK": CHUNK, "BLOCK": STATES, **options}

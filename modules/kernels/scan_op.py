@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sma.modules.kernels.attention_op import precision
 from sma.modules.kernels.choice import on_device_of
+from sma.modules.kernels.options import OPTIONS
 
 CHUNK = 64
 """Elements of a chunk."""
@@ -206,6 +207,6 @@ class _Call(NamedTuple):
 def scan_constants(kernel: str, **settings: bool) -> dict[str, Any]:
     """What a kernel of the scan is compiled for: any combination of its settings may be chosen."""
     if kernel == "scan_carry":
-        return {**settings, "BLOCK": STATES, "num_warps": 4, "enable_fp_fusion": True}
+        return {**settings, "BLOCK": STATES, "num_warps": 4, **OPTIONS}
     sizes = {"CHUNK": CHUNK, "WIDTH": WIDTH, "PRECISION": precision()}
-    return {**settings, **sizes, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
+    return {**settings, **sizes, "num_warps": 4, "num_stages": 1, **OPTIONS}

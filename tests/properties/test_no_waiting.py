@@ -166,6 +166,19 @@ def test_training_on_a_gpu(watched_cuda, options):
 
 
 @needs_gpu
+def test_experts_on_a_gpu(watched_cuda):
+    experts = MixtureOfExperts(TopKRouter(16, n_modules=4, top_k=2), ExpertBank(16, n_experts=4, d_hidden=8))
+    experts, x = experts.to(torch.bfloat16), torch.randn(2, 30, 16).bfloat16()
+    expected = experts(x)
+    experts, x = experts.to(watched_cuda), x.to(watched_cuda).requires_grad_()
+    torch.cuda.set_sync_debug_mode("error")
+    y = experts(x)
+    y.sum().backward()
+    torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(y.cpu(), expected, rtol=0.05, atol=1e-3)
+
+
+@needs_gpu
 @torch.no_grad()
 def test_decoding_on_a_gpu(watched_cuda):
     model, tokens = language_model(), torch.randint(11, (3, 9))
