@@ -1,4 +1,4 @@
-"""What all kernels are compiled with."""
+"""The options that all kernels are compiled with."""
 
 from typing import Any
 
