@@ -1,4 +1,4 @@
-"""Settings of the whole test run: one thread, and Hypothesis profiles; and the browser for pages."""
+"""Settings of the whole test run: threads, Hypothesis profiles, the cache; and the browser for pages."""
 
 import os
 import sys
@@ -20,6 +20,14 @@ settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=20, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("thorough", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data go to a folder of the test run, also those of processes that a test starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SMA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from sma import Spec
 from sma.training.tasks.section import Section
@@ -205,10 +206,16 @@ class Task(ABC):
     ) -> Part | None:
         """Every `world`-th row of what `training_batch` gives, from row `rank` on, drawn without the others.
 
-        None where all rows must be drawn for it; they are dealt out then. Who overrides `training_batch`
-        overrides this as well.
+        None where all rows must be drawn for it; they are dealt out then. A class that overrides
+        `training_batch` alone has this one, not that of its base, which would draw other rows.
         """
         return None
+
+    @override
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if _depth(cls, "training_part") > _depth(cls, "training_batch"):
+            cls.training_part = Task.training_part  # type: ignore[method-assign]
 
     def longest_batch(self) -> Batch:
         """One row, as hard to read as any: what a model is tried with before it is trained."""
@@ -245,6 +252,11 @@ class Task(ABC):
         raise ValueError(
             f"{self.title}: this task reads no other files, so there is nothing to predict; use sma evaluate"
         )
+
+
+def _depth(of: type, method: str) -> int:
+    """How far up among the bases of a class a method is defined."""
+    return next(depth for depth, base in enumerate(of.__mro__) if method in vars(base))
 
 
 class TaskSpec(Spec):

@@ -1,6 +1,7 @@
 """The contract of tasks: batches that a model cannot read, units, and what tasks without files answer."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sma.training.tasks.recall import AssociativeRecallSpec
 from sma.training.tasks.rows import Rows
 from sma.training.tasks.rows_task import RowsTask
 from sma.training.tasks.running import check_fit
-from sma.training.tasks.task import Batch, Evaluation
+from sma.training.tasks.task import Batch, Evaluation, Task
 
 
 class Positions(nn.Module):
@@ -88,3 +89,49 @@ def test_elements_are_shown_as_what_they_are():
     assert named.columns is None
     recall = AssociativeRecallSpec(length=9, n_pairs=1, n_queries=1).build()
     assert recall.element_texts(torch.tensor([3, 10])) == ["3 ", "10 "]
+
+
+class Shifted:
+    """Batches whose labels are others than those of rows."""
+
+    def training_batch(self, batch_size, generator):
+        batch = RowsTask.training_batch(self, batch_size, generator)
+        return replace(batch, targets=1 - batch.targets)
+
+
+class ShiftedRows(RowsTask):
+    """The same by a method of its own."""
+
+    training_batch = Shifted.training_batch
+
+
+class Named(ShiftedRows):
+    """Changes nothing about the data."""
+
+
+class Parted(RowsTask):
+    """Changes both."""
+
+    training_batch = Shifted.training_batch
+
+    def training_part(self, batch_size, generator, rank, world):
+        part = super().training_part(batch_size, generator, rank, world)
+        return replace(part, batch=replace(part.batch, targets=1 - part.batch.targets))
+
+
+class Beside(Shifted, RowsTask):
+    """The same by a class that is not a task."""
+
+
+@pytest.mark.parametrize("kind", [RowsTask, ShiftedRows, Named, Beside, Parted])
+def test_processes_train_on_the_rows_that_the_class_of_a_task_gives(kind):
+    """Also where it overrides `training_batch` alone."""
+    rows = Rows(np.arange(40, dtype=np.uint8), np.arange(1, 41), np.arange(40) % 2)
+    splits = dict.fromkeys(("training", "validation", "test"), rows)
+    task = kind(splits, title="rows", facts={}, classes=["a", "b"])
+    drawn = lambda: torch.Generator().manual_seed(0)  # noqa: E731
+    whole, part = task.training_batch(6, drawn()), task.training_part(6, drawn(), 1, 2)
+    assert (part is None) == (kind not in (RowsTask, Parted))
+    if part is not None:
+        assert torch.equal(part.batch.targets, whole.targets[1::2])
+    assert Task.training_part(task, 6, drawn(), 1, 2) is None
