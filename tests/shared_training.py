@@ -5,6 +5,7 @@
 where KIND is `WAY:MODEL`, trains these models of `MODELS` in these ways, and leaves a run folder for each.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 import sma
+from sma.compilation import graph_breaks
 from sma.training import Batch, Run, Task, TaskSpec, Trainer, TrainSpec, trainer
 from sma.training.parallel.contract import Parallel
 from sma.training.parallel.family import ParallelSpec
@@ -215,7 +217,7 @@ def processes(
 
 
 def main(root: Path, kinds: list[str]) -> None:
-    """Train every model in every way."""
+    """Train every model in every way; also leave how many graphs were compiled, and what interrupts them."""
     place = Place.found()
     trainer.COMPILER = {"backend": "aot_eager"}
     with process_group("cpu"):
@@ -225,6 +227,8 @@ def main(root: Path, kinds: list[str]) -> None:
             parallel: ParallelSpec | None = spec.parallel
             assert parallel is not None
             fit(spec, root, f"{kind}-{model}", parallel.build(place))
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    (root / f"graphs-{place.rank}.json").write_text(json.dumps([graphs, graph_breaks()]))
 
 
 if __name__ == "__main__":
