@@ -13,22 +13,22 @@ import sma
 from sma.compilation import graph_breaks
 from sma.modules import set_progress
 from sma.training.config import TrainSpec
-from sma.training.environment import derive_seed, seed_everything
+from sma.training.environment import seed_everything
 from sma.training.evaluation import evaluate
 from sma.training.interrupts import Interrupt, Terminated, interruptible
 from sma.training.loggers.logger import running, scalars
-from sma.training.micro_batches import MicroBatches
+from sma.training.loop.gradients import Gradients
+from sma.training.loop.lines import Lines
+from sma.training.loop.step import Totals, clip_gradient
 from sma.training.optimization.averaging import averaged
 from sma.training.optimization.precision import Precision
 from sma.training.parallel.contract import OneProcess, Parallel
-from sma.training.report.operations import counting
 from sma.training.run import limits, notices
 from sma.training.run.background import Background
 from sma.training.run.checkpoints import load_checkpoint, save_best, save_checkpoint
 from sma.training.run.folder import Run
 from sma.training.run.position import Position
 from sma.training.run.records import Ending
-from sma.training.step import MicroLoss, Totals, clip_gradient, micro_batch_loss, training_row
 from sma.training.tasks.running import check_fit
 from sma.training.tasks.task import Task
 from sma.training.weights import start_from
@@ -106,7 +106,8 @@ class Trainer:
         if from_weights and spec.weights is not None:
             start_from(self.model, spec.weights)
         check_fit(self.model, task)
-        self._count = counting(self.model, needed_for=spec.operations)
+        self.precision = Precision(spec.precision, self.device)
+        self.gradients = Gradients(spec, task, self.model, self.parallel, self.precision)
         if self.parallel.world > 1:
             self.parallel.share(task.training_batch(spec.batch_size, torch.Generator().manual_seed(0)))
         self.model.activation_checkpointing = spec.activation_checkpointing
@@ -117,13 +118,11 @@ class Trainer:
         if self.average is not None:
             self.parallel.wrap_average(self.average.module)
         self.optimizer = spec.optimizer.of_model(self.model, spec.learning_rate)
-        self.precision = Precision(spec.precision, self.device)
         self.position = Position()
         self._follow_schedule()
         self._clock = perf_counter()
-        self._logged = (0, 0.0)  # elements and seconds since the last line
+        self._lines = Lines(counts_operations=self.gradients.counts_operations)
         self._breaks = len(graph_breaks()) if spec.compile else None  # before the first compiled step
-        self._drawn = MicroBatches((), (), (), (), 0)  # those of the step
         self._background = Background()  # writes checkpoints
 
     @property
@@ -174,19 +173,27 @@ class Trainer:
         """
         self.model.train()
         self._clock = perf_counter() - self.position.elapsed
-        values = self.spec.model_dump(mode="json")
         with self._background:
-            if self.position.step == 0:
-                self._save(run)
-                self._written()  # what cannot be written fails now
-            self.observer.on_start(self)
-            self._announce(run)
-            with running(self._loggers, run.path, values, self.position.step):
+            self._begin(run)
+            with running(self._loggers, run.path, self.spec.model_dump(mode="json"), self.position.step):
                 with interruptible(self._say) as interrupt:
                     ending = self._train(run, interrupt)
                 self._save(run)
                 self._written()
                 return ending if ending == "terminated" else self._finish(run, ending)
+
+    def _begin(self, run: Run) -> None:
+        """Save the first weights of a new run, and say what may be unexpected."""
+        if self.position.step == 0:
+            self._save(run)
+            self._written()  # what cannot be written fails now
+        self.observer.on_start(self)
+        ending = limits.reached(self.spec, self.position)
+        self._say(
+            notices.long_warmup(self.spec)
+            if ending is None
+            else notices.nothing_left(run, self.spec, self.position, ending)
+        )
 
     def _finish(self, run: Run, ending: Ending) -> Ending:
         """Validate once more where that is missing."""
@@ -204,26 +211,18 @@ class Trainer:
         try:
             while True:
                 agreed = self._agree(interrupt)
-                if agreed.requested != "terminated" and self._validation_is_due():
+                if agreed.requested != "terminated" and limits.validation_is_due(self.spec, self.position):
                     self._validate(run)
                     self._save(run)
                     agreed = self._agree(interrupt)
-                elif self._checkpoint_is_due():
+                elif limits.checkpoint_is_due(self.spec, self.position):
                     self._save(run)
-                if (ending := self._ending(agreed)) is not None:
+                ending = limits.reached(self.spec, self.position) or agreed.requested
+                if ending is not None:
                     return ending
                 self._step(run)
         except Terminated:
             return "terminated"
-
-    def _announce(self, run: Run) -> None:
-        """Say what may be unexpected about the run that begins."""
-        ending = self._ending(Interrupt())
-        self._say(
-            notices.long_warmup(self.spec)
-            if ending is None
-            else notices.nothing_left(run, self.spec, self.position, ending)
-        )
 
     def _say(self, text: str | None) -> None:
         if text is not None:
@@ -237,53 +236,26 @@ class Trainer:
         self.position = self.position.at(elapsed=agreed[0])
         return Interrupt("terminated" if agreed[2] else "interrupted" if agreed[1] else None)
 
-    def _ending(self, interrupt: Interrupt) -> Ending | None:
-        return limits.reached(self.spec, self.position) or interrupt.requested
-
     def _step(self, run: Run) -> None:
         set_progress(self.model, self._planned_progress())
         self.optimizer.zero_grad()
         detailed = (self.position.step + 1) % self.spec.log_interval == 0
-        totals = Totals(self.spec.accumulation, detailed)
-        for index in range(self.spec.accumulation):
-            with self.parallel.accumulating(last=index == self.spec.accumulation - 1):
-                micro = self._loss(index)
-                self.precision.backward(micro.loss / self.spec.accumulation)
-            batch = self._drawn.batches[index]
-            operations = self._count.of(batch, micro.recording) if self._count is not None else 0
-            totals.add(micro, batch.n_elements, operations, copies=self._drawn.n_copies[index])
-        totals.over(self.parallel)
-        self._logged = (self._logged[0] + totals.n_elements, self._logged[1])
+        totals = self.gradients.of_step(self.call, self.position.step, detailed=detailed)
+        self._lines.passed(totals.n_elements)
         norm = self._change_weights(run, totals.loss)
         rate = self.optimizer.param_groups[0]["lr"]
-        done = self.position.step + 1
-        pending = (*self.position.pending, (totals.loss, totals.entropy))
         self.position = self.position.at(
-            step=done,
-            pending=pending,
+            step=self.position.step + 1,
+            pending=(*self.position.pending, (totals.loss, totals.entropy)),
             elapsed=perf_counter() - self._clock,
             operations=self.position.operations + round(totals.operations),
-            n_real=self.position.n_real + sum(self._drawn.n_real),
+            n_real=self.position.n_real + totals.n_real,
         )
         self.precision.advance(self.scheduler)
         self._tell_breaks()
         self.observer.on_step(self, totals.loss)
         if detailed:
             self._log_training(run, totals, norm, rate)
-
-    def _loss(self, index: int) -> MicroLoss:
-        """The loss of a micro-batch; their mean in a step is that of one batch of all its rows."""
-        seeds = [derive_seed(self.spec.seed, self.position.step, i) for i in range(self.spec.accumulation)]
-        if index == 0:
-            self._drawn = MicroBatches.draw(self.task, self.spec.batch_size, seeds, self.parallel)
-        seed_everything(self.parallel.seed(seeds[index]))
-        with self.precision.autocast():
-            return micro_batch_loss(
-                self.call,
-                self._drawn.batches[index].to(next(self.model.parameters())),
-                target_weight=self._drawn.target_weight(index),
-                element_weight=self._drawn.element_weight(index),
-            )
 
     def _change_weights(self, run: Run, loss: float) -> float:
         """Clip the gradient and follow it; its norm, 0 in a step that is left out as it is infinite."""
@@ -317,35 +289,11 @@ class Trainer:
         return limits.planned_progress(self.spec, self.position)
 
     def _log_training(self, run: Run, totals: Totals, norm: float, rate: float) -> None:
-        n_elements, since = self._logged
-        scale = self.precision.scale
-        row = training_row(
-            self.position.step,
-            totals,
-            self.position.pending,
-            gradient_norm=norm,
-            learning_rate=rate,
-            elements_per_second=n_elements / max(self.position.elapsed - since, 1e-9),
-            seconds=self.position.elapsed,
-            **self._spent(),
-            **({} if scale is None else {"loss_scale": scale}),
+        row = self._lines.training(
+            self.position, totals, gradient_norm=norm, learning_rate=rate, loss_scale=self.precision.scale
         )
-        self._logged = (0, self.position.elapsed)
         self.position = self.position.at(pending=())
         self._log(run, row)
-
-    def _spent(self) -> dict[str, int]:
-        """The operations so far, for a line of metrics.jsonl."""
-        return {} if self._count is None else {"operations": self.position.operations}
-
-    def _checkpoint_is_due(self) -> bool:
-        interval = self.spec.checkpoint_interval
-        return interval is not None and self.position.step > 0 and self.position.step % interval == 0
-
-    def _validation_is_due(self) -> bool:
-        step = self.position.step
-        is_reached = step % self.spec.validation_interval == 0 or step == self.spec.steps
-        return is_reached and step not in (0, self.position.validated)
 
     def _validate(self, run: Run) -> None:
         with self.parallel.terminable():
@@ -356,31 +304,15 @@ class Trainer:
                 batch_size=self.spec.batch_size,
                 parallel=self.parallel,
             )
-        step, best = self.position.step, self.position.best_loss
         if not math.isfinite(result.loss):
-            what = f"the validation loss is {result.loss} after step {step}"
+            what = f"the validation loss is {result.loss} after step {self.position.step}"
             raise notices.failure(run, self.spec, self.position, what)
-        if best is None or result.loss < best:
+        if self.position.is_best(result.loss):
             save_best(run, self.validated_model)
-            self.position = self.position.at(best_step=step, best_loss=result.loss, stale=0)
-        else:
-            self.position = self.position.at(stale=self.position.stale + 1)
         before = self.position.elapsed
-        self.position = self.position.at(elapsed=perf_counter() - self._clock, validated=step)
-        took = self.position.elapsed - before
-        self.position = self.position.at(validating=self.position.validating + took)
-        self._logged = (self._logged[0], self._logged[1] + took)
-        row = {
-            "step": step,
-            "split": "validation",
-            "loss": result.loss,
-            "bits": result.bits,
-            "accuracy": result.accuracy,
-            "activation": result.activation_rates,
-            "seconds": self.position.elapsed,
-            **self._spent(),
-        }
-        self._log(run, row)
+        self.position = self.position.after_validation(result.loss, perf_counter() - self._clock)
+        self._lines.paused(self.position.elapsed - before)
+        self._log(run, self._lines.validation(self.position, result))
 
     def _log(self, run: Run, row: dict[str, Any]) -> None:
         run.log(row)

@@ -177,7 +177,8 @@ def test_a_logged_loss_is_the_mean_since_the_line_before(make: Make) -> None:
 def test_accumulated_gradients_are_means(make: Make) -> None:
     """Two micro-batches of two rows give the mean of both gradients."""
     trainer, run = make(accumulation=2, clip=None, model=_without_dropout(make))
-    losses = [trainer._loss(index).loss for index in range(2)]
+    drawn = trainer.gradients.draw(0)
+    losses = [trainer.gradients.loss(trainer.call, drawn, 0, index).loss for index in range(2)]
     expected = torch.autograd.grad(sum(losses) / 2, list(trainer.model.parameters()), allow_unused=True)
     trainer._step(run)
     for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):

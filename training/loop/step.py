@@ -1,9 +1,8 @@
-"""The parts of a training step: the loss of a micro-batch, what the step adds up, and the gradient's norm."""
+"""The parts of a training step: the loss of a micro-batch, means of the step, and the gradient's norm."""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +60,7 @@ class Totals:
     Attributes:
         n_micro_batches: how many there are.
         detailed: whether auxiliary losses and activation counts are wanted as well.
+        n_real: real elements that the step reads, in all processes.
         loss: with the routers' losses.
         entropy: the cross-entropy in it.
         n_elements: the sum of what is read, padding included.
@@ -71,6 +71,7 @@ class Totals:
 
     n_micro_batches: int
     detailed: bool
+    n_real: int
     loss: float = 0.0
     entropy: float = 0.0
     n_elements: int = 0
@@ -103,36 +104,3 @@ class Totals:
 def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
     """Scale the gradient down to a norm of at most `limit`; the norm that it had."""
     return float(whole(nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)))
-
-
-def training_row(
-    step: int,
-    totals: Totals,
-    pending: Iterable[Any],
-    *,
-    gradient_norm: float,
-    learning_rate: float,
-    **measured: Any,
-) -> dict[str, Any]:
-    """A line of metrics.jsonl about the steps since the line before.
-
-    Args:
-        step: the last of them.
-        totals: of that step.
-        pending: loss and cross-entropy of each step.
-        gradient_norm: of the last step.
-        learning_rate: of the last step.
-        **measured: further fields.
-    """
-    losses = torch.tensor(tuple(pending), dtype=torch.float64).mean(0)
-    return {
-        "step": step,
-        "split": "training",
-        "loss": float(losses[0]),
-        "bits": float(losses[1]) / math.log(2),
-        "auxiliary": totals.auxiliary,
-        "gradient_norm": gradient_norm,
-        "learning_rate": learning_rate,
-        "activation": totals.counts.rates,
-        **measured,
-    }

@@ -1,4 +1,4 @@
-"""The limits of a run: whether one is reached, and the share of the run that lies behind."""
+"""The limits of a run: whether one is reached, the share that lies behind, and what is due between steps."""
 
 from sma.training.config import TrainSpec
 from sma.training.run.position import Position
@@ -36,3 +36,16 @@ def planned_progress(spec: TrainSpec, position: Position) -> float:
         return min(position.operations / spec.operations, 1.0)
     assert spec.time_limit is not None  # the spec checks it
     return position.elapsed / spec.time_limit
+
+
+def checkpoint_is_due(spec: TrainSpec, position: Position) -> bool:
+    """Whether a checkpoint is written now that so many steps are done."""
+    interval = spec.checkpoint_interval
+    return interval is not None and position.step > 0 and position.step % interval == 0
+
+
+def validation_is_due(spec: TrainSpec, position: Position) -> bool:
+    """Whether the model is validated now that so many steps are done; once only."""
+    step = position.step
+    is_reached = step % spec.validation_interval == 0 or step == spec.steps
+    return is_reached and step not in (0, position.validated)

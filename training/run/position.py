@@ -42,3 +42,17 @@ class Position:
     def at(self, **changes: Any) -> "Position":
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def is_best(self, loss: float) -> bool:
+        """Whether no validation had a loss as low as this one."""
+        return self.best_loss is None or loss < self.best_loss
+
+    def after_validation(self, loss: float, elapsed: float) -> "Position":
+        """The position after a validation with such a loss, when the run has taken so many seconds."""
+        best = {"best_step": self.step, "best_loss": loss, "stale": 0}
+        return self.at(
+            **(best if self.is_best(loss) else {"stale": self.stale + 1}),
+            elapsed=elapsed,
+            validated=self.step,
+            validating=self.validating + elapsed - self.elapsed,
+        )

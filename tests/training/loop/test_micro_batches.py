@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sma.modules.routers.pointwise import LatentConfigurator
 from sma.training import Batch, Run, RunError, Task, evaluate
-from sma.training.micro_batches import MicroBatches
+from sma.training.loop.micro_batches import MicroBatches
 from sma.training.parallel.contract import OneProcess
 from sma.training.tasks.rows import RowPairs
 from sma.training.tasks.rows import Rows as StoredRows
@@ -76,7 +76,7 @@ def budgeted(make: Make) -> dict[str, Any]:
 def one_step(make: Make, model: dict[str, Any], batches: list[Batch]) -> tuple[dict[str, Any], list[Tensor]]:
     """The row of a step and its gradients."""
     trainer, run = make(model=model, accumulation=len(batches), clip=None, precision="float64")
-    trainer.task = Rows(batches)
+    trainer.gradients.task = Rows(batches)
     trainer.model.train()
     trainer._step(run)
     gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
@@ -125,7 +125,7 @@ def test_losses_of_routers_count_by_real_elements(make: Make, monkeypatch: pytes
 
 def test_a_step_without_targets_is_an_error(make: Make) -> None:
     trainer, run = make(accumulation=2)
-    trainer.task = Rows(cut(rows(unscored=range(4)), 2, 2))
+    trainer.gradients.task = Rows(cut(rows(unscored=range(4)), 2, 2))
     with pytest.raises(RunError, match=r"have nothing to score: .* set a higher batch_size"):
         trainer._step(run)
 

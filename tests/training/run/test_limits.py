@@ -1,11 +1,11 @@
-"""Limits of a run: how it ends, and what share of it lies behind."""
+"""Limits of a run: how it ends, what share of it lies behind, and what is due."""
 
 from typing import Any
 
 import pytest
 
 from sma.training import TrainSpec
-from sma.training.run.limits import planned_progress, progress, reached
+from sma.training.run.limits import checkpoint_is_due, planned_progress, progress, reached, validation_is_due
 from sma.training.run.position import Position
 
 
@@ -37,3 +37,18 @@ def test_schedules_follow_what_is_repeatable(values: dict[str, Any]) -> None:
     assert shares(steps=None, operations=400, time_limit=10) == (0.75, 0.9)
     assert shares(steps=None, time_limit=10) == (0.9, 0.9)
     assert shares(steps=None, operations=100) == (1.0, 1.0)
+
+
+def test_validations_are_due_once_each_and_in_the_last_step(values: dict[str, Any]) -> None:
+    spec = TrainSpec.model_validate({**values, "steps": 10, "validation_interval": 4})
+    assert [n for n in range(11) if validation_is_due(spec, Position(step=n))] == [4, 8, 10]
+    assert not validation_is_due(spec, Position(step=4, validated=4))
+    assert validation_is_due(spec, Position(step=8, validated=4))
+
+
+@pytest.mark.parametrize(("interval", "due"), [(3, [3, 6, 9]), (None, [])])
+def test_checkpoints_are_due_if_an_interval_says_so(
+    values: dict[str, Any], interval: int | None, due: list[int]
+) -> None:
+    spec = TrainSpec.model_validate({**values, "steps": 10, "checkpoint_interval": interval})
+    assert [n for n in range(11) if checkpoint_is_due(spec, Position(step=n))] == due
