@@ -131,6 +131,8 @@ def is_mapped(x: Tensor) -> bool:
 def near(name: str, known: Iterable[str]) -> str:
     """A hint for a name that does not exist: the closest ones that do, or all of them."""
     known = list(known)
+    if not known:
+        return "; there are none"
     close = difflib.get_close_matches(name, known, 3)
     if close:
         return f"; did you mean {' or '.join(close)}?"

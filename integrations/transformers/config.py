@@ -138,7 +138,10 @@ def _parsed(values: Any, plug_ins: Any) -> SequenceModelSpec:
     if isinstance(values, Spec):
         values = values.model_dump(mode="json")
     if values is None:
-        raise ValueError("spec is missing; give SMAConfig a spec, such as SMAConfig(spec=seqboat(...))")
+        raise ValueError(
+            "spec is missing; give SMAConfig a spec, such as SMAConfig(spec=seqboat(...)), or load a folder "
+            "that save_pretrained or `sma export` has written"
+        )
     try:
         return _read(json.dumps(values))
     except ValidationError as error:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from sma.transformers.byte_tokenizer import END
 from transformers import AddedToken, PreTrainedTokenizerFast
 
@@ -14,7 +16,7 @@ def file_tokenizer(path: str | Path, *, end: int) -> PreTrainedTokenizerFast:
         end: the token that ends a text and fills padding: one of the file's, or one more than it has.
 
     Raises:
-        ValueError: if `end` is more than one beyond the file's tokens.
+        ValueError: if the file is missing or is not a tokenizer, or `end` is more than one beyond its tokens.
 
     Example:
         >>> import tempfile
@@ -24,7 +26,7 @@ def file_tokenizer(path: str | Path, *, end: int) -> PreTrainedTokenizerFast:
         >>> file_tokenizer(path, end=2).eos_token_id
         2
     """
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), padding_side="left")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_read(path), padding_side="left")
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     name = tokenizer.convert_ids_to_tokens(end) if end < len(tokenizer) else END
     n_tokens = len(tokenizer)
@@ -34,3 +36,12 @@ def file_tokenizer(path: str | Path, *, end: int) -> PreTrainedTokenizerFast:
     if tokenizer.eos_token_id != end:
         raise ValueError(f"end={end} is not a token of {path}, nor the next after its {n_tokens}; name one")
     return tokenizer
+
+
+def _read(path: str | Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        raise ValueError(
+            f"{path} is not a tokenizer ({error}); name a tokenizer.json of the library tokenizers"
+        ) from error

@@ -10,6 +10,8 @@ from huggingface_hub import HfApi, snapshot_download
 from sma.architectures.files.folders import SPEC_FILE, WEIGHTS_FILE, load_model, save_model
 from sma.architectures.models.base import Model
 from sma.transformers.cards import CARD_FILE, CardFacts, write_card
+from transformers import PreTrainedModel
+from transformers.utils import CONFIG_NAME
 
 
 def save(model: Model, folder: str | Path, *, card: CardFacts | None = None) -> None:
@@ -21,7 +23,7 @@ def save(model: Model, folder: str | Path, *, card: CardFacts | None = None) -> 
         card: what README.md says of the model's training. Without it a README.md that is there stays.
 
     Raises:
-        ValueError: if the files could not give the model back.
+        ValueError: if the files could not give the model back, or the model is a transformers class.
 
     Example:
         >>> import tempfile
@@ -31,6 +33,11 @@ def save(model: Model, folder: str | Path, *, card: CardFacts | None = None) -> 
         >>> load(folder).spec.d_model
         16
     """
+    if isinstance(model, PreTrainedModel):
+        raise ValueError(
+            f"model is a transformers class, {type(model).__name__}; call its own save_pretrained or "
+            "push_to_hub, or pass model.model"
+        )
     save_model(model, folder)
     write_card(Path(folder), model.spec, card)
 
@@ -44,13 +51,20 @@ def load(name: str | Path, *, revision: str | None = None, **options: Any) -> Mo
         options: of `huggingface_hub.snapshot_download`, such as `token` or `cache_dir`.
 
     Raises:
-        ValueError: if a file is damaged, or the weights belong to another spec.
+        ValueError: if a file is damaged, the weights belong to another spec, or a model of a transformers
+            class is there.
         FileNotFoundError: if a file is missing.
     """
-    if Path(name).is_dir():
-        return load_model(name)
-    patterns = [SPEC_FILE, WEIGHTS_FILE]
-    return load_model(snapshot_download(str(name), revision=revision, allow_patterns=patterns, **options))
+    folder = Path(name)
+    if not folder.is_dir():
+        patterns = [SPEC_FILE, WEIGHTS_FILE, CONFIG_NAME]
+        folder = Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns, **options))
+    if (folder / CONFIG_NAME).exists() and not (folder / SPEC_FILE).exists():
+        raise ValueError(
+            f"{name} has a config.json of transformers; load it with an Auto class, such as "
+            "AutoModelForCausalLM.from_pretrained"
+        )
+    return load_model(folder)
 
 
 def push(model: Model, repo_id: str, *, card: CardFacts | None = None, **options: Any) -> Any:

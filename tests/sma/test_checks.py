@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sma import NoState, State
-from sma.checks import check_dtype, check_features, check_rates, check_size, check_sizes
+from sma.checks import check_dtype, check_features, check_rates, check_size, check_sizes, near
 from sma.state import check_parts, check_state
 
 
@@ -120,3 +120,15 @@ def test_parameters_that_are_more_than_tensors_are_left_to_the_module():
     module = nn.Linear(2, 2, bias=False)
     module.weight = nn.Parameter(torch.zeros(2, 2).as_subclass(Packed))
     check_dtype(torch.zeros(1, 2, dtype=torch.float64), module)
+
+
+@pytest.mark.parametrize(
+    ("known", "hint"),
+    [
+        (["blocks", "head"], "; did you mean blocks?"),
+        (["head", "norm"], "; there are: head, norm"),
+        ([], "; there are none"),
+    ],
+)
+def test_a_name_that_does_not_exist_gets_a_hint(known, hint):
+    assert near("block", known) == hint

@@ -45,6 +45,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed (or `diff` found a difference), 2 wrong input, 130 Ctrl-C, "
     "143 SIGTERM.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

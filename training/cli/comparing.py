@@ -7,6 +7,9 @@ import typer
 
 from sma.training.cli.options import ImportOption, SetOption, check_choice
 
+_BUDGETS = {"operations": "1e12,3e12", "seconds": "60,300", "steps": "500,2000"}
+"""Examples, by what is equal."""
+
 
 def compare(
     specs: Annotated[
@@ -56,19 +59,21 @@ def compare(
         write_pages(out, found)
         show(console, out, found)
         return
-    check_choice("match", match, ("operations", "seconds", "steps"))
+    check_choice("--match", match, ("operations", "seconds", "steps"))
     if budget is None:
-        raise ValueError(f"budget is not given; give the {match} of each run, such as --budget 1e12")
+        raise ValueError(
+            f"budget is not given; give the {match} of each run, such as --budget {_BUDGETS[match]}"
+        )
     with Table(console) as table:
         found = run_comparison(
             specs,
             out=out,
-            budgets=_numbers("budget", budget),
+            budgets=_numbers("--budget", budget, _BUDGETS[match]),
             match=match,  # type: ignore[arg-type]
             task=task,
             seeds=seeds,
             controls=[name for name in controls.split(",") if name],
-            learning_rates=_numbers("learning-rates", learning_rates),
+            learning_rates=_numbers("--learning-rates", learning_rates, "3e-3,7e-3"),
             settings=changes or [],
             validations=validations,
             jobs=jobs,
@@ -79,8 +84,8 @@ def compare(
         raise typer.Exit(1)
 
 
-def _numbers(option: str, text: str) -> list[float]:
+def _numbers(option: str, text: str, example: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part]
     except ValueError:
-        raise ValueError(f"{option}={text!r} is not a list of numbers; write such as 1e12,3e12") from None
+        raise ValueError(f"{option} {text!r} is not a list of numbers; write such as {example}") from None

@@ -112,8 +112,14 @@ def card_facts(run: "Run") -> Any:
         }
     return CardFacts(
         title=facts.task if facts is not None else run.spec().task.kind,
-        data=facts.data if facts is not None else {},
+        data={name: _public(value) for name, value in facts.data.items()} if facts is not None else {},
         figures=figures,
         activation_rates=found.test.activation_rates if found is not None else {},
         versions=facts.versions if facts is not None else {},
     )
+
+
+def _public(value: str) -> str:
+    """A fact without the folders of this machine, which are not for the Hub: of a path, its last part."""
+    path = Path(value)
+    return path.name if path.is_absolute() else value

@@ -128,6 +128,8 @@ def inspect(
 
     check_choice("--split", split, ("test", "validation"))
     check_choice("--weights", weights, ("best", "last"))
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.parent}; name a file in a folder that exists")
     found = inspect(
         runs,
         split=cast(Split, split),

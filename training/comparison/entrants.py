@@ -11,7 +11,7 @@ import yaml
 from sma import Spec
 from sma.architectures.files.yaml import parse_spec, read_yaml
 from sma.architectures.models.base import ModelSpec
-from sma.architectures.presets.by_name import expand_preset, preset_options
+from sma.architectures.presets.by_name import expand_preset, model_presets, preset_options
 from sma.checks import near
 from sma.training.comparison.parts import dumped, first_value
 from sma.training.config import TrainSpec
@@ -120,10 +120,8 @@ def _read(source: Source) -> dict[str, Any]:
         return {"preset": name, **dict(map(_option, options))}
     path = Path(text) / "spec.yaml" if Path(text).is_dir() else Path(text)
     if not path.is_file():
-        raise ValueError(
-            f"spec {text!r} is not a file, and neither {READY} nor preset:NAME{near(text, [READY])}; "
-            "name one of these"
-        )
+        known = [READY, *(f"preset:{name}" for name in model_presets())]
+        raise ValueError(f"spec {text!r} is not a file, a run's folder or a known name{near(text, known)}")
     return read_yaml(path)
 
 

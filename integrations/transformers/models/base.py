@@ -73,7 +73,7 @@ class SMAPreTrainedModel(PreTrainedModel):
         """
         if not isinstance(model, SequenceModel):
             raise ValueError(
-                f"model is a {type(model).__name__}, not a SequenceModel; give one that a spec of kind "
+                f"model is of type {type(model).__name__}, not SequenceModel; give one that a spec of kind "
                 "sequence_model builds, or put it on the Hub with sma.transformers.hub.push"
             )
         wrapped = cls(SMAConfig(spec=model.spec, **fields), model)

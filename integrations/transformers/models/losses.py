@@ -18,11 +18,22 @@ def cross_entropy(logits: Tensor, labels: Tensor, n_items: Tensor | int | None) 
         labels: classes; `IGNORED` ones are not scored.
         n_items: how many labels the whole step scores, over all its micro-batches; None: as many as here. 0
             of none.
+
+    Raises:
+        ValueError: if a label is not a class, on a CPU; a GPU has an assertion of its own.
     """
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    total = torch.nn.functional.cross_entropy(
-        exact.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    try:
+        total = torch.nn.functional.cross_entropy(
+            exact.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+    except IndexError:
+        n_classes = logits.shape[-1]
+        wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= n_classes))]
+        raise ValueError(
+            f"labels contain {wrong[0].item()}, but the head scores the classes 0 to {n_classes - 1}; give "
+            f"one of those, or {IGNORED} for what is not scored"
+        ) from None
     return total / _number(labels, n_items)
 
 

@@ -29,3 +29,10 @@ def test_the_end_of_a_text_is_a_token_of_the_file_or_a_new_one(tmp_path, words, 
 def test_a_token_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(ValueError, match="end=7 is not a token of"):
         file_tokenizer(write(tmp_path, "?", "a"), end=7)
+
+
+def test_a_file_that_is_not_a_tokenizer_is_named(tmp_path):
+    (tmp_path / "text.json").write_text("text")
+    for name in ("text.json", "nowhere.json"):
+        with pytest.raises(ValueError, match=rf"{name} is not a tokenizer \(.+\); name a tokenizer.json"):
+            file_tokenizer(tmp_path / name, end=0)

@@ -121,3 +121,11 @@ def test_pushing_under_transformers_own_option(server, causal, tmp_path):
     causal.save_pretrained(tmp_path / "folder", push_to_hub=True, repo_id="me/option")
     assert {"config.json", "model.safetensors", "sma_auto.py"} <= set(server.repositories["me/option"])
     assert type(causal) is SMAForCausalLM
+
+
+def test_models_of_transformers_are_told_their_own_way(causal, tmp_path):
+    with pytest.raises(ValueError, match=r"SMAForCausalLM; call its own save_pretrained"):
+        hub.save(causal, tmp_path)
+    causal.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"config.json of transformers; load it with an Auto class"):
+        hub.load(tmp_path)

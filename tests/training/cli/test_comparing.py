@@ -75,8 +75,23 @@ def test_results_are_shown_anew_without_specs(sma: Callable[..., Any], folder: P
         ([], "has no results.json; name the folder of a comparison, or give specs"),
         (["--budget", "1e9"], "specs: none is given; name at least one"),
         (["ready"], "budget is not given; give the operations of each run, such as --budget 1e12"),
-        (["ready", "--budget", "1e9,much"], "budget='1e9,much' is not a list of numbers"),
-        (["ready", "--budget", "1", "--match", "time"], "match time: use operations or seconds or steps"),
+        (
+            ["ready", "--match", "steps"],
+            "budget is not given; give the steps of each run, such as --budget 500",
+        ),
+        (
+            ["ready", "--budget", "1e9,much"],
+            "--budget '1e9,much' is not a list of numbers; write such as 1e12",
+        ),
+        (
+            ["ready", "--budget", "1e9", "--learning-rates", "x"],
+            "--learning-rates 'x' is not a list of numbers; write such as 3e-3",
+        ),
+        (
+            ["seqboat", "--budget", "1e9"],
+            "spec 'seqboat' is not a file, a run's folder or a known name; did you",
+        ),
+        (["ready", "--budget", "1", "--match", "time"], "--match time: use operations or seconds or steps"),
         (["preset:seqbot", "--budget", "1e9"], "there is no preset 'seqbot'; did you mean seqboat"),
         (
             ["ready", "--task", "digits", "--budget", "5"],

@@ -34,6 +34,9 @@ def test_a_run_is_exported(sma, run, tmp_path):
     assert f"# Trained on {Run.open(run).facts().task}" in card
     assert all(f"| {layer} |" in card for layer in results.test.activation_rates)
     assert "SHA-256" in card
+    folder = Run.open(run).facts().data["folder"]
+    assert folder.startswith("/")
+    assert folder not in card
     assert "d_model: 8" in card
 
 

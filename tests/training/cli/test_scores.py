@@ -87,7 +87,10 @@ def test_inspect_prints_json(sma: Command, run: Path, tmp_path: Path) -> None:
         (["--example", "99"], "example 99, but the test split"),
         (["--split", "training"], "--split training: use test or validation"),
         (["--weights", "mean"], "--weights mean: use best or last"),
-        (["--rows", "1", "--flips", "1", "--out", "/nowhere/page.html"], "cannot write /nowhere/page.html"),
+        (
+            ["--rows", "1", "--flips", "1", "--out", "/nowhere/page.html"],
+            "--out /nowhere/page.html: there is no folder /nowhere",
+        ),
     ],
 )
 def test_inspect_says_in_one_line_what_is_wrong(

@@ -39,3 +39,10 @@ def test_routers_count_by_their_share():
     assert with_routers(loss, auxiliary, LABELS, None) == 1.75
     assert with_routers(loss, auxiliary, LABELS, torch.tensor(8)) == 1 + 0.75 / 2
     assert with_routers(loss, {}, LABELS, 8) == 1
+
+
+@pytest.mark.parametrize("label", [5, -1])
+def test_a_label_that_is_not_a_class_is_named(label):
+    message = f"labels contain {label}, but the head scores the classes 0 to 4"
+    with pytest.raises(ValueError, match=message):
+        cross_entropy(LOGITS, LABELS.masked_fill(LABELS == 4, label), None)
