@@ -198,7 +198,11 @@ class NeverActiveSpec(RouterSpec):
 
 @register
 class RandomSpec(RouterSpec):
-    """Builds `RandomRouter`."""
+    """Builds `RandomRouter`.
+
+    Attributes:
+        seed: layers with the same seed decide alike, those of a `repeat` too: give each layer its own.
+    """
 
     kind: Literal["random"] = "random"
     rate: Probability

@@ -132,13 +132,22 @@ def test_a_build_with_other_arguments_is_named():
     ("family", "remedy"),
     [(SubModuleSpec, ", or wrap it in sma.Pointwise"), (NormSpec, "")],
 )
-@pytest.mark.parametrize("built", [nn.Linear(4, 4), None])
-def test_what_is_not_a_part_of_the_family_is_refused(family, remedy, built):
-    told = message(family, lambda d_model: built)
+def test_what_is_not_a_part_of_the_family_is_refused(family, remedy):
+    told = message(family, lambda d_model: nn.Linear(4, 4))
     assert told == (
         f"{PLACES[family]}: My{family.__name__} of the package 'my-package' cannot be built "
-        f"(My{family.__name__} builds {type(built).__name__}, which is not a "
+        f"(My{family.__name__} builds Linear, which is not a "
         f"{family.__name__.removesuffix('Spec')}; derive it from that{remedy})"
+    )
+
+
+@pytest.mark.parametrize("family", [SubModuleSpec, NormSpec])
+def test_a_build_that_returns_nothing_is_refused(family):
+    told = message(family, lambda d_model: None)
+    assert told == (
+        f"{PLACES[family]}: My{family.__name__} of the package 'my-package' cannot be built "
+        f"(My{family.__name__}.build returns nothing; end it with `return` and the "
+        f"{family.__name__.removesuffix('Spec')})"
     )
 
 
