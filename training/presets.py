@@ -108,6 +108,13 @@ _TEXT_RUN: dict[str, Any] = {
     "validation_interval": 200,
 }
 
+
+def _own_text(kind: str) -> dict[str, Any]:
+    """A user's own text, of any size: the warm-up is the same share of however many steps are asked for."""
+    task = {**_TEXT_RUN["task"], "kind": kind}
+    return {**_TEXT_RUN, "task": task, "schedule": {"kind": "linear", "warmup": 0.03}}
+
+
 _DIGITS_RUN: dict[str, Any] = {
     "task": {"kind": "digits"},
     "model": _model(
@@ -288,8 +295,8 @@ _SPEECH_RUN = _run(
 
 _RUNS = {
     "python_source": _TEXT_RUN,
-    "text_files": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "text_files"}},
-    "table_text": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "table_text"}},
+    "text_files": _own_text("text_files"),
+    "table_text": _own_text("table_text"),
     "table_classification": _TABLE_RUN,
     "gcide": {**_TEXT_RUN, "task": {**_TEXT_RUN["task"], "kind": "gcide"}},
     "digits": _DIGITS_RUN,

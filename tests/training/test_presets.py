@@ -22,6 +22,17 @@ def test_every_ready_run_has_the_task_it_is_named_after() -> None:
     assert all(run_values(name)["task"]["kind"] == name for name in run_names())
 
 
+@pytest.mark.parametrize("task", ["text_files", "table_text"])
+def test_the_warm_up_of_own_text_is_a_share_of_any_run(task: str) -> None:
+    values = run_values(task)
+    values["task"].update(
+        {"text_files": {"folder": "texts"}, "table_text": {"train": "a.csv", "text": "text"}}[task]
+    )
+    for steps, warmup in ((20, 1), (3600, 108)):
+        spec = TrainSpec.model_validate({**values, "steps": steps})
+        assert spec.schedule.over(steps).warmup == warmup
+
+
 def test_values_are_copies() -> None:
     run_values("digits")["task"]["kind"] = "changed"
     assert run_values("digits")["task"]["kind"] == "digits"

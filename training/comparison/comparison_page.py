@@ -12,6 +12,7 @@ from sma.training.comparison.tables import (
     crossing_lines,
     missing_lines,
     shown,
+    unit,
 )
 from sma.training.pages.rendering import render
 from sma.training.run.folder import guard
@@ -88,7 +89,7 @@ def _cards(comparison: Comparison) -> list[tuple[str, str]]:
         if reached:
             choose = min if comparison.lower_is_better else max
             best = choose(reached, key=lambda name: reached[name])
-            value = shown(reached[best], comparison.headline)
+            value = shown(reached[best], comparison.headline) + unit(comparison.headline)
             cards.append((value, f"{best}, the best with {amount(budget)} {comparison.match}"))
     return cards
 

@@ -92,13 +92,18 @@ def _panel(
         )
     else:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=FAINT)
-    axes.set_xscale("log")
+    axes.set_xscale(scale([x for x, _ in points.values()]))
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color=LINE, lw=0.7)
     axes.set_axisbelow(True)
+
+
+def scale(costs: Sequence[float]) -> str:
+    """A logarithmic scale, unless costs are so near each other that its labels would overlap."""
+    return "log" if costs and min(costs) > 0 and max(costs) > 3 * min(costs) else "linear"
 
 
 def _deviation(comparison: Comparison, model: str, budget: float) -> float:

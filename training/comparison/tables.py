@@ -78,8 +78,7 @@ def spread(values: Sequence[float], headline: str) -> str:
     """
     found = summary(values)
     deviation = "" if found.deviation is None else f" ± {shown(found.deviation, headline)}"
-    unit = " %" if headline == "accuracy" else ""
-    return f"{shown(found.mean, headline)}{unit}{deviation} ({found.n})"
+    return f"{shown(found.mean, headline)}{unit(headline)}{deviation} ({found.n})"
 
 
 def signed(difference: Difference, headline: str) -> str:
@@ -95,6 +94,11 @@ def shown(value: float, headline: str, *, sign: bool = False) -> str:
     """A value of the measure, in points of percent for accuracy."""
     plus = "+" if sign else ""
     return f"{100 * value:{plus}.2f}" if headline == "accuracy" else f"{value:{plus}.3f}"
+
+
+def unit(headline: str) -> str:
+    """What follows a value that stands alone."""
+    return " %" if headline == "accuracy" else ""
 
 
 def amount(value: float) -> str:

@@ -52,6 +52,7 @@ def model_spec(target: str, changes: list[str]) -> ModelSpec:
         ValueError: if `target` is not one of these, or there is nothing that a change could set.
     """
     path = Path(target)
+    target = target.removeprefix("preset:")  # as `sma compare` takes it
     if (path / "spec.yaml").is_file():
         values = read_yaml(path / "spec.yaml")
     elif (path / "spec.json").is_file():

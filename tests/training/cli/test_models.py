@@ -174,6 +174,10 @@ def test_describe_takes_runs_specs_and_names(sma, run, spec_file):
     nothing, measured, at_most = (float(value.replace(",", "")) for value in found)
     assert nothing < measured < at_most
     assert "333" in sma("describe", "python_source").output or sma("describe", "digits").exit_code == 0
+    same = [
+        sma("describe", name).output.replace("preset:", "").split() for name in ("preset:seqboat", "seqboat")
+    ]
+    assert same[0] == same[1]
     wider = sma("describe", spec_file, "--set", "model.d_model=16")
     assert wider.exit_code == 0
     assert wider.output != sma("describe", spec_file).output

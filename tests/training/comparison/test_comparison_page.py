@@ -21,6 +21,8 @@ def test_the_page_says_what_was_measured(comparison: Comparison) -> None:
     ):
         assert text in page
     assert "http" not in page
+    accuracy = comparison.model_copy(update={"headline": "accuracy", "lower_is_better": False})
+    assert " %</b>" in comparison_page(accuracy, "mine", b"\x89PNG" + bytes(30))
 
 
 def test_page_and_figure_come_from_results_json(tmp_path: Path, comparison: Comparison) -> None:

@@ -1,6 +1,6 @@
 """The figure of a comparison: what is drawn where."""
 
-from sma.training.comparison.figure import COSTS, draw_comparison, front, mean_points
+from sma.training.comparison.figure import COSTS, draw_comparison, front, mean_points, scale
 from sma.training.comparison.measurements import Comparison
 
 
@@ -21,3 +21,12 @@ def test_the_figure_is_a_png(comparison: Comparison) -> None:
     assert draw_comparison(comparison).startswith(b"\x89PNG")
     runs = [run.model_copy(update={"peak_memory": None}) for run in comparison.runs]
     assert draw_comparison(comparison.model_copy(update={"runs": runs})).startswith(b"\x89PNG")
+
+
+def test_near_costs_have_a_linear_scale() -> None:
+    assert [scale(costs) for costs in ([3.7, 4.4], [1.0, 10.0, 2.0], [0.0, 5.0], [])] == [
+        "linear",
+        "log",
+        "linear",
+        "linear",
+    ]
