@@ -115,11 +115,18 @@ class SMAForCausalLM(SMAPreTrainedModel, GenerationMixin):
         """Tokens after prompts, see `transformers.GenerationMixin.generate`.
 
         Raises:
-            ValueError: if prompts are padded on the right, or the settings ask for what a recurrent state
-                cannot do: assisted, contrastive, constrained or grouped search, or caches of another kind.
+            ValueError: if prompts are empty or padded on the right, or the settings ask for what a recurrent
+                state cannot do: assisted, contrastive, constrained or grouped search, or caches of another
+                kind.
         """
         if kwargs.get("cache_implementation") is not None:
             raise _other_cache(kwargs["cache_implementation"])
+        prompt = inputs if inputs is not None else kwargs.get("input_ids")
+        if prompt is not None and prompt.shape[-1] == 0:
+            raise ValueError(
+                f"the prompt is empty, of shape {tuple(prompt.shape)}; give at least one token, such as "
+                "bos_token_id, or no prompt at all"
+            )
         settings = self._prepare_generation_config(generation_config, **kwargs)[0]
         if settings.cache_implementation is not None:
             raise _other_cache(settings.cache_implementation)

@@ -293,3 +293,11 @@ def test_another_head_is_refused(config):
 
 def test_types_of_tokens_that_say_nothing_are_taken(causal, tokens):
     assert torch.equal(causal(tokens, token_type_ids=torch.zeros_like(tokens)).logits, causal(tokens).logits)
+
+
+@pytest.mark.parametrize("name", ["inputs", "input_ids"])
+def test_an_empty_prompt_is_refused(causal, tokens, name):
+    with pytest.raises(
+        ValueError, match=r"the prompt is empty, of shape \(\d+, 0\); give at least one token"
+    ):
+        causal.generate(**{name: tokens[:, :0]}, max_new_tokens=2)
