@@ -87,7 +87,10 @@ def check_dtype(x: Tensor, module: nn.Module) -> None:
         Traceback (most recent call last):
         ValueError: x is float64, but Linear computes in float32; give it x.to(torch.float32), or ...
     """
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+    device = x.device.type
+    if torch.compiler.is_compiling() or (
+        torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    ):
         return
     own: torch.dtype | None = None
     for part in module.modules():  # usually the first parameter ends it

@@ -1,5 +1,6 @@
 """The command as a function, and small runs for tests: a few steps of a tiny SeqBoat on made-up text."""
 
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from sma.training import Run, TrainSpec
 from sma.training.cli.app import app
 from sma.training.trainer import Trainer
 
+ONE_PIXEL = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+"""A PNG, in place of plots that a test does not look at."""
 TINY_MODEL = {
     "preset": "seqboat",
     "vocab_size": 256,

@@ -20,7 +20,7 @@ from sma.training import Run, RunError
 from sma.training.cli.app import app
 from sma.training.results import best_model
 from sma.training.run.checkpoints import read_checkpoint
-from tests.training.conftest import TINY_MODEL
+from tests.training.conftest import ONE_PIXEL, TINY_MODEL
 
 FILES = (
     "spec.yaml",
@@ -102,7 +102,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "spec.yaml").write_text(yaml.safe_dump(values))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("draw_curves", "draw_activation", "draw_loss"):
-            patch.setattr(f"sma.training.report.page.{name}", lambda rows, **options: b"")
+            patch.setattr(f"sma.training.report.page.{name}", lambda *rows, **options: ONE_PIXEL)
         patch.setattr("sma.training.tasks.text.TextTask.baselines", lambda task: {"none": 8.0})
         patch.setattr("sma.training.tasks.text.TextTask.sections", lambda task, model, test: [])
         run_command("train", "--spec", str(folder / "spec.yaml"), "--out", str(folder), "--name", "run")

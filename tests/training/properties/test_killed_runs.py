@@ -18,6 +18,7 @@ from sma.training import Run, RunError, TrainSpec, resume, train
 from sma.training.run import checkpoints
 from sma.training.run.checkpoints import load_checkpoint, read_position, save_best, save_checkpoint
 from sma.training.trainer import Trainer
+from tests.training.conftest import ONE_PIXEL
 
 EXACT = ("step", "split", "loss", "bits", "gradient_norm", "learning_rate", "activation", "accuracy")
 SECONDS = 60
@@ -27,7 +28,7 @@ SECONDS = 60
 def quick(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]) -> None:
     """Leave out what makes testing slow and has nothing to do with files."""
     for name in ("draw_curves", "draw_activation", "draw_loss"):
-        monkeypatch.setattr(f"sma.training.report.page.{name}", lambda rows, **options: b"png")
+        monkeypatch.setattr(f"sma.training.report.page.{name}", lambda *rows, **options: ONE_PIXEL)
     monkeypatch.setattr("sma.training.tasks.text.TextTask.baselines", lambda task: {"none": 8.0})
     monkeypatch.setattr("sma.training.tasks.text.TextTask.sections", lambda task, model, test: [])
     values |= {"steps": 4, "validation_interval": 2, "model": {**values["model"], "n_layers": 1}}
