@@ -68,8 +68,11 @@ class SMAConfig(PreTrainedConfig):
         if n_classes is not None:
             _check_labels(n_classes, kwargs.get("num_labels"), self.id2label)
             kwargs["num_labels"] = n_classes
-        for name in (*_OF_THE_SPEC, "tie_word_embeddings"):
-            kwargs.pop(name, None)
+        kwargs.pop("tie_word_embeddings", None)
+        for name in _OF_THE_SPEC:
+            given = kwargs.pop(name, None)
+            if given is not None and given != getattr(self, name, None):
+                setattr(self, name, given)  # is refused
         super().__post_init__(**kwargs)
         if self.label2id is None:
             self.label2id = {name: i for i, name in self.id2label.items()}

@@ -69,6 +69,10 @@ def kind(name):
     ("fields", "message"),
     [
         ({}, "spec is missing; give SMAConfig a spec"),
+        (
+            {"spec": seqboat(vocab_size=9, d_model=16, n_layers=1), "vocab_size": 8},
+            "vocab_size=8 is read from the",
+        ),
         ({"spec": 3}, "spec: a spec is a mapping with a `kind`, got int"),
         ({"spec": {"kind": "sequence_modle"}}, "sequence_modle.*did you mean sequence_model"),
         ({"spec": kind("emma")}, "blocks.0.mixer.*'emma'.*did you mean"),

@@ -201,7 +201,7 @@ def test_other_ways_of_checkpointing_are_refused(causal, options, message):
 
 
 def test_only_models_of_sequences_are_wrapped(spec):
-    with pytest.raises(ValueError, match="model is a Linear, not a SequenceModel"):
+    with pytest.raises(ValueError, match="model is of type Linear, not SequenceModel"):
         SMAForCausalLM.from_model(torch.nn.Linear(2, 2))
 
 

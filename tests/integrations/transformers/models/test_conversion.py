@@ -44,5 +44,5 @@ def test_every_preset_is_a_model_of_transformers(preset):
 
 def test_models_of_graphs_are_refused():
     model = graph_network(d_model=8, n_layers=1, d_input=2, n_classes=2).build()
-    with pytest.raises(ValueError, match=r"model is a GraphModel, not a SequenceModel.*hub.push"):
+    with pytest.raises(ValueError, match=r"model is of type GraphModel, not SequenceModel.*hub.push"):
         as_transformers(model)
