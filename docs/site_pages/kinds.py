@@ -85,9 +85,8 @@ def meanings(thing: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for cls in reversed(inspect.getmro(thing)) if inspect.isclass(thing) else [thing]:
         name = None
-        for line in inspect.cleandoc(
-            vars(cls).get("__doc__") or "" if inspect.isclass(cls) else cls.__doc__
-        ).splitlines():
+        told = (vars(cls).get("__doc__") if inspect.isclass(cls) else cls.__doc__) or ""
+        for line in inspect.cleandoc(told).splitlines():
             if not line.startswith("    "):
                 name = "" if line.strip() in ("Args:", "Attributes:") else None
             elif name is not None and (entry := _ENTRY.match(line)) and not line.startswith("     "):
