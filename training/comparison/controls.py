@@ -26,13 +26,18 @@ WIDEST = 64
 """A wider model is at most so many times as wide."""
 
 
+def routes(model: Values) -> bool:
+    """Whether a model has a router that learns."""
+    return any(layer["router"]["kind"] not in UNROUTED for layer in of_kind(model, "sma"))
+
+
 def check_routed(name: str, model: Values) -> None:
     """See that a model has a router that learns.
 
     Raises:
         ValueError: if it does not.
     """
-    if not any(layer["router"]["kind"] not in UNROUTED for layer in of_kind(model, "sma")):
+    if not routes(model):
         raise ValueError(
             f"controls: {name} has no layer with a learned router (kind sma), so nothing to control; "
             "leave out controls, or add a model that routes"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from sma.architectures.files.atomic import write_whole
+from sma.checks import near
 from sma.training.comparison import controls
 from sma.training.comparison.budget import FirstStep, Match, limited
 from sma.training.comparison.entrants import Entrant
@@ -163,26 +164,31 @@ class Plan(BaseModel):
 
 
 def control_entrants(entrants: Sequence[Entrant], names: Sequence[str]) -> list[Entrant]:
-    """The controls of every model that routes.
+    """The controls of every model that routes, or of the one that is named before the control and a colon.
 
     Raises:
-        ValueError: if there is no such control, or no model routes.
+        ValueError: if there is no such control or model, or the model does not route.
     """
-    unknown = [name for name in names if name not in controls.CONTROLS]
-    if unknown:
-        raise ValueError(f"controls: there is no {unknown[0]!r}; use {', '.join(controls.CONTROLS)}")
-    if not names:
-        return []
-    routed: list[Entrant] = []
-    for entrant in entrants:
-        try:
+    found: dict[str, Entrant] = {}
+    for text in names:
+        name, sign, control = text.rpartition(":")
+        if control not in controls.CONTROLS:
+            raise ValueError(f"controls: there is no {control!r}; use {', '.join(controls.CONTROLS)}")
+        if sign and name not in (known := [entrant.name for entrant in entrants]):
+            raise ValueError(f"controls: {text}: there is no model {name!r}{near(name, known)}")
+        chosen = [entrant for entrant in entrants if entrant.name == name] if sign else _routed(entrants)
+        for entrant in chosen:
             controls.check_routed(entrant.name, entrant.fields["model"])
-        except ValueError:
-            if len(entrants) == 1 or (entrant is entrants[-1] and not routed):
-                raise
-            continue
-        routed.append(entrant)
-    return [_control(entrant, name) for entrant in routed for name in controls.CONTROLS if name in names]
+            made = _control(entrant, control)
+            found[made.name] = made
+    places = [f"{entrant.name}-{control}" for entrant in entrants for control in controls.CONTROLS]
+    return [found[name] for name in places if name in found]
+
+
+def _routed(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """Those that route; the last one if none does, whose check says so."""
+    found = [entrant for entrant in entrants if controls.routes(entrant.fields["model"])]
+    return found or [entrants[-1]]
 
 
 def _control(entrant: Entrant, name: str) -> Entrant:
