@@ -2,9 +2,9 @@
 
     python -m benchmarks.comparisons benchmarks/results/recall_8.yaml [...] [--seeds 1] [--jobs 1]
 
-A comparison is a YAML file that holds what `sma compare` takes. Its runs are kept in `runs/comparisons/NAME`, so
-the command may be stopped and started again, and be given more seeds; results.json of the runs that are
-finished is copied to `NAME.json`.
+A comparison is a YAML file that holds what `sma compare` takes. Its runs are kept in `runs/comparisons/NAME`,
+so the command may be stopped and started again, and be given more seeds. What results.json says of finished
+runs is copied to `NAME.json`, with the agreement of activations and needs where the task knows these.
 """
 
 import argparse
@@ -18,10 +18,19 @@ from pydantic import Field
 from sma.architectures.files.atomic import write_whole
 from sma.spec.base import Fields
 from sma.training import compare
-from sma.training.comparison.compare import Progress
-from sma.training.comparison.measurements import Comparison
+from sma.training.comparison.compare import RUNS, Progress
+from sma.training.comparison.measurements import Comparison, RunRecord
+from sma.training.comparison.plan import Cell
+from sma.training.inspection.decisions import pick_rows, read_decisions
+from sma.training.inspection.findings import agreements
+from sma.training.results import best_model
+from sma.training.run.folder import Run
+from sma.training.tasks.needs_section import Agreement
+from sma.training.tasks.task import Task
 
-RUNS = Path("runs/comparisons")
+OUT = Path("runs/comparisons")
+N_ROWS = 100
+"""Test rows whose activations are compared with what answers need."""
 
 
 class Model(Fields):
@@ -39,7 +48,7 @@ class Model(Fields):
 
 
 class Study(Fields):
-    """A comparison, see `sma.training.compare`.
+    """What is compared, see `sma.training.compare`.
 
     Attributes:
         task: its kind.
@@ -64,26 +73,98 @@ class Study(Fields):
         """That of a YAML file."""
         return cls.model_validate(yaml.safe_load(path.read_text()))
 
+    @property
+    def names(self) -> list[str]:
+        """Of the models and their controls."""
+        return [
+            name
+            for model, fields in self.models.items()
+            for name in (model, *(f"{model}-{control}" for control in fields.controls))
+        ]
+
     def arguments(self) -> dict[str, Any]:
         """Those of `sma.training.compare`, but for the folder and the seeds."""
-        own = [f"{name}:{text}" for name, model in self.models.items() for text in model.set]
         return {
             "specs": {name: model.source for name, model in self.models.items()},
             "task": self.task,
             "match": self.match,
             "budgets": self.budgets,
             "learning_rates": self.learning_rates,
-            "settings": [*self.set, "device=cpu", "threads=1", *own],
-            "controls": [f"{name}:{text}" for name, model in self.models.items() for text in model.controls],
+            "settings": [*self.set, "device=cpu", "threads=1", *self._own("set")],
+            "controls": self._own("controls"),
         }
 
+    def _own(self, field: str) -> list[str]:
+        return [f"{name}:{text}" for name, model in self.models.items() for text in getattr(model, field)]
 
-def write(comparison: Comparison, path: Path) -> None:
-    """Keep what a comparison measured so far, a line per run."""
-    fields = comparison.model_dump(mode="json", exclude={"runs"})
+
+class Measured(Comparison):
+    """What is kept of a comparison.
+
+    Attributes:
+        needs: how activations agree with what answers need, by the run's folder and routed module.
+    """
+
+    needs: dict[str, list[Agreement]]
+
+
+def needs_met(
+    folder: Path, found: Comparison, known: dict[str, list[Agreement]]
+) -> dict[str, list[Agreement]]:
+    """The agreement of activations and needs in every run of a routed model; nothing if needs are unknown.
+
+    Args:
+        folder: of the comparison.
+        found: its runs.
+        known: what was measured before.
+    """
+    result: dict[str, list[Agreement]] = {}
+    task: Task | None = None
+    for record in found.runs:
+        if not record.rates:
+            continue
+        run = Run(folder / RUNS / run_name(record))
+        task = task or run.spec().task.build()
+        rows = pick_rows(task, "test", N_ROWS, range(N_ROWS))
+        if rows[0].needs is None:
+            return {}
+        name = run.path.name
+        result[name] = known.get(name) or agreements(read_decisions(best_model(run), rows))
+    return result
+
+
+def run_name(record: RunRecord) -> str:
+    """The name of a run's folder, where learning rates are not searched."""
+    return Cell(record.model, record.budget, record.seed).name
+
+
+def write(found: Measured, path: Path) -> None:
+    """Keep what was measured so far, a line per run."""
+    fields = found.model_dump(mode="json", exclude={"runs", "missing"})
     head = "".join(f"{json.dumps(name)}: {json.dumps(value)},\n" for name, value in fields.items())
-    runs = ",\n".join(run.model_dump_json() for run in comparison.runs)
-    write_whole(path.with_suffix(".json"), f'{{\n{head}"runs": [\n{runs}\n]\n}}\n')
+    runs = ",\n".join(run.model_dump_json() for run in found.runs)
+    write_whole(path, f'{{\n{head}"missing": [],\n"runs": [\n{runs}\n]\n}}\n')
+
+
+def read(path: Path) -> Measured | None:
+    """What was kept; None if nothing was."""
+    return Measured.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def make(path: Path, seeds: int | None, jobs: int) -> None:
+    """Make, or finish, the comparison of a YAML file."""
+    study, kept = Study.read(path), path.with_suffix(".json")
+    found = compare(
+        **study.arguments(), out=OUT / path.stem, seeds=seeds or study.seeds, jobs=jobs, listener=_print
+    )
+    before = read(kept)
+    needs = needs_met(OUT / path.stem, found, {} if before is None else before.needs)
+    write(Measured(**dict(found), needs=needs), kept)
+
+
+def _print(progress: Progress, line: str | None) -> None:
+    if line is not None:
+        print(line, flush=True)
 
 
 def main() -> None:
@@ -93,20 +174,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     for path in options.studies:
-        study = Study.read(path)
-
-        def listener(progress: Progress, line: str | None) -> None:
-            if line:
-                print(line, flush=True)
-
-        found = compare(
-            **study.arguments(),
-            out=RUNS / path.stem,
-            seeds=study.seeds if options.seeds is None else options.seeds,
-            jobs=options.jobs,
-            listener=listener,
-        )
-        write(found, path)
+        make(path, options.seeds, options.jobs)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many.")] = 3,
     controls: Annotated[
-        str, typer.Option(help="Of models that route: always,never,random,window,wider.")
+        str, typer.Option(help="Of models that route: always,never,random,window,wider; or NAME:CONTROL.")
     ] = "",
     learning_rates: Annotated[
         str, typer.Option(help="To try for each model, such as 3e-3,7e-3; default: its own.")

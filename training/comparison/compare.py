@@ -95,7 +95,7 @@ def compare(
         match: what budgets are of: forward operations as realised, seconds of training, or steps.
         task: the kind of the task; None for that of the first file that holds a run, or python_source.
         seeds: how many; with each seed, all models see the same batches in the same order.
-        controls: of every model that routes, see `CONTROLS`.
+        controls: of every model that routes, see `CONTROLS`; `NAME:CONTROL` of one model.
         learning_rates: tried with the first seed, for each model and budget; none to use the models' own.
         settings: `FIELD=VALUE` for all models, `NAME:FIELD=VALUE` for one.
         validations: about how many each run has; by seconds there is only the last one.

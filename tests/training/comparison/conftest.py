@@ -31,6 +31,10 @@ def run_of(model: str, budget: float, seed: int, quality: float, **changes) -> R
 
 @pytest.fixture
 def comparison() -> Comparison:
+    return made_up()
+
+
+def made_up() -> Comparison:
     """Two models and three budgets, whose curves cross between the last two; one run is missing."""
     qualities = {
         ("routed", 1e11): (2.4, 2.3),
