@@ -23,7 +23,7 @@ class State:
 
     Every tensor has the batch as its first dimension, so rows can leave a running batch (`select`), take the
     places of others (`insert`) and be added to it (`join`). A step updates the tensors in place. A result of
-    any method owns its memory: a state that is kept does not change while another advances.
+    any method but `narrow` owns its memory: a state that is kept does not change while another advances.
 
     The tensors of a state that is made under `torch.inference_mode` are ordinary ones, which may be used and
     updated outside of it.
@@ -65,7 +65,7 @@ class State:
 
     def map(self: S, function: Callable[[Tensor], Tensor]) -> S:
         """A new state with `function` applied to every tensor; a result that shares memory is copied."""
-        return type(self)(**{f.name: _map(getattr(self, f.name), function) for f in fields(self)})
+        return _map(self, lambda tensor: _owned(function(tensor), tensor))
 
     def clone(self: S) -> S:
         """A copy."""
@@ -84,6 +84,28 @@ class State:
         """
         self._check_rows(rows)
         return self.map(lambda tensor: tensor[rows])
+
+    def narrow(self: S, start: int, length: int) -> S:
+        """Rows from `start` on that share memory, as in `torch.narrow`: a step advances them here, too.
+
+        Raises:
+            ValueError: if there are no such rows.
+
+        Example:
+            >>> from sma.modules import GAU
+            >>> state = GAU(8, window=2).init_state(4)
+            >>> part = state.narrow(1, 2)
+            >>> _ = part.count.add_(7)
+            >>> state.count.tolist()
+            [0, 7, 7, 0]
+        """
+        n_rows = next((len(tensor) for _, tensor in self.tensors()), start + length)
+        if min(start, length) < 0 or start + length > n_rows:
+            raise ValueError(
+                f"start={start} and length={length} name rows that are not there: "
+                f"the state holds {n_rows} rows"
+            )
+        return _map(self, lambda tensor: tensor.narrow(0, start, length))
 
     def insert(self: S, rows: Tensor, other: S) -> None:
         """Overwrite `rows` (long indices) with the rows of `other`, in place.
@@ -262,9 +284,9 @@ def _pairs(mine: State, theirs: State) -> list[tuple[tuple[str, Tensor], tuple[s
 
 def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return _owned(function(value), value)
+        return function(value)
     if isinstance(value, State):
-        return value.map(function)
+        return type(value)(**{f.name: _map(getattr(value, f.name), function) for f in fields(value)})
     if isinstance(value, tuple):
         return tuple(_map(item, function) for item in value)
     raise _not_held(value)

@@ -114,6 +114,11 @@ class ChunkAttention(nn.Module):
         y = y.flatten(1, 2)[:, :length]
         return y if mask is None else to_places(y, mask)
 
+    @property
+    def longest_row(self) -> int | None:
+        """The most elements that a row may have in decoding; None: any number."""
+        return self.max_positions if self.chunk is None else None
+
     def init_state(
         self,
         batch_size: int,

@@ -79,6 +79,11 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
         self.dropout = dropout
         self.max_positions = max_positions
 
+    @property
+    def longest_row(self) -> int | None:
+        """The most elements that a row may have in decoding."""
+        return self.max_positions
+
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
         """0 at padding."""

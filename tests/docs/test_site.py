@@ -72,7 +72,15 @@ def test_every_kind_has_its_place_with_all_fields(site, family):
 
 @pytest.mark.parametrize(
     "package",
-    ["sma", "sma.modules", "sma.architectures", "sma.training", "sma.testing", "sma.transformers"],
+    [
+        "sma",
+        "sma.modules",
+        "sma.architectures",
+        "sma.decoding",
+        "sma.training",
+        "sma.testing",
+        "sma.transformers",
+    ],
 )
 def test_every_public_name_is_in_the_reference(site, package):
     api = parsed(site / "reference" / "api" / f"{package.replace('.', '_')}.html").anchors

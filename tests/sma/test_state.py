@@ -220,3 +220,18 @@ def test_what_a_state_cannot_hold_is_told_wherever_its_tensors_are_read():
     for read in (lambda state: list(state.tensors()), repr, lambda state: state.join(state)):
         with pytest.raises(TypeError, match="a State holds tensors, states and tuples of them, not int"):
             read(Leaf(3))
+
+
+def test_narrow_shares_memory():
+    state = tree()
+    part = state.narrow(1, 2)
+    assert flat(part) == flat(state.select(torch.tensor([1, 2])))
+    part.leaf.values.zero_()
+    assert state.leaf.values.flatten().tolist() == [0, 0, 0]
+    assert state.narrow(3, 0).count.tolist() == []
+
+
+@pytest.mark.parametrize(("start", "length"), [(2, 2), (-1, 2), (0, -1)])
+def test_narrow_names_rows_that_there_are_not(start, length):
+    with pytest.raises(ValueError, match=rf"start={start} and length={length} .* the state holds 3 rows"):
+        tree().narrow(start, length)

@@ -1,5 +1,6 @@
 """Generation against recomputing everything for every byte."""
 
+import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,9 @@ import sma.spec.registry
 from sma import PerElement, register
 from sma.architectures import SequenceModel, parse_spec, save_model, seqboat
 from sma.architectures.specs.families import HeadSpec
+from sma.decoding import Sampling, choose
 from sma.training.cli.app import app
-from sma.training.generation import _before, choose, generate
+from sma.training.generation import _before, generate
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_a_head_of_another_package_writes(other_head: None, tmp_path: Path) -> N
     [
         (
             {"kind": "every_byte", "n_classes": 5},
-            r"gives \(1, 1, 5\).* instead of \(1, 1, 256\).*cannot write",
+            r"scores 5 tokens instead of 256, .* so it cannot write",
         ),
         ({"kind": "classifier", "n_classes": 256}, "head classifier does not predict the next element"),
     ],
@@ -77,7 +79,7 @@ def test_a_model_that_cannot_decode_cannot_write(
         raise NotImplementedError("it looks ahead")
 
     monkeypatch.setattr(type(model.blocks[0]), "init_state", init_state)
-    with pytest.raises(ValueError, match="it looks ahead; so it cannot write"):
+    with pytest.raises(ValueError, match="does not decode tokens: it looks ahead; use a language model"):
         generate(model, b"", n_tokens=1)
     with pytest.raises(ValueError, match="the model is a Linear, not a SequenceModel"):
         generate(nn.Linear(2, 2), b"", n_tokens=1)
@@ -90,8 +92,8 @@ def test_equals_recomputation(model: SequenceModel, temperature: float) -> None:
     whole = [0, *b"def "]
     for _ in range(12):
         with torch.no_grad():
-            scores = model.eval()(torch.tensor([whole]))[0, -1].float()
-        byte = choose(scores, generator, temperature=temperature)
+            scores = model.eval()(torch.tensor([whole]))[0, -1]
+        byte = choose(scores[None], [Sampling(temperature=temperature)], [generator])[0]
         if byte == 0:
             break
         whole.append(byte)
@@ -101,23 +103,6 @@ def test_equals_recomputation(model: SequenceModel, temperature: float) -> None:
 def test_a_seed_repeats(model: SequenceModel) -> None:
     texts = [bytes(generate(model, b"", n_tokens=20, seed=seed)) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
-
-
-def test_the_most_probable_is_kept_however_small_top_p_is() -> None:
-    scores = torch.tensor([0.0, 3.0, 1.0])
-    assert choose(scores, torch.Generator(), top_p=1e-300) == 1
-
-
-def test_top_k_and_top_p_keep_the_most_probable() -> None:
-    probability = torch.tensor([0.1, 0.5, 0.15, 0.25])
-    drawn = {"top_k": set[int](), "top_p": set[int](), "both": set[int](), "all": set[int]()}
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(200):
-        drawn["top_k"].add(choose(probability.log(), generator, top_k=2))
-        drawn["top_p"].add(choose(probability.log(), generator, top_p=0.76))
-        drawn["both"].add(choose(probability.log(), generator, top_k=3, top_p=0.3))
-        drawn["all"].add(choose(probability.log(), generator))
-    assert drawn == {"top_k": {1, 3}, "top_p": {1, 2, 3}, "both": {1}, "all": {0, 1, 2, 3}}
 
 
 def test_the_text_ends_before_the_first_stop_string(model: SequenceModel) -> None:
@@ -140,6 +125,13 @@ def test_only_what_may_begin_a_stop_string_waits() -> None:
     assert bytes(text) == b"aay"  # nothing more was read
 
 
+def test_scores_that_are_not_finite_are_an_error(model: SequenceModel) -> None:
+    broken = copy.deepcopy(model)
+    broken.embedding.weight.data[ord("x")] = float("nan")
+    with pytest.raises(ValueError, match=r"scores a token by nan, .* use other weights"):
+        list(generate(broken, b"x", n_tokens=1))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -156,17 +148,3 @@ def test_only_what_may_begin_a_stop_string_waits() -> None:
 def test_errors(model: SequenceModel, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate(model, b"", **{"n_tokens": 1, **options})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_scores_that_are_not_finite_are_an_error(value: float, temperature: float) -> None:
-    scores = torch.zeros(256)
-    scores[3] = value
-    with pytest.raises(ValueError, match=rf"scores a byte by {value}, .* use other weights"):
-        choose(scores, torch.Generator(), temperature=temperature)
-
-
-def test_a_temperature_near_zero_takes_the_most_probable_byte() -> None:
-    scores = torch.tensor([3.0, 5.0, 4.999, -1e30])
-    assert {choose(scores, torch.Generator(), temperature=t) for t in (1e-300, 1e-40, 1e-6)} == {1}

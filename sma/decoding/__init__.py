@@ -1,0 +1,7 @@
+"""Decoding of many requests at once: a running batch, its streams, and how their tokens are chosen."""
+
+from sma.decoding.batch import Batch, Decoder
+from sma.decoding.sampling import Sampling, choose
+from sma.decoding.stream import Stream
+
+__all__ = ["Batch", "Decoder", "Sampling", "Stream", "choose"]
