@@ -102,14 +102,14 @@ class Measured(Comparison):
     """What is kept of a comparison.
 
     Attributes:
-        needs: how activations agree with what answers need, by the run's folder and routed module.
+        needs: how activations agree with what answers need, by run and routed module.
     """
 
     needs: dict[str, list[Agreement]]
 
 
 def needs_met(
-    folder: Path, found: Comparison, known: dict[str, list[Agreement]]
+    folder: Path, found: Comparison, known: dict[str, list[Agreement]], *, searched: bool
 ) -> dict[str, list[Agreement]]:
     """The agreement of activations and needs in every run of a routed model; nothing if needs are unknown.
 
@@ -117,24 +117,26 @@ def needs_met(
         folder: of the comparison.
         found: its runs.
         known: what was measured before.
+        searched: whether the learning rate was, which is part of the folders' names then.
     """
     result: dict[str, list[Agreement]] = {}
     task: Task | None = None
     for record in found.runs:
-        if not record.rates:
+        if not record.rates or not record.chosen:
             continue
-        run = Run(folder / RUNS / run_name(record))
+        cell = Cell(record.model, record.budget, record.seed, record.learning_rate if searched else None)
+        run = Run(folder / RUNS / cell.name)
         task = task or run.spec().task.build()
         rows = pick_rows(task, "test", N_ROWS, range(N_ROWS))
         if rows[0].needs is None:
             return {}
-        name = run.path.name
+        name = run_name(record)
         result[name] = known.get(name) or agreements(read_decisions(best_model(run), rows))
     return result
 
 
 def run_name(record: RunRecord) -> str:
-    """The name of a run's folder, where learning rates are not searched."""
+    """What a run that counts is called."""
     return Cell(record.model, record.budget, record.seed).name
 
 
@@ -158,7 +160,8 @@ def make(path: Path, seeds: int | None, jobs: int) -> None:
         **study.arguments(), out=OUT / path.stem, seeds=seeds or study.seeds, jobs=jobs, listener=_print
     )
     before = read(kept)
-    needs = needs_met(OUT / path.stem, found, {} if before is None else before.needs)
+    known = {} if before is None else before.needs
+    needs = needs_met(OUT / path.stem, found, known, searched=bool(study.learning_rates))
     write(Measured(**dict(found), needs=needs), kept)
 
 
