@@ -42,10 +42,10 @@ test-gpu: $(BIN)/.installed
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 gpu-proof: $(BIN)/.installed
-	$(BIN)/python benchmarks/gpu_proof.py $(ARGS)
+	$(BIN)/python -m benchmarks.gpu_proof $(ARGS)
 
 kernels: $(BIN)/.installed
-	$(BIN)/python benchmarks/kernels.py $(ARGS)
+	$(BIN)/python -m benchmarks.kernels $(ARGS)
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

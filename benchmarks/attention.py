@@ -1,6 +1,6 @@
 """GAU's training step against the time of its matrix products alone.
 
-    python benchmarks/attention.py [--bidirectional] [--window 128] [--threads 2] [--rounds 10]
+    python -m benchmarks.attention [--bidirectional] [--window 128] [--threads 2] [--rounds 10]
 
 Everything is active; forward and backward in float32: time, and the memory it needs on top of what it finds.
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from measure import compare, peak_memory, table, training_step
 
+from benchmarks.measure import compare, peak_memory, table, training_step
 from sma import PackedCompaction
 from sma.modules import GAU, LearnedBias, RankBias, RelativePosition, Rotary
 from sma.modules.attention.tiles import window_tiles

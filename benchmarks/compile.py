@@ -1,6 +1,6 @@
 """The gain of torch.compile: a SeqBoat language model with a fixed capacity, compiled and not.
 
-    python benchmarks/compile.py [--threads 2] [--rounds 5]
+    python -m benchmarks.compile [--threads 2] [--rounds 5]
 
 A training step (forward and backward), float32. A layer has as many slots per row as its fullest row needs.
 """
@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from measure import compare
 from torch import Tensor, nn
 from torch._inductor.exc import InductorError
 
 import sma
+from benchmarks.measure import compare
 from sma import CapacityCompaction
 from sma.architectures import SequenceModel, seqboat
 

@@ -1,6 +1,6 @@
 """One decoding step of SeqBoat against its matrix products, and against running the whole prefix again.
 
-    python benchmarks/decoding.py [--threads 2] [--rounds 10]
+    python -m benchmarks.decoding [--threads 2] [--rounds 10]
 
 As initialised, six layers, float32, without gradients; every round is `RUN` tokens for all rows, one after
 another as in decoding. Compiling a step needs a C++ compiler.
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from itertools import cycle
 
 import torch
-from measure import compare
 from torch import Tensor, nn
 from torch._inductor.exc import InductorError
 
 import sma
+from benchmarks.measure import compare
 from sma.architectures import SequenceModel, seqboat
 from sma.architectures.models.sequence import SequenceModelState
 from sma.modules import GAU

@@ -1,6 +1,6 @@
 """`MultiHeadEMA` (chunks) against the same function by FFT, the way it is usually computed.
 
-    python benchmarks/ema.py [--bidirectional] [--truncation 1024] [--threads 2] [--rounds 10] [--device cuda]
+    python -m benchmarks.ema [--bidirectional] [--truncation 1024] [--threads 2] [--rounds 10] [--device cuda]
 
 One training step (forward and backward) in float32: time, and the memory it needs on top of what it finds.
 """
@@ -9,10 +9,10 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from measure import compare, peak_memory, table, training_step
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.measure import compare, peak_memory, table, training_step
 from sma.modules import MultiHeadEMA
 
 SHAPES = [(4, 4096), (1, 16384), (1, 65536)]

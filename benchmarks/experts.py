@@ -1,6 +1,6 @@
 """`MixtureOfExperts` against transformers' Mixtral block with the same weights, and against single experts.
 
-    python benchmarks/experts.py [--threads 2] [--rounds 10]
+    python -m benchmarks.experts [--threads 2] [--rounds 10]
 
 One training step (forward and backward). Without transformers its part is left out.
 """
@@ -9,9 +9,9 @@ import argparse
 import importlib.util
 
 import torch
-from measure import compare, table, training_step
 from torch import Tensor, nn
 
+from benchmarks.measure import compare, table, training_step
 from sma import SMA
 from sma.modules import ExpertBank, GatedFeedForward, MixtureOfExperts, TopKRouter
 

@@ -1,6 +1,6 @@
 """The family of architectures as a table: rewrites the one in docs/architectures.md.
 
-    python benchmarks/family.py
+    python -m benchmarks.family
 
 All with D 128, four layers, a vocabulary of 256 (of graphs, 256 features and classes) and otherwise default
 sizes, as in examples/*.yaml.

@@ -1,6 +1,6 @@
 """Measure how closely the published figures are met, and rewrite the tables of docs/fidelity.md.
 
-python benchmarks/fidelity.py
+python -m benchmarks.fidelity
 """
 
 import re

@@ -1,6 +1,6 @@
 """Everything that only a GPU can tell, in one command of under five minutes, written to a folder.
 
-    python benchmarks/gpu_proof.py [--out gpu-proof]
+    python -m benchmarks.gpu_proof [--out gpu-proof]
 
 GPU tests, `sma doctor`, kernels against plain torch at real sizes with times and memory, and the models of
 docs/performance.md from 8K to 64K elements. Without a GPU it says so in one line.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.models import MODELS, QUADRATIC, step
 from sma.modules import kernel_backend
 from sma.modules.kernels.estimates import attention_work, recurrence_work, scan_work
 from sma.training.inspection.backends import OPERATIONS, relative_difference
@@ -80,9 +81,6 @@ def kernel_rows() -> Iterator[str]:
 
 def model_rows() -> Iterator[str]:
     """Training steps of the models of docs/performance.md: tokens per second and memory."""
-    sys.path.insert(0, str(HERE))
-    from models import MODELS, QUADRATIC, step
-
     yield "| model | L | tokens per second | memory |"
     yield "| --- " * 4 + "|"
     for name in MODELS:

@@ -1,6 +1,6 @@
 """Time to import sma beside the time to import torch, each in fresh processes.
 
-python benchmarks/imports.py [--rounds 7]
+python -m benchmarks.imports [--rounds 7]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Write the tables of docs/kernels.md: what compiled kernels take of three GPUs, and times to expect.
 
-    python benchmarks/kernels.py [--all]
+    python -m benchmarks.kernels [--all]
 
 Needs no GPU. By default the attention kernels are compiled with everything on that takes registers (a bias,
 dropout), with --all in every configuration that may be chosen, which takes an hour.

@@ -1,6 +1,6 @@
 """SeqBoat's layer against the published one, and against its own matrix products.
 
-    python benchmarks/layer.py [--reference /path/to/SeqBoat] [--threads 2] [--rounds 9]
+    python -m benchmarks.layer [--reference /path/to/SeqBoat] [--threads 2] [--rounds 9]
 
 One training step (forward and backward), float32, the same weights and inputs on both sides; the router's
 bias is set so that the wanted share of elements activates attention.
@@ -13,10 +13,10 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from measure import Timing, compare, peak_memory, training_step
 from torch import Tensor, nn
 
 import sma
+from benchmarks.measure import Timing, compare, peak_memory, training_step
 from sma.architectures import SeqBoat
 from sma.architectures.published.load import layer_from_reference
 from sma.architectures.specs.attention import LearnedBiasSpec, RotarySpec

@@ -1,6 +1,6 @@
 """Whole models of equal width: a training step's time and memory, and how both grow with the length.
 
-    python benchmarks/models.py [--threads 2] [--rounds 3] [--device cuda]
+    python -m benchmarks.models [--threads 2] [--rounds 3] [--device cuda]
 
 Four layers of the published LRA text shape (D 128, d_qk 64, d_hidden 256, W 128), one row, float32, causal.
 The routers of SeqBoat are set so that the wanted share of elements activates attention.
@@ -10,10 +10,10 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from layer import activate
-from measure import compare, peak_memory
 from torch import nn
 
+from benchmarks.layer import activate
+from benchmarks.measure import compare, peak_memory
 from sma.architectures import gau_always, mega, mega_chunk, seqboat, transformer
 from sma.architectures.models.sequence import SequenceModel
 

@@ -1,6 +1,6 @@
 """64 requests that arrive at random: a running batch against batches that wait for their slowest row.
 
-    python benchmarks/serving.py [--threads 2] [--rounds 3] [--streams 64]
+    python -m benchmarks.serving [--threads 2] [--rounds 3] [--streams 64]
 
 Six layers, D 256, as initialised, greedy. Prompts of 8 to 512 tokens and answers of 8 to 128 arrive at
 exponential intervals; both sides get the same of them at the same times, in real time, and have at most
@@ -17,8 +17,8 @@ from itertools import pairwise
 from statistics import median, quantiles
 
 import torch
-from decoding import language_model
 
+from benchmarks.decoding import language_model
 from sma.architectures import SequenceModel
 from sma.decoding import Batch, Sampling
 
