@@ -1,6 +1,6 @@
 """Sparse Modular Activation: every element decides which sub-modules it activates, and skips the rest."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sma.lazy import lazy_names
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sma.spec.registry import OneOf, register
     from sma.state import NoState, State
     from sma.sub_module import Pointwise, SubModule
+
+    def sparsify(model: Any, spec: Any = None, **fields: Any) -> Any:
+        """See `sma.transformers.sparsify`."""
+
 
 __version__ = "0.1.0"
 
@@ -70,4 +74,5 @@ lazy_names(  # `sma --help` needs no torch
         "state",
         "sub_module",
     ],
+    elsewhere={"sparsify": "sma.transformers"},
 )

@@ -1,7 +1,7 @@
 """Imports at first use: the names of a package, and packages that an extra installs."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from typing import Any
 from typing_extensions import override
 
 
-def lazy_names(package: str, parts: Sequence[str]) -> None:
+def lazy_names(package: str, parts: Sequence[str], *, elsewhere: Mapping[str, str] | None = None) -> None:
     """Let a package import the modules that hold its `__all__` at the first use of a name.
 
     Its modules become attributes too, so that `import sma` is enough for `sma.plots`; `dir` lists both.
@@ -20,6 +20,7 @@ def lazy_names(package: str, parts: Sequence[str]) -> None:
     Args:
         package: dotted name of the package, which calls this where its `__all__` stands.
         parts: the modules that hold its names.
+        elsewhere: names beside `__all__` that packages above this one hold, each with its package.
 
     Example:
         >>> import sma
@@ -29,6 +30,7 @@ def lazy_names(package: str, parts: Sequence[str]) -> None:
     module = sys.modules[package]
     module.__class__ = _LazyPackage
     vars(module)["_parts"] = tuple(parts)
+    vars(module)["_elsewhere"] = dict(elsewhere or {})
 
 
 class MissingPackageError(ImportError, ValueError):
@@ -66,9 +68,12 @@ install it with: pip install 'sparse-modular-activation[plots]'
 class _LazyPackage(ModuleType):
     __all__: list[str]
     _parts: tuple[str, ...]
+    _elsewhere: dict[str, str]
 
     @override
     def __getattr__(self, name: str) -> Any:
+        if name in self._elsewhere:
+            return getattr(import_module(self._elsewhere[name]), name)
         if name in self.__all__:
             for part in self._parts:
                 held = vars(import_module(f"{self.__name__}.{part}"))
@@ -89,4 +94,11 @@ class _LazyPackage(ModuleType):
 
     @override
     def __dir__(self) -> list[str]:
-        return sorted({*vars(self), *self.__all__, *(found.name for found in iter_modules(self.__path__))})
+        return sorted(
+            {
+                *vars(self),
+                *self.__all__,
+                *self._elsewhere,
+                *(found.name for found in iter_modules(self.__path__)),
+            }
+        )

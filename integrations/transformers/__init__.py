@@ -23,6 +23,7 @@ from sma.transformers.models.causal_lm import SMAForCausalLM
 from sma.transformers.models.classification import SMAForSequenceClassification, SMAForTokenClassification
 from sma.transformers.models.conversion import as_transformers
 from sma.transformers.models.features import SMAModel
+from sma.transformers.sparsification import SparsifySpec, routed_parts, sparsify
 
 register_auto_classes()
 
@@ -36,9 +37,12 @@ __all__ = [
     "SMAForTokenClassification",
     "SMAModel",
     "SMAPreTrainedModel",
+    "SparsifySpec",
     "StateCache",
     "as_transformers",
     "file_tokenizer",
     "hub",
     "model_card",
+    "routed_parts",
+    "sparsify",
 ]

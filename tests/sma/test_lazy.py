@@ -32,6 +32,12 @@ def test_every_name_and_every_module_is_listed_and_found(package):
         assert getattr(package, name).__name__ == f"{package.__name__}.{name}"
 
 
+def test_a_name_of_a_package_above_is_found_when_it_is_used():
+    code = "import sys, sma; known = 'sparsify' in dir(sma), 'transformers' in sys.modules; "
+    code += "import json; print(json.dumps([*known, sma.sparsify.__module__, 'sparsify' in sma.__all__]))"
+    assert fresh(code) == [True, False, "sma.transformers.sparsification.saving", False]
+
+
 def test_modules_are_attributes_after_a_plain_import():
     names = ["plots", "sequence", "state", "testing", "modules", "architectures", "training", "spec"]
     found = fresh(f"import json, sma; print(json.dumps([getattr(sma, n).__name__ for n in {names}]))")

@@ -1,0 +1,73 @@
+"""Reasons against routing a model's parts, found before anything is changed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sma.routing import Router
+from sma.transformers.sparsification.attention_functions import PREFIX, SUPPORTED
+from sma.transformers.sparsification.find_parts import FoundPart
+from transformers import PreTrainedModel
+
+
+def check_model(model: Any) -> None:
+    """Raise ValueError unless the model is of a sort whose parts can be routed."""
+    if not isinstance(model, PreTrainedModel):
+        raise ValueError(
+            f"model is of type {type(model).__name__}, not a model of transformers; sparsify what "
+            "from_pretrained returns, before adapters are added, and build others with sma.SMA"
+        )
+    if any(isinstance(module, Router) for module in model.modules()):
+        raise ValueError("the model has routers already; sparsify a dense one")
+    if model.config.is_encoder_decoder or getattr(model.config, "add_cross_attention", False):
+        raise ValueError(
+            f"{type(model).__name__} attends to another sequence, which routed parts cannot; sparsify an "
+            "encoder or a decoder alone"
+        )
+    integer = next((n for n, p in model.named_parameters() if not p.is_floating_point()), None)
+    if integer is not None or getattr(model, "hf_quantizer", None) is not None:
+        raise ValueError(
+            f"the weights are quantised ({integer or model.config.quantization_config}); sparsify the model "
+            "in floating point and quantise it afterwards"
+        )
+
+
+def check_parts(model: PreTrainedModel, parts: Sequence[FoundPart]) -> None:
+    """Raise ValueError unless every part can be routed on its own."""
+    counts = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
+    owners: Counter[int] = Counter(
+        id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)
+    )
+    for part in parts:
+        if counts[id(part.module)] > 1:
+            raise ValueError(
+                f"{part.name} is used in several places of the model; shared parts have one router"
+            )
+        tied = next((name for name, p in part.module.named_parameters() if owners[id(p)] > 1), None)
+        if tied is not None:
+            raise ValueError(
+                f"{part.name}.{tied} is tied to another weight of the model; untie it, or leave {part.name} "
+                "out by `only`"
+            )
+    if any(part.part != "feed_forward" for part in parts):
+        _check_attention(model)
+
+
+def check_routers(model: PreTrainedModel, routers: Sequence[Router]) -> None:
+    """Raise ValueError if a router looks ahead in a model that must not."""
+    causal = any(getattr(module, "is_causal", False) for module in model.modules())
+    for router in routers:
+        if causal and not router.causal:
+            raise ValueError(
+                f"router {type(router).__name__} looks ahead, which {type(model).__name__} must not; use a "
+                "causal router, such as sigmoid"
+            )
+
+
+def _check_attention(model: PreTrainedModel) -> None:
+    name = (model.config._attn_implementation or "eager").removeprefix(PREFIX)
+    if name not in SUPPORTED:
+        raise ValueError(
+            f"the attention {name!r} computes all queries of a batch at once and cannot skip any; load the "
+            f"model with attn_implementation={' or '.join(map(repr, SUPPORTED))}"
+        )

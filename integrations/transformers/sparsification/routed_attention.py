@@ -1,0 +1,159 @@
+"""Attention of a transformers model behind a router."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from sma.elements import Elements
+from sma.routing import Router
+from sma.transformers.sparsification.attention_functions import attending
+from sma.transformers.sparsification.selection import (
+    Packed,
+    confidence_of,
+    decide,
+    packing,
+    real_tokens,
+)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The linear maps of an attention, by their dotted names in it.
+
+    Attributes:
+        query: of the queries; where it is one of `keys` too, the map gives all three at once.
+        output: of the result.
+        keys: of the keys, and after them of the values.
+    """
+
+    query: str
+    output: str
+    keys: tuple[str, ...]
+
+    @property
+    def fused(self) -> bool:
+        """Whether one map gives queries, keys and values."""
+        return self.query in self.keys
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(dict.fromkeys((self.query, *self.keys, self.output)))
+
+
+@contextmanager
+def attention_of(
+    attention: nn.Module,
+    projections: Projections,
+    x: Tensor,
+    active: Elements,
+    *,
+    sees_skipped: bool,
+    weight: Tensor | None = None,
+) -> Iterator[None]:
+    """Inside, an attention computes the active tokens alone; its output is 0 at all others.
+
+    Args:
+        attention: called with `x`.
+        projections: its maps.
+        x: `(B, L, D)`.
+        active: the tokens that attend.
+        sees_skipped: whether the keys and values of tokens that skip are there for others.
+        weight: `(N,)`, a factor of the output of each.
+    """
+    parts = [Packed(attention.get_submodule(projections.output), active, weight)]
+    kept = real_tokens(x) if sees_skipped else active
+    if not projections.fused:
+        parts.append(Packed(attention.get_submodule(projections.query), active))
+    if kept is not None:
+        fills = [0.0] * (len(projections.keys) - 1) + [0.0 if sees_skipped else math.nan]
+        keys = zip(projections.keys, fills, strict=True)
+        parts += [Packed(attention.get_submodule(name), kept, fill=fill) for name, fill in keys]
+    with packing(parts), attending(active, marked=not sees_skipped):
+        yield
+
+
+class AttentionPart(nn.Module):
+    """An attention that can be routed, and what it costs.
+
+    Args:
+        attention: of transformers.
+        projections: its maps.
+        sees_skipped: see `attention_of`.
+    """
+
+    def __init__(self, attention: nn.Module, projections: Projections, *, sees_skipped: bool) -> None:
+        super().__init__()
+        self.attention = attention
+        self.projections = projections
+        self.sees_skipped = sees_skipped
+
+    @override
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.attention(*args, **kwargs)
+
+    def flops(self, n: int) -> int:
+        """Operations of n active tokens of a row, as if it had no others to attend to."""
+        return attention_flops(self.attention, self.projections, n, n * n, sees_skipped=self.sees_skipped)
+
+
+def attention_flops(
+    attention: nn.Module, projections: Projections, n: int, n_pairs: int, *, sees_skipped: bool
+) -> int:
+    """Operations that n active tokens cause, which see `n_pairs` keys in all; a multiply-add counts as 2.
+
+    Where tokens that skip are seen, keys and values are computed for all tokens and not counted here; so is
+    a map that gives queries, keys and values at once.
+    """
+    names = {projections.query, projections.output, *projections.keys}
+    if sees_skipped:
+        names -= set(projections.keys)
+    per_token = sum(_size(attention.get_submodule(name)) for name in names)
+    output: Any = attention.get_submodule(projections.output)
+    return 2 * n * per_token + 4 * n_pairs * output.in_features
+
+
+class RoutedAttention(nn.Module):
+    """An attention that tokens may skip: they do not attend, and the attention adds 0 to them.
+
+    Args:
+        attention: of transformers, which keeps its own `forward`.
+        router: of one module.
+        projections: its maps.
+        sees_skipped: whether tokens that skip are seen by others: their keys and values are computed.
+    """
+
+    def __init__(
+        self, attention: nn.Module, router: Router, projections: Projections, *, sees_skipped: bool
+    ) -> None:
+        super().__init__()
+        self.router = router
+        self.sub_modules = nn.ModuleList([AttentionPart(attention, projections, sees_skipped=sees_skipped)])
+
+    @property
+    def part(self) -> AttentionPart:
+        """The attention."""
+        return self.sub_modules[0]  # type: ignore[return-value]
+
+    @override
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        routing, active = decide(self, hidden_states, self.router)
+        part = self.part
+        with attention_of(
+            part.attention,
+            part.projections,
+            hidden_states,
+            active,
+            sees_skipped=part.sees_skipped,
+            weight=confidence_of(routing, active),
+        ):
+            return part(hidden_states, *args, **kwargs)
+
+
+def _size(linear: Any) -> int:
+    return int(linear.weight.numel())

@@ -1,0 +1,63 @@
+"""Feed-forward parts of a transformers model behind a router."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from sma.activation import SparseModularActivation
+from sma.elements import Edges
+from sma.routing import Router
+from sma.sub_module import Pointwise
+from sma.transformers.sparsification.selection import padding_mask
+
+
+class RoutedFeedForward(SparseModularActivation):
+    """A feed-forward that its tokens may skip: an SMA layer, whose mask is that of the model's call.
+
+    Args:
+        feed_forward: maps `(N, D)` to `(N, D)` token by token.
+        router: of one module.
+    """
+
+    def __init__(self, feed_forward: nn.Module, router: Router) -> None:
+        super().__init__(router, [Pointwise(feed_forward)])
+
+    @override
+    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+        return super().forward(x, padding_mask(self.router) if mask is None else mask, edges)
+
+
+class TwoMaps(nn.Module):
+    """The two maps of a feed-forward whose residual connection is in the second, as in BERT.
+
+    Args:
+        intermediate: the first map, with its activation function.
+        output: holds the second as `dense`.
+    """
+
+    def __init__(self, intermediate: nn.Module, output: Any) -> None:
+        super().__init__()
+        self.intermediate = intermediate
+        self.output = nn.ModuleDict({"dense": output.dense})  # adapters find it as output.dense
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output["dense"](self.intermediate(x))
+
+
+class AddAndNorm(nn.Module):
+    """The rest of that second part: dropout, the residual connection, and the norm.
+
+    Args:
+        output: the part.
+    """
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.LayerNorm = output.LayerNorm
+        self.dropout = output.dropout
+
+    @override
+    def forward(self, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(hidden_states) + input_tensor)

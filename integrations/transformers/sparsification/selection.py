@@ -1,0 +1,156 @@
+"""The tokens that a routed part of a transformers model computes: decided, packed, and put back."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sma.compaction import PackedCompaction
+from sma.elements import Elements
+from sma.recomputation import replayed
+from sma.recording import record_layer
+from sma.routing import Router, Routing, check_routing
+from sma.sequence import zero_padding
+from sma.state import NoState
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One call of a sparsified model.
+
+    Attributes:
+        mask: `(B, L)` bool, True = a real token. None: all are real.
+        continues: whether a cache holds tokens before these.
+    """
+
+    mask: Tensor | None = None
+    continues: bool = False
+
+
+@contextmanager
+def reading(call: Reading) -> Iterator[None]:
+    """Inside, routed parts see the padding of a call."""
+    token = _reading.set(call)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+def current_reading() -> Reading:
+    """The call that runs; outside of a sparsified model's, one without padding."""
+    return _reading.get() or Reading()
+
+
+def padding_mask(router: Router) -> Tensor | None:
+    """The mask `(B, L)` of the call that runs.
+
+    Raises:
+        ValueError: if a cache holds earlier tokens, and the router's decisions depend on them.
+    """
+    call = current_reading()
+    if call.continues and not _is_stateless(router):
+        raise ValueError(
+            f"router {type(router).__name__} decides by earlier tokens, which a cache of keys and values "
+            "does not hold; generate with use_cache=False, or sparsify with a pointwise router, as sigmoid"
+        )
+    return call.mask
+
+
+def decide(layer: nn.Module, x: Tensor, router: Router) -> tuple[Routing, Elements]:
+    """The decisions of a routed part about `x (B, L, D)`, recorded and replayed, and the active tokens.
+
+    Args:
+        layer: as it is recorded; has `sub_modules`, one of them.
+        x: what the router reads.
+        router: of one module.
+    """
+    mask = padding_mask(router)
+    x = zero_padding(x, mask)
+    routing = check_routing(router(x, mask), router, x, mask)
+    routing = replace(routing, active=replayed(routing.active))
+    elements = PackedCompaction().compress(x, routing.active[..., 0])
+    record_layer(layer, routing, [elements], mask)
+    return routing, elements
+
+
+def real_tokens(x: Tensor) -> Elements | None:
+    """The tokens of `x (B, L, D)` that are not padding; None if all are real."""
+    mask = current_reading().mask
+    return None if mask is None else PackedCompaction().compress(x, mask)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A module that runs on chosen tokens only.
+
+    Attributes:
+        module: called with `(B, L, D)`, it is given the chosen tokens `(N, D)` instead.
+        elements: the chosen tokens.
+        weight: `(N,)`, a factor of its results; None: 1.
+        fill: what its result is at all other tokens; None: the result stays `(N, D')`.
+    """
+
+    module: nn.Module
+    elements: Elements
+    weight: Tensor | None = None
+    fill: float | None = 0.0
+
+
+@contextmanager
+def packing(parts: Sequence[Packed]) -> Iterator[None]:
+    """Inside, modules run on chosen tokens only.
+
+    The hooks are set for the time of one call, on the modules that are there then: adapters may have taken
+    the place of those that were there before.
+    """
+    with ExitStack() as stack:
+        for part in parts:
+            for hook in (
+                part.module.register_forward_pre_hook(lambda module, args, part=part: _gathered(args, part)),
+                part.module.register_forward_hook(lambda module, args, y, part=part: _scattered(y, part)),
+            ):
+                stack.callback(hook.remove)
+        yield
+
+
+def scatter(y: Tensor, elements: Elements, fill: float = 0.0) -> Tensor:
+    """`y (N, ...)` at the places of N tokens in `(B, L, ...)`, `fill` elsewhere."""
+    assert elements.longest is not None
+    n_rows, length = elements.n_rows, elements.longest
+    out = y.new_full((n_rows * length, *y.shape[1:]), fill)
+    return out.index_copy(0, elements.index, y).view(n_rows, length, *y.shape[1:])
+
+
+def confidence_of(routing: Routing, elements: Elements) -> Tensor:
+    """`(N,)`: the confidence of each active token."""
+    return routing.confidence[..., 0].flatten().index_select(0, elements.index)
+
+
+def _gathered(args: tuple[Any, ...], part: Packed) -> tuple[Any, ...]:
+    index = part.elements.index
+    return tuple(
+        arg.flatten(0, 1).index_select(0, index) if isinstance(arg, Tensor) and arg.dim() == 3 else arg
+        for arg in args
+    )
+
+
+def _scattered(y: Tensor, part: Packed) -> Tensor:
+    if part.weight is not None:
+        y = part.weight.unsqueeze(-1).to(y) * y
+    return y if part.fill is None else scatter(y, part.elements, part.fill)
+
+
+def _is_stateless(router: Router) -> bool:
+    with torch.no_grad():
+        try:
+            return isinstance(router.init_state(0), NoState)
+        except NotImplementedError:
+            return False
+
+
+_reading: ContextVar[Reading | None] = ContextVar("reading", default=None)

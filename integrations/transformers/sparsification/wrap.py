@@ -1,0 +1,90 @@
+"""`sparsify`: routers put in front of the parts of a transformers model, in place."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from sma.routing import Router
+from sma.transformers.sparsification.attention_functions import use_sparse_attention
+from sma.transformers.sparsification.can_sparsify import check_model, check_parts, check_routers
+from sma.transformers.sparsification.find_parts import FoundPart, find_parts
+from sma.transformers.sparsification.open_router import open_router
+from sma.transformers.sparsification.routed_attention import RoutedAttention
+from sma.transformers.sparsification.routed_feed_forward import AddAndNorm, RoutedFeedForward, TwoMaps
+from sma.transformers.sparsification.routed_layer import LayerParts, RoutedLayer, route_layer
+from sma.transformers.sparsification.sparsify_spec import SparsifySpec
+
+ROUTED = (RoutedFeedForward, RoutedAttention, RoutedLayer)
+
+
+def wrap_parts(model: Any, spec: SparsifySpec) -> None:
+    """Put routers in front of the parts that a spec names, or change nothing.
+
+    Raises:
+        ValueError: see `sparsify`.
+    """
+    check_model(model)
+    parts = find_parts(model.base_model, spec)
+    check_parts(model, parts)
+    like = next(model.parameters())
+    routers = [_router(spec, part).to(device=like.device, dtype=like.dtype) for part in parts]
+    check_routers(model, routers)
+    for part, router in zip(parts, routers, strict=True):
+        _route(model.base_model, part, router, sees_skipped=spec.skipped == "seen")
+    if any(part.part != "feed_forward" for part in parts):
+        use_sparse_attention(model.config)
+
+
+def as_spec(spec: SparsifySpec | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> SparsifySpec:
+    """A spec given as such, as a mapping, or as its fields.
+
+    Raises:
+        ValueError: if both are given, or a field is wrong.
+    """
+    if spec is not None and fields:
+        raise ValueError(f"give a spec or its fields ({', '.join(fields)}), not both")
+    if isinstance(spec, SparsifySpec):
+        return spec
+    return SparsifySpec.model_validate(dict(fields if spec is None else spec))
+
+
+def routed_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """The routed parts of a sparsified model by their names, as `record` gives them; each has a `router`."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, ROUTED)}
+
+
+def _router(spec: SparsifySpec, part: FoundPart) -> Router:
+    return open_router(
+        spec.router,
+        part.d_model,
+        rate=spec.rate,
+        over=spec.ramp,
+        coefficient=spec.coefficient,
+        logit=spec.init_logit,
+    )
+
+
+def _route(body: nn.Module, part: FoundPart, router: Router, *, sees_skipped: bool) -> None:
+    if part.part == "layer":
+        assert part.projections is not None
+        parts = LayerParts(part.attention, part.projections, part.feed_forward, sees_skipped)
+        route_layer(part.module, router, parts)
+    elif part.part == "attention":
+        assert part.projections is not None
+        routed = RoutedAttention(part.module, router, part.projections, sees_skipped=sees_skipped)
+        _replace(body, part.name, routed)
+    elif part.feed_forward:
+        first, second = part.feed_forward
+        maps = TwoMaps(getattr(part.module, first), getattr(part.module, second))
+        rest = AddAndNorm(getattr(part.module, second))
+        setattr(part.module, first, RoutedFeedForward(maps, router).train(part.module.training))
+        setattr(part.module, second, rest.train(part.module.training))
+    else:
+        _replace(body, part.name, RoutedFeedForward(part.module, router))
+
+
+def _replace(body: nn.Module, name: str, routed: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    holder = body.get_submodule(parent)
+    setattr(holder, child, routed.train(getattr(holder, child).training))

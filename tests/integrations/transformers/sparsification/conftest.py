@@ -1,0 +1,60 @@
+"""Tiny models of each family, with random weights."""
+
+import pytest
+import torch
+import transformers
+
+from sma.modules import SigmoidRouter
+from sma.transformers.sparsification import routed_parts
+
+SIZES = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 40,
+    "max_position_embeddings": 64,
+}
+GROUPED = {"num_key_value_heads": 2}
+FAMILIES = {
+    "llama": ("LlamaForCausalLM", GROUPED),
+    "mistral": ("MistralForCausalLM", {**GROUPED, "sliding_window": 4}),
+    "gemma": ("GemmaForCausalLM", {**GROUPED, "head_dim": 8}),
+    "gemma2": ("Gemma2ForCausalLM", {**GROUPED, "head_dim": 8, "sliding_window": 4}),
+    "qwen2": ("Qwen2ForCausalLM", GROUPED),
+    "qwen3": ("Qwen3ForCausalLM", {**GROUPED, "head_dim": 8}),
+    "gpt_neox": ("GPTNeoXForCausalLM", {"use_parallel_residual": False}),
+    "gpt_neox_parallel": ("GPTNeoXForCausalLM", {}),
+    "bert": ("BertForMaskedLM", {}),
+}
+CAUSAL = tuple(name for name in FAMILIES if name != "bert")
+
+
+def tiny(family, **fields):
+    """A dense model of a family, in evaluation mode."""
+    torch.manual_seed(0)
+    name, more = FAMILIES[family]
+    model_class = getattr(transformers, name)
+    special = {"bos_token_id": 1, "eos_token_id": None, "pad_token_id": 0}
+    return model_class(model_class.config_class(**{**SIZES, **special, **more, **fields})).eval()
+
+
+def scramble(model, bias=0.0):
+    """Give the routers weights by which about half of the tokens are active, more with a higher bias."""
+    torch.manual_seed(1)
+    for part in routed_parts(model).values():
+        for router in part.router.modules():
+            if isinstance(router, SigmoidRouter):
+                torch.nn.init.normal_(router.projection.weight)
+                torch.nn.init.constant_(router.projection.bias, bias)
+    return model
+
+
+@pytest.fixture
+def batch():
+    """Three rows, two of them with padding on the left."""
+    torch.manual_seed(2)
+    ids = torch.randint(2, 40, (3, 9))
+    mask = torch.ones(3, 9, dtype=torch.long)
+    mask[1, :4] = mask[2, :1] = 0
+    return {"input_ids": ids * mask, "attention_mask": mask}

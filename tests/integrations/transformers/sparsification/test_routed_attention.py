@@ -1,0 +1,122 @@
+"""A routed attention against the dense one: some queries of all, or all of some tokens."""
+
+import copy
+
+import pytest
+import torch
+
+import sma
+from sma.transformers.sparsification import routed_parts, sparsify
+
+from .conftest import scramble, tiny
+
+ATTENTIONS = {
+    "llama": "layers.0.self_attn",
+    "qwen3": "layers.0.self_attn",
+    "gpt_neox": "layers.0.attention",
+    "bert": "encoder.layer.0.attention",
+}
+
+
+def outputs_of(model, name, batch):
+    """What a part of a model's body is given and returns, in a call of the model."""
+    seen = {}
+
+    def hook(module, args, kwargs, output):
+        hidden = args[0] if args else kwargs.pop("hidden_states")
+        seen.update(hidden=hidden, args=args[1:], kwargs=kwargs, output=output)
+
+    handle = model.base_model.get_submodule(name).register_forward_hook(hook, with_kwargs=True)
+    with torch.no_grad():
+        model(**batch, use_cache=False)
+    handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt_neox"])
+def test_queries_are_skipped_and_keys_are_seen(family, implementation, batch):
+    dense = tiny(family)
+    dense.set_attn_implementation(implementation)
+    model = scramble(sparsify(copy.deepcopy(dense), parts=("attention",)))
+    with sma.record(model) as recording:
+        found = outputs_of(model, ATTENTIONS[family], batch)["output"][0]
+    wanted = outputs_of(dense, ATTENTIONS[family], batch)["output"][0]
+    active = recording.layers[0].routing.active
+    assert active.any()
+    assert not active[batch["attention_mask"].bool()].all()
+    torch.testing.assert_close(found, torch.where(active, wanted, 0), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_what_is_unseen_is_as_if_it_were_not_there(family):
+    """An attention over the active tokens of one row alone, at their positions."""
+    batch = {"input_ids": torch.randint(2, 40, (1, 12), generator=torch.Generator().manual_seed(3))}
+    model = scramble(sparsify(tiny(family), parts=("attention",), skipped="unseen"))
+    with sma.record(model) as recording:
+        call = outputs_of(model, ATTENTIONS[family], batch)
+    index = recording.layers[0].routing.active[0, :, 0].nonzero().squeeze(1)
+    assert 2 < len(index) < 12
+    attention = model.base_model.get_submodule(ATTENTIONS[family]).part.attention
+    angles = tuple(each[:, index] for each in call["kwargs"]["position_embeddings"])
+    mask = torch.ones(len(index), len(index), dtype=torch.bool).tril()[None, None]
+    with torch.no_grad():
+        hidden = call["hidden"][:, index]
+        alone = attention(hidden, attention_mask=mask, position_embeddings=angles)[0]
+    torch.testing.assert_close(call["output"][0][:, index], alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("family", "skipped"), [("llama", "seen"), ("llama", "unseen"), ("bert", "seen")])
+def test_linear_maps_are_given_active_tokens_only(family, skipped, batch):
+    model = scramble(sparsify(tiny(family), parts=("attention",), skipped=skipped))
+    rows = {}
+
+    def count(name, args):
+        rows.setdefault(name.rpartition("attention.")[2], len(args[0]))
+
+    for name, module in model.base_model.get_submodule(ATTENTIONS[family]).named_modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda module, args, y, name=name: count(name, args))
+    with torch.no_grad(), sma.record(model) as recording:
+        model(**batch)
+    n_active, n_real = int(recording.layers[0].n_elements), int(batch["attention_mask"].sum())
+    assert n_active < n_real
+    query, key, value, output = (
+        ("q_proj", "k_proj", "v_proj", "o_proj")
+        if family == "llama"
+        else ("self.query", "self.key", "self.value", "output.dense")
+    )
+    kept = n_real if skipped == "seen" else n_active
+    assert {name: rows[name] for name in (query, key, value, output)} == {
+        query: n_active,
+        key: kept,
+        value: kept,
+        output: n_active,
+    }
+
+
+def test_the_cost_is_that_of_the_maps_and_of_pairs(batch):
+    model = sparsify(tiny("llama"), parts=("attention",))
+    part = routed_parts(model)["model.layers.0.self_attn"].part
+    width, n = 16, 5
+    assert part.flops(n) == 2 * n * 2 * width * width + 4 * n * n * width
+    unseen = routed_parts(sparsify(tiny("llama"), parts=("attention",), skipped="unseen"))
+    keys = 2 * n * 2 * width * (width // 2)
+    assert unseen["model.layers.0.self_attn"].part.flops(n) == part.flops(n) + keys
+
+
+def test_an_inactive_token_gets_no_gradient(batch):
+    model = scramble(sparsify(tiny("llama"), parts=("attention",), skipped="unseen"))
+    attention = routed_parts(model)["model.layers.0.self_attn"]
+    hidden = torch.randn(1, 6, 16, requires_grad=True)
+    angles = model.model.rotary_emb(hidden, torch.arange(6)[None])
+    for parameter in attention.router.parameters():
+        parameter.requires_grad_(False)
+    mask = torch.ones(6, 6, dtype=torch.bool).tril()[None, None]
+    with sma.record(model) as recording:
+        output = attention(hidden, position_embeddings=angles, attention_mask=mask)[0]
+    output.square().sum().backward()
+    active = recording.layers[0].routing.active[0, :, 0]
+    assert 0 < active.sum() < 6
+    assert (output[0, ~active] == 0).all()
+    assert torch.equal((hidden.grad[0] != 0).any(-1), active)

@@ -1,0 +1,186 @@
+"""Sparsified models: the same at first, with and without a cache, saved, loaded, adapted and recomputed."""
+
+import copy
+import json
+
+import peft
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, LlamaForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+import sma
+from sma.modules import set_progress
+from sma.transformers.sparsification import routed_parts, sparsify
+
+from .conftest import CAUSAL, FAMILIES, scramble, tiny
+
+PARTS = (("feed_forward",), ("attention",), ("feed_forward", "attention"), ("layer",))
+BOTH = ("feed_forward", "attention")
+
+
+def real(values, batch):
+    return values[batch["attention_mask"].bool()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_starts_as_the_same_model(family, batch):
+    dense = tiny(family)
+    with torch.no_grad():
+        wanted = dense(**batch, output_hidden_states=True)
+        for parts in PARTS:
+            for skipped in ("seen", "unseen"):
+                model = sparsify(copy.deepcopy(dense), parts=parts, skipped=skipped)
+                found = model(**batch, output_hidden_states=True)
+                torch.testing.assert_close(
+                    real(found.logits, batch), real(wanted.logits, batch), atol=1e-6, rtol=0
+                )
+                for mine, theirs in zip(found.hidden_states, wanted.hidden_states, strict=True):
+                    torch.testing.assert_close(real(mine, batch), real(theirs, batch), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("skipped", ["seen", "unseen"])
+@pytest.mark.parametrize("parts", PARTS[2:])
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_cache_changes_nothing(family, parts, skipped, batch):
+    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped))
+    options = {
+        "max_new_tokens": 5,
+        "do_sample": False,
+        "output_logits": True,
+        "return_dict_in_generate": True,
+    }
+    with_cache = model.generate(**batch, **options)
+    without = model.generate(**batch, **options, use_cache=False)
+    assert torch.equal(with_cache.sequences, without.sequences)
+    for mine, theirs in zip(with_cache.logits, without.logits, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("skipped", ["seen", "unseen"])
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
+def test_padding_never_enters(family, parts, skipped, batch):
+    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped))
+    other = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, 7)
+    with torch.no_grad(), sma.record(model) as recording:
+        first = model(**batch).logits
+        second = model(other, attention_mask=batch["attention_mask"]).logits
+        alone = model(batch["input_ids"][:1]).logits
+    assert torch.equal(real(first, batch), real(second, batch))
+    torch.testing.assert_close(first[:1], alone, atol=1e-6, rtol=0)
+    calls = [call for call in recording.layers if len(call.mask) > 1]
+    assert not any((call.routing.active[..., 0] & (batch["attention_mask"] == 0)).any() for call in calls)
+
+
+def test_beams_reorder_what_is_unseen(batch):
+    model = scramble(sparsify(tiny("llama"), parts=BOTH, skipped="unseen"))
+    options = {"max_new_tokens": 4, "num_beams": 3, "do_sample": False}
+    assert torch.equal(
+        model.generate(**batch, **options), model.generate(**batch, **options, use_cache=False)
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+@pytest.mark.parametrize("parts", PARTS[2:])
+def test_a_folder_gives_the_model_back(family, parts, batch, tmp_path):
+    model = scramble(sparsify(tiny(family), parts=parts, rate=0.3))
+    set_progress(model, 0.4)
+    model.save_pretrained(tmp_path)
+    kind = json.loads((tmp_path / "config.json").read_text())["model_type"]
+    assert kind not in CONFIG_MAPPING_NAMES  # without this package, it is not loaded as a dense model
+    auto = AutoModelForCausalLM if family == "llama" else AutoModel
+    loaded = auto.from_pretrained(tmp_path)
+    assert type(loaded).__name__ == ("LlamaForCausalLM" if family == "llama" else "BertModel")
+    assert loaded.config.sparsify == model.config.sparsify
+    assert not loaded.training
+    with torch.no_grad():
+        mine, theirs = (model.base_model(**batch)[0], loaded.base_model(**batch)[0])
+    assert torch.equal(real(mine, batch), real(theirs, batch))
+    if family == "llama":
+        assert all(
+            torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items()
+        )
+    loaded.save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == kind
+
+
+def test_it_keeps_its_class_and_its_dtype(tmp_path):
+    model = sparsify(tiny("llama").to(torch.bfloat16), parts=("layer",))
+    assert isinstance(model, LlamaForCausalLM)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    model.save_pretrained(tmp_path)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_adapters_work_on_what_is_active(parts, batch, tmp_path):
+    model = scramble(sparsify(tiny("llama"), parts=parts))
+    model.save_pretrained(tmp_path / "base")
+    names = ["q_proj", "v_proj", "o_proj", "down_proj"]
+    config = peft.LoraConfig(
+        r=2, target_modules=names, modules_to_save=["projection"], init_lora_weights=False
+    )
+    torch.manual_seed(3)
+    adapted = peft.get_peft_model(model, config).eval()
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert any("router" in name for name in trained)
+    assert all("router" in name or "lora" in name for name in trained)
+    with torch.no_grad():
+        wanted = adapted(**batch).logits
+        merged = copy.deepcopy(adapted).merge_and_unload()(**batch).logits
+    torch.testing.assert_close(real(merged, batch), real(wanted, batch), atol=1e-5, rtol=0)
+    adapted.save_pretrained(tmp_path / "adapter")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
+    with torch.no_grad():
+        torch.testing.assert_close(real(loaded(**batch).logits, batch), real(wanted, batch))
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_recomputed_gradients_are_the_same(parts, batch):
+    model = scramble(sparsify(tiny("llama"), parts=parts)).train()
+    gradients = []
+    for recomputes in (False, True):
+        if recomputes:
+            model.gradient_checkpointing_enable()
+        model.zero_grad()
+        with sma.record(model) as recording:
+            logits = model(**batch, use_cache=False).logits
+        assert len(recording.layers) == len(routed_parts(model))
+        (real(logits, batch).square().mean() + sum(recording.losses.values())).backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    torch.testing.assert_close(*gradients)
+    model.zero_grad()
+    sma.recompute(lambda ids: model(ids, attention_mask=batch["attention_mask"]).logits, batch["input_ids"])
+
+
+def test_reentrant_checkpointing_is_refused():
+    model = sparsify(tiny("llama"))
+    with pytest.raises(ValueError, match="use_reentrant=True"):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
+
+
+@pytest.mark.parametrize("skipped", ["seen", "unseen"])
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
+def test_nothing_active_is_the_rest_of_the_model(family, parts, skipped, batch):
+    """Every gradient is a tensor, as several processes need it."""
+    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped), bias=-1e4)
+    with sma.record(model) as recording:
+        logits = real(model(**batch).logits, batch)
+    assert not any(call.routing.active.any() for call in recording.layers)
+    assert logits.isfinite().all()
+    logits.square().mean().backward()
+    missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert not missing
+
+
+def test_the_spec_is_read_in_several_forms():
+    models = [
+        sparsify(tiny("llama"), {"kind": "sparsify", "parts": ["attention"], "rate": 0.2}),
+        sparsify(tiny("llama"), parts=("attention",), rate=0.2),
+    ]
+    assert models[0].config.sparsify == models[1].config.sparsify
+    with pytest.raises(ValueError, match=r"give a spec or its fields \(rate\), not both"):
+        sparsify(tiny("llama"), {"rate": 0.5}, rate=0.2)
