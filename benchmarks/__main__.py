@@ -47,7 +47,14 @@ SECTIONS = [
         "`MultiHeadEMA` in chunks against the same function by FFT; the target is 5 x.",
         False,
     ),
-    Section("attention", "Windowed attention", "GAU against its matrix products alone, all active.", False),
+    Section(
+        "windows",
+        "Windowed attention",
+        "Alone, against local-attention where that is installed; the target is to be as fast, in no more "
+        "memory.",
+        False,
+    ),
+    Section("attention", "GAU", "Against its matrix products alone, all active.", False),
     Section(
         "decoding",
         "Decoding",

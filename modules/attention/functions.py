@@ -109,3 +109,11 @@ class AttentionRule:
     bidirectional: bool = False
     function: AttentionFunction = SOFTMAX
     dropout: float = 0.0
+
+    def divisor(self, d_qk: int) -> float | None:
+        """The divisor of all queries of width `d_qk`; None: it depends on the number of a query's keys."""
+        if self.function.normalized:
+            return math.sqrt(d_qk)
+        if self.window is None:
+            return None
+        return 2 * self.window if self.bidirectional else self.window

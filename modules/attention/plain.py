@@ -1,6 +1,5 @@
 """Windowed attention by plain torch: any function, dtype and device, differentiable to any order."""
 
-import math
 from dataclasses import replace
 
 import torch
@@ -24,7 +23,9 @@ def plain_windows(
         elements = _repeat_rows(elements, n_heads)
         q, k, v = (z.transpose(0, 1).reshape(-1, z.shape[2]) for z in (q, k, v))
     dtype = at_least_float32(torch.promote_types(torch.promote_types(q.dtype, k.dtype), v.dtype))
-    q = q.to(dtype) / query_divisor(elements, q.shape[1], rule)
+    q = q.to(dtype)
+    if rule.divisor(q.shape[1]) is None:  # else tiles divide the scores, at no cost
+        q = q / query_divisor(elements, q.shape[1], rule)
     seed = torch.randint(2**62, (), device="cpu") if rule.dropout else None
     lists = Lists(elements.row, elements.position, elements.ptr, bias, seed)
     one_operation = torch.compiler.is_compiling() and rule.function.name is not None
@@ -34,10 +35,9 @@ def plain_windows(
 
 def query_divisor(elements: Elements, d_qk: int, rule: AttentionRule) -> float | Tensor:
     """The divisor of the queries: a number, or `(T, 1)` long where it depends on the element."""
-    if rule.function.normalized:
-        return math.sqrt(d_qk)
-    if rule.window is not None:
-        return 2 * rule.window if rule.bidirectional else rule.window
+    divisor = rule.divisor(d_qk)
+    if divisor is not None:
+        return divisor
     row = elements.row.clamp(min=0)
     if rule.bidirectional:
         n_keys = elements.counts[row]

@@ -6,6 +6,7 @@ of keeping them, so that memory is linear in the length of the list, whatever th
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +53,7 @@ class Plan:
         back: by how many ranks a key may come before its query.
         ahead: and after it.
         function: from scores to weights.
+        scale: of the products of queries and keys.
         bias: added to scores.
         dropout: of weights.
         seed: of the dropout.
@@ -64,13 +66,14 @@ class Plan:
     back: int
     ahead: int
     function: AttentionFunction
+    scale: float
     bias: OffsetBias | None
     dropout: float
     seed: int
 
     @classmethod
-    def of(cls, lists: Lists, rule: AttentionRule, dtype: torch.dtype) -> "Plan":
-        """The plan of a rule for some lists, computing in `dtype`."""
+    def of(cls, lists: Lists, rule: AttentionRule, q: Tensor) -> "Plan":
+        """The plan of a rule for some lists, computing in the dtype of `q (T, d_qk)`."""
         row, position, reach = lists.row, lists.position, rule.window
         if reach is None:
             tiles, reach = row_tiles(lists.ptr, bidirectional=rule.bidirectional), len(row)
@@ -83,10 +86,11 @@ class Plan:
             tiles=tiles,
             run=row.diff(prepend=row[:1]).ne(0).cumsum(0),
             position=position if bias is None or bias.by_rank else _narrow(position),
-            dtype=dtype,
+            dtype=q.dtype,
             back=reach,
             ahead=reach if rule.bidirectional else 0,
             function=rule.function,
+            scale=1 / (rule.divisor(q.shape[1]) or 1),
             bias=bias,
             dropout=rule.dropout,
             seed=0 if lists.seed is None else int(lists.seed),
@@ -97,11 +101,28 @@ class Plan:
         """How far tiles reach beyond the start of the list."""
         return -self.tiles[0].first_key if self.tiles else 0
 
-    def buffer(self, width: int, *, filled: bool) -> Tensor:
-        """A row of `width` for every slot that tiles reach; 0 or undefined."""
+    def buffer(self, width: int) -> Tensor:
+        """A row of `width` for every slot that tiles reach, undefined."""
         n_slots = self.before + (self.tiles[-1].last_key if self.tiles else 0)
-        make = torch.zeros if filled else torch.empty
-        return make(n_slots, width, dtype=self.dtype, device=self.run.device)
+        return torch.empty(n_slots, width, dtype=self.dtype, device=self.run.device)
+
+    def sums(self, width: int) -> Tensor:
+        """The same, 0 where `_accumulate` does not begin with a tile that is `ahead`."""
+        total = self.buffer(width)
+        ahead = bool(self.tiles) and self.tiles[0].ahead
+        total[: self.tiles[0].n_keys - self.tiles[0].block if ahead else None] = 0
+        return total
+
+    def steps(self) -> Iterator[tuple[Tile, Tensor, Tensor | None]]:
+        """Every tile, what `scores` adds in all its blocks, and its `bias_index`; made once where equal."""
+        shape = None
+        for tile in self.tiles:
+            same, shape = tile.shape == shape, tile.shape
+            if not same or (self.bias is not None and not self.bias.by_rank):
+                index = self.bias_index(tile)
+            if not same:
+                base = self._base(tile, index)
+            yield tile, base, index
 
     def bias_index(self, tile: Tile) -> Tensor | None:
         """The entries of the bias table: (block, n_keys) by rank, (n_blocks, block, n_keys) by position."""
@@ -110,32 +131,32 @@ class Plan:
         offset = tile.rank_offsets(self.run.device) if self.bias.by_rank else tile.offsets(self.position)
         return self.bias.index(offset)
 
-    def scores(self, tile: Tile, queries: Tensor, keys: Tensor, index: Tensor | None) -> Tensor:
-        """Scores (n_blocks, block, n_keys), so low that weights are exactly 0 where there is no key."""
+    def _base(self, tile: Tile, index: Tensor | None) -> Tensor:
+        """(block, n_keys): -inf where ranks say that there is no key, otherwise the bias by rank."""
         rank = tile.rank_offsets(self.run.device)
         base = torch.zeros(rank.shape, dtype=self.dtype, device=rank.device)
         base.masked_fill_((rank < -self.back) | (rank > self.ahead), -math.inf)
-        bias = self._bias_at(index)
-        if bias is not None and bias.dim() == 2:
-            base, bias = base + bias, None
+        return base if index is None or index.dim() == 3 else base + self._bias_at(index)
+
+    def scores(self, tile: Tile, base: Tensor, index: Tensor | None, queries: Tensor, keys: Tensor) -> Tensor:
+        """Scores (n_blocks, block, n_keys), so low that weights are exactly 0 where there is no key."""
         if tile.one_row:
-            scores = torch.baddbmm(base, queries, keys.mT)
+            scores = torch.baddbmm(base, queries, keys.mT, alpha=self.scale)
         else:
             between = tile.run_offsets(self.run, self.dtype)  # 0 within a row: masks others in one operation
             scores = torch.addcmul(base, between, between, value=_FAR, out=between)
-            scores.baddbmm_(queries, keys.mT)
-        return scores if bias is None else scores.add_(bias)
+            scores.baddbmm_(queries, keys.mT, alpha=self.scale)
+        return scores if index is None or index.dim() == 2 else scores.add_(self._bias_at(index))
 
     def plain_scores(self, tile: Tile, queries: Tensor, keys: Tensor, index: Tensor | None) -> Tensor:
         """The same from operations that change nothing in place; finite, for derivatives of any order."""
         rank = tile.rank_offsets(self.run.device)
         hidden = (rank < -self.back) | (rank > self.ahead) | (tile.run_offsets(self.run, self.dtype) != 0)
-        scores, bias = torch.bmm(queries, keys.mT), self._bias_at(index)
-        return (scores if bias is None else scores + bias).masked_fill(hidden, _FAR)
+        scores = torch.bmm(queries * self.scale, keys.mT)
+        return (scores if index is None else scores + self._bias_at(index)).masked_fill(hidden, _FAR)
 
-    def _bias_at(self, index: Tensor | None) -> Tensor | None:
-        if self.bias is None or index is None:
-            return None
+    def _bias_at(self, index: Tensor) -> Tensor:
+        assert self.bias is not None
         return self.bias.values.to(self.dtype).index_select(0, index.flatten()).view(index.shape)
 
     def kept(self, tile: Tile, weights: Tensor) -> Tensor | None:
@@ -148,10 +169,10 @@ class Plan:
 
 
 def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -> Tensor:
-    """weights(q k^T + bias) v, tile by tile. The bias table gets its gradient, too.
+    """weights(q k^T / c + bias) v, tile by tile. The bias table gets its gradient, too.
 
     Args:
-        q: `(T, d_qk)`, scaled; in the dtype to compute in.
+        q: `(T, d_qk)`, in the dtype to compute in; divided where `rule.divisor` is None.
         k: `(T, d_qk)`.
         v: `(T, d_v)`.
         lists: of the T slots, and the bias.
@@ -170,11 +191,11 @@ def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Attenti
 
 def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -> Tensor:
     """The forward pass of `tiled_attention`, which autocast must not touch."""
-    plan = Plan.of(lists, rule, q.dtype)
-    y = plan.buffer(v.shape[1], filled=False)[plan.before :]
-    for tile in plan.tiles:
+    plan = Plan.of(lists, rule, q)
+    y = plan.buffer(v.shape[1])[plan.before :]
+    for tile, base, index in plan.steps():
         queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
-        scores = plan.scores(tile, queries, keys, plan.bias_index(tile))
+        scores = plan.scores(tile, base, index, queries, keys)
         weights = plan.function.weights(scores)
         kept = plan.kept(tile, weights)
         values, into = tile.keys(v, plan.dtype), tile.queries(y, plan.dtype)
@@ -184,7 +205,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -
 
 def attend_plainly(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule) -> Tensor:
     """The same from operations that torch differentiates itself, to any order, in more memory."""
-    plan, parts = Plan.of(lists, rule, q.dtype), [v[:0].to(q.dtype)]
+    plan, parts = Plan.of(lists, rule, q), [v[:0].to(q.dtype)]
     for tile in plan.tiles:
         queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
         weights = plan.function.weights(plan.plain_scores(tile, queries, keys, plan.bias_index(tile)))
@@ -198,24 +219,23 @@ def attend_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: AttentionRule
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k, v and of the bias table (empty without one), from weights computed again."""
-    plan = Plan.of(lists, rule, q.dtype)
-    grad_q = plan.buffer(q.shape[1], filled=False)[plan.before :]
-    grad_k, grad_v = (plan.buffer(x.shape[1], filled=True) for x in (k, v))
+    plan = Plan.of(lists, rule, q)
+    grad_q = plan.buffer(q.shape[1])[plan.before :]
+    grad_k, grad_v = (plan.sums(x.shape[1]) for x in (k, v))
     grad_table = q.new_zeros(0 if plan.bias is None else len(plan.bias.values))
-    for tile in plan.tiles:
+    for tile, base, index in plan.steps():
         queries, keys = tile.queries(q, plan.dtype), tile.keys(k, plan.dtype)
         values, grads = tile.keys(v, plan.dtype), tile.queries(grad, plan.dtype)
-        index = plan.bias_index(tile)
-        scores = plan.scores(tile, queries, keys, index)
+        scores = plan.scores(tile, base, index, queries, keys)
         weights = plan.function.weights(scores)
         kept, grad_weights = plan.kept(tile, weights), torch.bmm(grads, values.mT)
         if kept is not None:
             grad_weights *= kept
         grad_scores = plan.function.backward(scores, weights, grad_weights)
-        torch.bmm(grad_scores, keys, out=tile.queries(grad_q, plan.dtype))
-        _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries)
+        tile.queries(grad_q, plan.dtype).baddbmm_(grad_scores, keys, beta=0, alpha=plan.scale)
+        _accumulate(grad_k[plan.before + tile.first_key :], tile, grad_scores, queries, plan.scale)
         weights = weights if kept is None else weights * kept
-        _accumulate(grad_v[plan.before + tile.first_key :], tile, weights, grads)
+        _accumulate(grad_v[plan.before + tile.first_key :], tile, weights, grads, 1)
         if index is not None:
             per_entry = grad_scores.sum(0) if index.dim() == 2 else grad_scores
             grad_table.scatter_add_(0, index.flatten().long(), per_entry.flatten())
@@ -282,9 +302,13 @@ def _advances_with_rank(row: Tensor, position: Tensor) -> bool:
     return bool((one_on | (row[1:] != row[:-1]) | (row[1:] < 0)).all())
 
 
-def _accumulate(total: Tensor, tile: Tile, left: Tensor, right: Tensor) -> None:
-    """total[the keys of block i] += left[i]^T right[i], in strips in which blocks do not overlap."""
-    step = tile.block if tile.n_blocks > 1 else tile.n_keys
-    for j in range(0, tile.n_keys, step):
+def _accumulate(total: Tensor, tile: Tile, left: Tensor, right: Tensor, scale: float) -> None:
+    """total[the keys of block i] += scale left[i]^T right[i], in strips in which blocks do not overlap.
+
+    The last strip of a tile that is `ahead` is written, whatever was there.
+    """
+    step = tile.block if tile.ahead else tile.n_keys
+    for j in reversed(range(0, tile.n_keys, step)):
         strip = total[j : j + tile.n_blocks * step].view(tile.n_blocks, step, -1)
-        strip.baddbmm_(left[..., j : j + step].mT, right)
+        written = tile.ahead and j + step == tile.n_keys
+        strip.baddbmm_(left[..., j : j + step].mT, right, beta=0 if written else 1, alpha=scale)

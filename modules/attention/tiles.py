@@ -20,6 +20,7 @@ class Tile:
 
     Block i holds the `block` queries from slot `start + i * block` on, and sees the `n_keys` keys from slot
     `first_key + i * block` on. Slots may lie outside the list; they are padding then.
+    `one_row`: all are known to lie in one row. `ahead`: the last `block` keys of a block are in none before.
     """
 
     start: int
@@ -28,6 +29,7 @@ class Tile:
     first_key: int
     n_keys: int
     one_row: bool = False
+    ahead: bool = False
 
     @property
     def stop(self) -> int:
@@ -66,6 +68,11 @@ class Tile:
     def _differences(self, keys: Tensor, queries: Tensor) -> Tensor:
         return keys.unfold(0, self.n_keys, self.block).unsqueeze(1) - queries.view(self.n_blocks, -1, 1)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What ranks depend on: tiles of one shape have equal `rank_offsets`."""
+        return self.block, self.n_keys, self.first_key - self.start
+
     def rank_offsets(self, device: torch.device) -> Tensor:
         """The same for ranks, equal in all blocks: (block, n_keys)."""
         query = torch.arange(self.block, dtype=torch.int32, device=device)
@@ -85,7 +92,7 @@ def window_tiles(row: Tensor, window: int, *, bidirectional: bool) -> list[Tile]
     n_blocks = -(-n_slots // block)
     group = max(1, _workspace(row.device) // (block * n_keys))
     tiles = [
-        Tile(b * block, min(group, n_blocks - b), block, b * block - halo, n_keys)
+        Tile(b * block, min(group, n_blocks - b), block, b * block - halo, n_keys, ahead=True)
         for b in range(0, n_blocks, group)
     ]
     inside = _in_one_row(tiles, row)
