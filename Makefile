@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= 2
 ARGS ?=
@@ -20,7 +21,8 @@ help:
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make gpu-proof everything that only a GPU can tell, in five minutes, written to gpu-proof/"
 	@echo "make kernels compile the kernels and rewrite docs/kernels.md; needs no GPU"
-	@echo "make bench   measure speed and memory; REFERENCE=/path/to/SeqBoat measures the published code too"
+	@echo "make bench   measure speed and memory beside other packages, and rewrite docs/performance.md;"
+	@echo "             REFERENCE=/path/to/SeqBoat measures the published code too; half an hour, and resumable"
 	@echo "make docs    build the documentation site into build/docs"
 	@echo "make wheel   build the wheel, install it in a clean environment, run the examples against it"
 
@@ -56,12 +58,14 @@ format: $(BIN)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(BIN)/.bench-installed: $(BIN)/.installed
-	$(PIP_INSTALL) -c constraints.txt -e ".[dev,bench]"
+$(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e ".[command]" -r benchmarks/requirements.txt
 	touch $@
 
-bench: $(BIN)/.bench-installed
-	$(BIN)/python -m benchmarks $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python -m benchmarks $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
 
 docs: $(BIN)/.installed
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
@@ -71,4 +75,4 @@ wheel: $(BIN)/.installed
 	PYTHON=$(BIN)/python sh tests/check_wheel.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -176,5 +176,5 @@ def test_all_is_every_extra_of_users():
     extras = PROJECT["optional-dependencies"]
     (line,) = extras["all"]
     found = set(re.search(r"\[(.*)\]", line).group(1).split(","))
-    of_developers = {"bench", "dev", "docs", "test"}
+    of_developers = {"dev", "docs", "test"}
     assert found | {"plots", "all"} == extras.keys() - of_developers  # plots are in command
