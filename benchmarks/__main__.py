@@ -2,8 +2,8 @@
 
     python -m benchmarks [--reference /path/to/SeqBoat] [--only layer ema] [--threads 2]
 
-A line `{{NAME}}` of that file is replaced by what `python -m benchmarks.NAME` prints. What is finished is
-kept in build/bench until all is, so that a run that was stopped goes on where it was.
+A line `{{NAME OPTIONS}}` of that file is replaced by what `python -m benchmarks.NAME OPTIONS` prints. What is
+finished is kept in build/bench until all is, so that a run that was stopped goes on where it was.
 """
 
 import argparse
@@ -30,45 +30,56 @@ WITH_REFERENCE = ("layer", "peers")
 WITHOUT_THREADS = ("imports",)
 
 
-def names(template: str) -> list[str]:
-    """The benchmarks that a page consists of."""
-    return re.findall(r"^\{\{(\w+)\}\}$", template, re.MULTILINE)
+PLACE = re.compile(r"^\{\{([\w -]+)\}\}$", re.MULTILINE)
 
 
-def arguments(name: str, reference: Path | None, threads: int) -> list[str]:
-    """What a benchmark is called with."""
-    given = [] if name in WITHOUT_THREADS else ["--threads", str(threads)]
-    return given + (["--reference", str(reference)] if reference and name in WITH_REFERENCE else [])
+def calls(template: str) -> list[str]:
+    """The benchmarks that a page consists of, each with its options."""
+    return PLACE.findall(template)
 
 
-def section(name: str, options: list[str], output: str) -> str:
+def arguments(call: str, reference: Path | None, threads: int) -> list[str]:
+    """What a benchmark is called with: its name and its options."""
+    name, *given = call.split()
+    given += [] if name in WITHOUT_THREADS else ["--threads", str(threads)]
+    given += ["--reference", str(reference)] if reference and name in WITH_REFERENCE else []
+    return [name, *given]
+
+
+def section(command: list[str], output: str) -> str:
     """How a benchmark's output stands in the page: the command, then the output."""
-    shown = " ".join(
-        "/path/to/SeqBoat" if before == "--reference" else option
-        for before, option in zip(["", *options], options, strict=False)
-    )
-    body = f"```text\n{output.strip()}\n```" if name in LITERAL else output.strip()
-    return f"`python -m benchmarks.{name}{f' {shown}' if shown else ''}`\n\n{body}"
+    words = [
+        "/path/to/SeqBoat" if before == "--reference" else word
+        for before, word in zip(["", *command], command, strict=False)
+    ]
+    body = f"```text\n{output.strip()}\n```" if command[0] in LITERAL else output.strip()
+    return f"`python -m benchmarks.{' '.join(words)}`\n\n{body}"
 
 
-def run(name: str, options: list[str]) -> str | None:
-    """A benchmark's output; None if it failed, and then its errors are printed."""
+def run(command: list[str]) -> str | None:
+    """A benchmark's output; None if it failed. Its errors and warnings are printed."""
     # Waiting threads sleep: spinning ones cost tenfold when anything else runs.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
-    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    name, *options = command
+    whole = [sys.executable, "-m", f"benchmarks.{name}", *options]
+    result = subprocess.run(whole, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
     return None if result.returncode else result.stdout
 
 
 def page(template: str, sections: Mapping[str, str], measured: str) -> str:
     """The page: the template with its benchmarks, and on what they were measured."""
-    filled = re.sub(r"^\{\{(\w+)\}\}$", lambda found: sections[found[1]], template, flags=re.MULTILINE)
-    return re.sub(
+    head = re.sub(
         r"^\{\{measured\}\} (.*)$",
         lambda found: fill(f"{measured} {found[1]}", 120),
-        filled,
+        template,
         flags=re.MULTILINE,
     )
+    return PLACE.sub(lambda found: sections[found[1]], head)
+
+
+def kept(call: str) -> Path:
+    """Where a finished benchmark is kept until all are."""
+    return KEPT / f"{call.replace(' ', '_')}.md"
 
 
 def machine(threads: int) -> str:
@@ -102,39 +113,45 @@ def _version(package: str) -> str:
 
 def main() -> None:
     template = TEMPLATE.read_text(encoding="utf-8")
-    known = names(template)
+    known = calls(template)
+    names = sorted({call.split()[0] for call in known})
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--reference", type=Path, help="folder of the published code")
     parser.add_argument(
-        "--only", nargs="+", choices=known, default=known, help="run these; the page waits for all"
+        "--only", nargs="+", choices=names, default=names, help="run these; the page waits for all"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
-    for name in options.only:
-        kept = KEPT / f"{name}.md"
-        if kept.exists():
-            print(f"{name}: measured before; remove {kept.relative_to(ROOT)} to measure it again")
-            continue
-        given = arguments(name, options.reference, options.threads)
-        start = time.monotonic()
-        output = run(name, given)
-        if output is None:
-            print(f"{name}: failed, see above", file=sys.stderr)
-            continue
-        print(f"{output}\n{name}: {time.monotonic() - start:.0f} s", flush=True)
-        kept.write_text(section(name, given, output), encoding="utf-8")
-    missing = [name for name in known if not (KEPT / f"{name}.md").exists()]
+    for call in known:
+        if call.split()[0] in options.only:
+            _keep(call, arguments(call, options.reference, options.threads))
+    missing = [call for call in known if not kept(call).exists()]
     if missing:
         raise SystemExit(f"not written, since there are no figures of: {', '.join(missing)}")
     command = "make bench" + (" REFERENCE=/path/to/SeqBoat" if options.reference else "")
     measured = f"Measured {datetime.date.today()} by `{command}` on {machine(options.threads)}."
-    sections = {name: (KEPT / f"{name}.md").read_text(encoding="utf-8") for name in known}
+    sections = {call: kept(call).read_text(encoding="utf-8") for call in known}
     PAGE.write_text(page(template, sections, measured), encoding="utf-8")
     shutil.rmtree(KEPT)
     print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+def _keep(call: str, command: list[str]) -> None:
+    """Run a benchmark and keep its section, unless it is there."""
+    path = kept(call)
+    if path.exists():
+        print(f"{call}: measured before; remove {path.relative_to(ROOT)} to measure it again")
+        return
+    start = time.monotonic()
+    output = run(command)
+    if output is None:
+        print(f"{call}: failed, see above", file=sys.stderr)
+        return
+    print(f"{output}\n{call}: {time.monotonic() - start:.0f} s\n", flush=True)
+    path.write_text(section(command, output), encoding="utf-8")
 
 
 if __name__ == "__main__":
