@@ -1,0 +1,60 @@
+"""Controls: random skipping at given rates, and the parts whose loss does least harm."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import sma
+from sma.training.sparsification.skipping_controls import choose_dropped, drop_parts, skip_at_random
+from sma.transformers import routed_parts
+
+
+def sparsified(**fields):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 2}
+    config = LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=30)
+    return sma.sparsify(LlamaForCausalLM(config).eval(), **fields)
+
+
+INPUTS = {"input_ids": torch.arange(400).view(2, 200) % 30}
+
+
+def rates(model):
+    with torch.no_grad(), sma.record(model) as recording:
+        model(**INPUTS)
+    return {name: rate for name, (rate,) in recording.activation_rates.items()}
+
+
+def test_random_routers_have_the_rates_that_they_are_given():
+    model = sparsified()
+    wanted = dict(zip(routed_parts(model), (0.2, 0.5, 0.9, 0.0), strict=True))
+    move = skip_at_random(model, wanted, seed=3)
+    assert set(rates(model).values()) == {1.0}
+    move(0.25)
+    assert rates(model) == pytest.approx({name: (1 + rate) / 2 for name, rate in wanted.items()}, abs=0.1)
+    move(1.0)
+    assert rates(model) == pytest.approx(wanted, abs=0.1)
+    assert len({part.router.seed for part in routed_parts(model).values()}) == 4
+    with pytest.raises(ValueError, match=r"parts without a rate: model\.layers\.1\.mlp"):
+        skip_at_random(model, {name: 0.5 for name in wanted if ".1." not in name})
+
+
+def test_dropped_parts_are_those_of_least_damage():
+    """Each part has its price; dropping two saves the wanted operations."""
+    model = sparsified()
+    names = list(routed_parts(model))
+    price = dict(zip(names, (4.0, 1.0, 3.0, 2.0), strict=True))
+
+    def damage():
+        return sum(price[name] for name, rate in rates(model).items() if rate == 0)
+
+    per_part = 400 * 3 * 2 * 16 * 24
+    assert choose_dropped(model, INPUTS, 2 * per_part + 5, damage) == [names[1], names[3]]
+    assert rates(model) == {name: float(name in (names[0], names[2])) for name in names}
+    assert choose_dropped(model, INPUTS, per_part // 3, damage) == []
+    assert set(choose_dropped(model, INPUTS, 100 * per_part, damage)) == set(names)
+
+
+def test_unknown_parts_are_named():
+    with pytest.raises(ValueError, match=r"no routed part 'layers\.9'; there are: model\.layers\.0\.mlp"):
+        drop_parts(sparsified(), ["layers.9"])

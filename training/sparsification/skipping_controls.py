@@ -1,0 +1,98 @@
+"""Controls of a sparsified model: random skipping at the same rates, and parts dropped for good."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter
+from sma.recording import record
+from sma.training.sparsification.token_operations import is_causal, saved_operations
+from sma.transformers.sparsification.wrap import routed_parts
+
+
+def skip_at_random(model: nn.Module, rates: Mapping[str, float], *, seed: int = 0) -> Callable[[float], None]:
+    """Put random routers in the place of a sparsified model's own.
+
+    Args:
+        model: sparsified.
+        rates: of the parts, by their names.
+        seed: each part has its own, made of this.
+
+    Returns:
+        A function that sets the share of a training that lies behind: during its first half the rates move
+        from 1 to these, as a budget does by default.
+
+    Raises:
+        ValueError: if a part has no rate.
+    """
+    parts = routed_parts(model)
+    _check_names(parts, rates)
+    routers = [RandomRouter(1, rate=1.0, seed=1000 * seed + i) for i in range(len(parts))]
+    for part, router in zip(parts.values(), routers, strict=True):
+        part.router = router
+
+    def set_rates(progress: float) -> None:
+        share = min(2 * progress, 1.0)
+        for name, router in zip(parts, routers, strict=True):
+            router.rate = 1 - share + share * rates[name]
+
+    return set_rates
+
+
+def drop_parts(model: nn.Module, dropped: list[str]) -> None:
+    """Let no token compute some parts of a sparsified model, and every token all others.
+
+    Raises:
+        ValueError: if there is no part of such a name.
+    """
+    parts = routed_parts(model)
+    for name in dropped:
+        if name not in parts:
+            raise ValueError(f"there is no routed part {name!r}; there are: {', '.join(parts)}")
+    for name, part in parts.items():
+        part.router = NeverActive(1) if name in dropped else AlwaysActive(1)
+
+
+def choose_dropped(
+    model: Any, inputs: Mapping[str, Tensor], saved: int, damage: Callable[[], float]
+) -> list[str]:
+    """The parts to drop that together save about as many operations, each the least harmful in its turn.
+
+    Args:
+        model: sparsified; its routers are replaced.
+        inputs: a batch that operations are counted on.
+        saved: operations on it that should be saved.
+        damage: a measure of the model as it is, which is to be small.
+
+    Returns:
+        The names of the parts, whose saving is as close to `saved` as a number of parts can be.
+    """
+    dropped: list[str] = []
+    costs = {name: _saved(model, [name], inputs) for name in routed_parts(model)}
+    total = 0
+    while len(dropped) < len(costs):
+        found = {}
+        for name in costs.keys() - set(dropped):
+            drop_parts(model, [*dropped, name])
+            found[name] = damage()
+        best = min(sorted(found), key=lambda name: found[name])
+        if abs(total + costs[best] - saved) > abs(total - saved):
+            break
+        dropped.append(best)
+        total += costs[best]
+    drop_parts(model, dropped)
+    return dropped
+
+
+def _saved(model: Any, dropped: list[str], inputs: Mapping[str, Tensor]) -> int:
+    drop_parts(model, dropped)
+    with record(model) as recording:
+        model(**inputs)
+    return saved_operations(recording.layers, causal=is_causal(model))
+
+
+def _check_names(parts: Mapping[str, nn.Module], rates: Mapping[str, float]) -> None:
+    missing = parts.keys() - rates.keys()
+    if missing:
+        raise ValueError(f"parts without a rate: {', '.join(sorted(missing))}; give one for each")
