@@ -78,8 +78,8 @@ def distill(
     $$ L = \\lambda_h \\frac{1}{n} \\sum_{l} \\frac{\\lVert h_l - h_l' \\rVert^2}{\\lVert h_l' \\rVert^2}
          + \\lambda_p \\operatorname{KL}(p' \\Vert p) + \\lambda_t L_\\text{task} + L_\\text{routers} $$
 
-    over real tokens and without dropout, with hidden states h after each of n layers and predictions p; primes
-    are the teacher's.
+    over real tokens and without dropout, with hidden states h after each of n layers and predictions p;
+    primes are the teacher's.
 
     Args:
         student: as `sma.sparsify` returns it; trained in place.
