@@ -22,6 +22,7 @@ PATIENCE = 15.0
 """Seconds that a contender has at most in one setting, if it had three rounds."""
 N_TOKENS = 4
 """That a round of decoding makes for every row."""
+LOOP = "the gradient of each step of its loop is as long as the row, so it takes minutes"
 MODELS = ("RecurrentGemma", "Mamba", "Mamba2", "Llama")
 """Of transformers, as in `peer_decoding`."""
 
@@ -36,8 +37,8 @@ def layers(reference: Path | None = None) -> Contest:
             not_run={"L 16,384": "it attends to the whole row, with weights of 1 GB per pass"},
         ),
         "mambapy": Peer("mambapy", "mambapy"),
-        "transformers Mamba": Peer(*TRANSFORMERS),
-        "transformers RecurrentGemma, recurrent block": Peer(*TRANSFORMERS),
+        "transformers Mamba": Peer(*TRANSFORMERS, not_run={"L 4,096": LOOP, "L 16,384": LOOP}),
+        "transformers RecurrentGemma, recurrent block": Peer(*TRANSFORMERS, not_run={"L 16,384": LOOP}),
         "transformers Llama, attention": Peer(*TRANSFORMERS),
     }
     if reference is not None:
@@ -48,7 +49,7 @@ def layers(reference: Path | None = None) -> Contest:
         "of 64 and windows of 128 elements, states have 16 columns; all but CoLT5's are causal.",
         ours="SeqBoat, 10 % active",
         peers=peers,
-        settings={"L 4,096": (4096, reference), "L 16,384": (16384, reference)},
+        settings={f"L {length:,}": (length, reference) for length in (1024, 4096, 16384)},
         step=layer_step,
     )
 

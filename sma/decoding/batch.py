@@ -64,7 +64,9 @@ class Batch:
         self._waiting: deque[Stream] = deque()
         self._running: list[Stream] = []  # the first rows of the state
         self._reading: list[Stream] = []  # the rows behind them
-        self._running_state: Any = None  # those rows, until they change
+        self._views: dict[
+            int, Any
+        ] = {}  # that many first rows: a step keeps what it computes once beside them
 
     def __len__(self) -> int:
         """The streams that have not ended."""
@@ -147,10 +149,11 @@ class Batch:
         """A token for every running stream."""
         if not self._running:
             return []
-        if self._running_state is None:
-            self._running_state = self._state.narrow(0, len(self._running))
+        n_rows = len(self._running)
+        if n_rows not in self._views:
+            self._views[n_rows] = self._state.narrow(0, n_rows)
         last = self._tensor([stream.tokens[-1] for stream in self._running])
-        return self._take(self._running, self.model.step(last, self._running_state))
+        return self._take(self._running, self.model.step(last, self._views[n_rows]))
 
     def _read(self) -> list[tuple[Stream, int]]:
         """The next part of all prompts that are being read, and a token for those that are at their end."""
@@ -218,7 +221,7 @@ class Batch:
         if moved:
             to, source = (torch.tensor(rows) for rows in zip(*moved, strict=True))
             self._state.insert(to, self._state.select(source))
-        self._running, self._reading, self._running_state = running, reading, None
+        self._running, self._reading = running, reading
 
     def _tensor(self, values: Any) -> Tensor:
         return torch.tensor(values, device=_device(self.model))
