@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 import sma
-from sma.training.cli import comparing, doctor, exports, listing, models, runs, scores
+from sma.training.cli import comparing, doctor, exports, listing, models, runs, scores, sparsifying
 from sma.training.parallel.torchrun import fails_first, is_main
 
 
@@ -64,6 +64,7 @@ for _command in (
     runs.generate,
     comparing.compare,
     exports.export,
+    sparsifying.sparsify,
     doctor.doctor,
 ):
     app.command()(_command)

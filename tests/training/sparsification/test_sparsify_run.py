@@ -1,0 +1,80 @@
+"""A model made sparse from files: report, controls, and the saved folder."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForCausalLM
+
+from sma.training.sparsification.distillation import Distillation
+from sma.training.sparsification.sparsify_run import sparsify_model
+from sma.transformers import SparsifySpec, routed_parts
+
+SETTINGS = Distillation(steps=30, router_learning_rate=0.05)
+SIZES = {"batch_size": 4, "length": 12, "n_held_out": 8}
+
+
+def test_a_causal_model(llama_folder, data, tmp_path):
+    steps = []
+    report = sparsify_model(
+        str(llama_folder),
+        [data],
+        tmp_path / "out",
+        spec=SparsifySpec(parts=("feed_forward", "attention"), coefficient=4.0),
+        settings=SETTINGS,
+        listener=lambda name, step: steps.append(name),
+        **SIZES,
+    )
+    assert steps == ["learned"] * 30 + ["random"] * 30 + ["dropped"] * 30
+    dense, learned, drawn, dropped = report.measures
+    assert dense.operations == 1.0
+    assert dense.quality["hidden difference"] == dense.quality["divergence in nats"] == 0.0
+    assert max(learned.operations, dropped.operations, drawn.operations) < 1
+    assert set(dropped.rates.values()) == {0.0, 1.0}
+    assert sum(learned.rates.values()) / 4 == pytest.approx(sum(drawn.rates.values()) / 4, abs=0.15)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
+    assert len(routed_parts(loaded)) == 4
+    with torch.no_grad():
+        assert loaded(torch.tensor([[3, 4, 5]])).logits.isfinite().all()
+    values = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [each["name"] for each in values["measures"]] == ["dense", "learned", "random", "dropped"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "skipping at random at the same rates" in page
+    assert "model.layers.1.self_attn" in page
+
+
+def test_an_encoder_whose_weights_are_frozen(bert_folder, data, tmp_path):
+    """Controls without routers to train are not trained."""
+    steps = []
+    report = sparsify_model(
+        str(bert_folder),
+        [data],
+        tmp_path / "out",
+        spec=SparsifySpec(),
+        settings=SETTINGS.model_copy(update={"weights": "frozen"}),
+        controls=("random",),
+        listener=lambda name, step: steps.append(name),
+        **SIZES,
+    )
+    assert steps == ["learned"] * 30
+    assert list(report.measures[0].quality) == ["hidden difference"]
+    assert [each.name for each in report.measures] == ["dense", "learned", "random"]
+    assert report.measures[2].operations < 1
+    dense = AutoModel.from_pretrained(bert_folder)
+    loaded = AutoModel.from_pretrained(tmp_path / "out" / "model")
+    for name, value in dense.state_dict().items():
+        if "attention" in name:
+            assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_errors(llama_folder, data, tmp_path):
+    options = {"spec": SparsifySpec(), "settings": SETTINGS}
+    with pytest.raises(ValueError, match="there is no control 'never'; use random or dropped"):
+        sparsify_model(str(llama_folder), [data], tmp_path / "out", controls=("never",), **options)
+    with pytest.raises(ValueError, match="exists already; name a new folder"):
+        sparsify_model(str(llama_folder), [data], tmp_path, **options)
+    config = json.loads((llama_folder / "config.json").read_text())
+    (llama_folder / "config.json").write_text(json.dumps(config | {"architectures": ["MyLlama"]}))
+    with pytest.raises(ValueError, match="says of its class MyLlama"):
+        sparsify_model(str(llama_folder), [data], tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,86 @@
+"""The command that makes a pretrained model sparse."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sma.training.cli.options import check_choice
+
+
+def sparsify(
+    model: Annotated[
+        str, typer.Argument(help="Folder of a model of transformers, or its name.", show_default=False)
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="A text file; its last tenth is held out. Repeatable.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    rate: Annotated[
+        float, typer.Option(help="Share of the tokens that each part computes in the end.")
+    ] = 0.5,
+    parts: Annotated[
+        str, typer.Option(help="feed_forward, attention, both with a comma, or layer.")
+    ] = "feed_forward",
+    skipped: Annotated[
+        str, typer.Option(help="To others' attention, tokens that skip it are seen or unseen.")
+    ] = "seen",
+    router: Annotated[str, typer.Option(help="A kind of router.")] = "sigmoid",
+    weights: Annotated[str, typer.Option(help="The model's own: trained, frozen or lora.")] = "trained",
+    steps: Annotated[int, typer.Option(help="Of the distillation.")] = 1000,
+    learning_rate: Annotated[float, typer.Option(help="Of the model's own weights.")] = 1e-4,
+    router_learning_rate: Annotated[float, typer.Option(help="Of the routers.")] = 1e-2,
+    controls: Annotated[str, typer.Option(help="Beside it: random,dropped.")] = "random,dropped",
+    batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 8,
+    length: Annotated[int, typer.Option(help="Tokens of a row at most.")] = 128,
+    rows: Annotated[int, typer.Option(help="Held-out rows that are measured on.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of batches and random skipping.")] = 0,
+) -> None:
+    """Let the tokens of a pretrained model skip parts of it, and report what that costs and saves.
+
+    It is distilled from itself; the controls skip at random at the same rates, or lack parts for good at the
+    same operations. It needs the extra `transformers`.
+    """
+    from sma.training.cli.display import output
+    from sma.training.sparsification.distillation import Distillation, DistillationStep
+    from sma.training.sparsification.sparsify_run import MODEL_FOLDER, sparsify_model
+    from sma.transformers import SparsifySpec
+
+    check_choice("--weights", weights, ("trained", "frozen", "lora"))
+    spec = SparsifySpec.model_validate(
+        {"parts": parts.split(","), "rate": rate, "skipped": skipped, "router": router}
+    )
+    settings = Distillation.model_validate(
+        {
+            "steps": steps,
+            "weights": weights,
+            "learning_rate": learning_rate,
+            "router_learning_rate": router_learning_rate,
+        }
+    )
+    console = output()
+
+    def show(name: str, step: DistillationStep) -> None:
+        if step.step in (1, steps) or step.step % max(1, steps // 10) == 0:
+            mean = sum(step.rates.values()) / len(step.rates)
+            losses = ", ".join(f"{loss} {value:.4f}" for loss, value in step.losses.items())
+            console.print(f"{name}, step {step.step}: {losses}, computed {100 * mean:.0f} %")
+
+    report = sparsify_model(
+        model,
+        data,
+        out,
+        spec=spec,
+        settings=settings,
+        controls=[name for name in controls.split(",") if name],
+        batch_size=batch_size,
+        length=length,
+        n_held_out=rows,
+        seed=seed,
+        listener=show,
+    )
+    heads, lines = report.table()
+    for line in (heads, *lines):
+        console.print("  ".join(line))
+    console.print(f"{out / MODEL_FOLDER}: the model; {out / 'report.html'}: the report")

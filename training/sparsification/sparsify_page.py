@@ -1,0 +1,111 @@
+"""The report of a sparsified model: report.json, and a self-contained page."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from sma.architectures.files.atomic import write_whole
+from sma.training.pages.rendering import render
+from sma.training.run.folder import guard
+from sma.training.sparsification.distillation import Distillation
+from sma.training.sparsification.sparsify_measures import Measures
+from sma.transformers import SparsifySpec
+
+N_TOKENS = 12
+NAMES = {
+    "dense": "dense",
+    "learned": "sparse, learned",
+    "random": "skipping at random at the same rates",
+    "dropped": "parts dropped for good",
+}
+
+
+@dataclass(frozen=True)
+class SparsifyReport:
+    """What was done, and what came of it.
+
+    Attributes:
+        model: the name of the dense model.
+        data: the files.
+        spec: what tokens may skip.
+        settings: of the distillation.
+        batch_size: rows of a batch.
+        length: tokens of a row at most.
+        seed: of batches and random skipping.
+        measures: the dense model's, the learned one's, and those of the controls.
+    """
+
+    model: str
+    data: list[str]
+    spec: SparsifySpec
+    settings: Distillation
+    batch_size: int
+    length: int
+    seed: int
+    measures: list[Measures]
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Heads and rows: quality, operations and seconds of every model."""
+        measured = list(self.measures[0].quality)
+        rows = [
+            [
+                NAMES[each.name],
+                *(f"{each.quality[name]:.4g}" for name in measured),
+                f"{100 * each.operations:.1f} %",
+                f"{each.seconds:.3g}",
+            ]
+            for each in self.measures
+        ]
+        return ["model", *measured, "operations", "seconds"], rows
+
+
+def write_report(report: SparsifyReport, folder: Path) -> None:
+    """Write report.json and report.html into a folder.
+
+    Raises:
+        RunError: if a file cannot be written.
+    """
+    values = asdict(report) | {
+        "spec": report.spec.model_dump(mode="json"),
+        "settings": report.settings.model_dump(mode="json"),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    with guard(folder, "name another folder by --out"):
+        write_whole(folder / "report.json", json.dumps(values, indent=1) + "\n")
+        write_whole(folder / "report.html", page(report))
+
+
+def page(report: SparsifyReport) -> str:
+    """The page, as HTML."""
+    learned = next(each for each in report.measures if each.name == "learned")
+    dense = report.measures[0]
+    heads, rows = report.table()
+    tokens = list(learned.tokens.items())
+    return render(
+        "sma.training.sparsification",
+        "sparsify.html.j2",
+        title=f"{Path(report.model).name}, made sparse",
+        cards=[
+            (f"{100 * learned.operations:.0f} %", "of the dense model's operations"),
+            (f"{100 * learned.seconds / dense.seconds:.0f} %", "of its seconds"),
+            *((f"{value:.3g}", name) for name, value in learned.quality.items()),
+        ],
+        heads=heads,
+        rows=rows,
+        rates=[
+            (name, rate, f"{100 * rate:.0f} %", False)
+            for name, rate in learned.rates.items()  # of real tokens
+        ],
+        skipped=[(token, f"{100 * share:.0f} %") for token, share in tokens[:N_TOKENS]],
+        computed=[(token, f"{100 * share:.0f} %") for token, share in reversed(tokens[-N_TOKENS:])],
+        facts={
+            "run": {"model": report.model, "data": ", ".join(report.data), "seed": report.seed},
+            "spec": report.spec.model_dump(mode="json", exclude={"kind"}),
+            "distillation": report.settings.model_dump(mode="json")
+            | {"batch_size": report.batch_size, "length": report.length},
+            "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
+        },
+    )
