@@ -23,14 +23,30 @@ PATIENCE = 15.0
 N_TOKENS = 4
 """That a round of decoding makes for every row."""
 LOOP = "the gradient of each step of its loop is as long as the row, so it takes minutes"
-MODELS = ("RecurrentGemma", "Mamba", "Mamba2", "Llama")
-"""Of transformers, as in `peer_decoding`."""
+SHORT = (
+    "At 1,024 elements, what costs the same at any activity, the moving average and the router, weighs most"
+)
+PROMPTS = {
+    "RecurrentGemma": "Two of three of its layers have no attention",
+    "Mamba": "It has no attention",
+    "Mamba2": "It has no attention, and its sums over chunks are matrix products",
+    "Llama": "In rows this short, attention is a small part of its matrix products, and one fused operation",
+}
+"""Why a model of transformers is ahead in reading prompts, where it is."""
+STEPS = {
+    "RecurrentGemma": "Two of three of its layers have no attention; each of SeqBoat's has a moving average, "
+    "a router, and attention over a ring of the last activated elements",
+    "Mamba": "A layer is one recurrence, without a router or attention",
+    "Mamba2": "A layer is one recurrence, without a router or attention",
+    "Llama": "A layer is matrix products and one fused attention over its cache, which grows with the row",
+}
+"""Why a model of transformers is ahead in a decoding step, where it is."""
 
 
 def layers(reference: Path | None = None) -> Contest:
     peers = {
-        "CoLT5 routed attention, 10 %": Peer("colt5_attention", "CoLT5-attention"),
-        "local-attention": Peer("local_attention", "local-attention"),
+        "CoLT5 routed attention, 10 %": Peer("colt5_attention", "CoLT5-attention", why=SHORT),
+        "local-attention": Peer("local_attention", "local-attention", why=SHORT),
         "mega-pytorch": Peer(
             "mega_pytorch",
             "mega-pytorch",
@@ -39,7 +55,7 @@ def layers(reference: Path | None = None) -> Contest:
         "mambapy": Peer("mambapy", "mambapy"),
         "transformers Mamba": Peer(*TRANSFORMERS, not_run={"L 4,096": LOOP, "L 16,384": LOOP}),
         "transformers RecurrentGemma, recurrent block": Peer(*TRANSFORMERS, not_run={"L 16,384": LOOP}),
-        "transformers Llama, attention": Peer(*TRANSFORMERS),
+        "transformers Llama, attention": Peer(*TRANSFORMERS, why=SHORT),
     }
     if reference is not None:
         peers["published SeqBoat"] = Peer("torch", "torch")
@@ -109,7 +125,7 @@ def prompts() -> Contest:
         text="Reading prompts with what the next tokens need: 6 layers, D 256, vocabulary 256, without "
         "gradients. SeqBoat as initialised, which activates about half of the elements.",
         ours="SeqBoat",
-        peers={f"transformers {name}": Peer(*TRANSFORMERS) for name in MODELS},
+        peers={f"transformers {name}": Peer(*TRANSFORMERS, why=why) for name, why in PROMPTS.items()},
         settings={"1 x 4,096": (1, 4096), "8 x 512": (8, 512)},
         step=prompt_step,
     )
@@ -137,7 +153,7 @@ def decoding(threads: int) -> Contest:
         title=f"Decoding, {threads} thread{'s' if threads > 1 else ''}",
         text="A token for every row: 6 layers, D 256, vocabulary 256, windows of 128, eager.",
         ours="SeqBoat",
-        peers={f"transformers {name}": Peer(*TRANSFORMERS) for name in MODELS},
+        peers={f"transformers {name}": Peer(*TRANSFORMERS, why=why) for name, why in STEPS.items()},
         settings={
             f"{rows} row{'s' if rows > 1 else ''}, from {position:,}": (threads, rows, position)
             for rows in (1, 32)
