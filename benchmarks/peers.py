@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.decoding import language_model, random_tokens
 from benchmarks.peer_layers import experts_step, layer_step, window_step
+from benchmarks.peer_states import reading
 from benchmarks.peer_table import Contest, Peer, report
 
 TRANSFORMERS = ("transformers", "transformers")
@@ -133,19 +135,12 @@ def prompts() -> Contest:
 
 def prompt_step(threads: int, name: str, n_rows: int, length: int) -> Callable[[], object]:
     """A prompt read by a model: scores at every element, and the state or cache after the last."""
-    from benchmarks.decoding import language_model, random_tokens
-
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
     tokens = random_tokens(n_rows, length)
     if name == "SeqBoat":
         model = language_model()
         return torch.no_grad()(lambda: model.prefill(tokens))
-    from benchmarks.peer_decoding import PEERS
-    from transformers import AutoModelForCausalLM
-
-    peer = AutoModelForCausalLM.from_config(PEERS[name.rpartition(" ")[2]]()).eval()
-    return torch.no_grad()(lambda: peer(tokens, use_cache=True))
+    return reading(name.rpartition(" ")[2], tokens)
 
 
 def decoding(threads: int) -> Contest:
