@@ -8,7 +8,6 @@ there after it and was not before, wherever a model keeps it.
 
 import argparse
 import gc
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,39 +15,48 @@ from torch import Tensor
 from benchmarks.decoding import language_model, random_tokens, size
 
 
-def reading(name: str, tokens: Tensor) -> Callable[[], object]:
-    """A prompt that a model of transformers reads, from the beginning each time; the result is its cache."""
-    from benchmarks.peer_decoding import PEERS
-    from transformers import AutoModelForCausalLM, DynamicCache
+class Reader:
+    """A model of transformers that reads tokens into a cache."""
 
-    torch.manual_seed(0)
-    config = PEERS[name]()
-    model = AutoModelForCausalLM.from_config(config).eval()
-    argument = "cache_params" if name.startswith("Mamba") else "past_key_values"
+    def __init__(self, name: str) -> None:
+        from benchmarks.peer_decoding import PEERS
+        from transformers import AutoModelForCausalLM
 
-    def read() -> object:
-        cache = DynamicCache(config=config)
-        model(tokens, **{argument: cache}, use_cache=True)
-        return cache
+        torch.manual_seed(0)
+        self.config = PEERS[name]()
+        self.model = AutoModelForCausalLM.from_config(self.config).eval()
+        self.is_mamba = name.startswith("Mamba")
 
-    return torch.no_grad()(read)
+    def cache(self) -> object:
+        """One that is empty; some models keep more in themselves."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config)
+
+    @torch.no_grad()
+    def read(self, tokens: Tensor, cache: object, position: int = 0) -> None:
+        """Read `(B, L)` tokens, the first of which is at this position."""
+        options: dict[str, object] = {"cache_params" if self.is_mamba else "past_key_values": cache}
+        if not self.is_mamba:
+            options["position_ids"] = torch.arange(position, position + tokens.shape[1])[None]
+        self.model(tokens, use_cache=True, **options)
 
 
 def kept_by(name: str, position: int) -> int:
-    """Bytes that one row of a model of transformers takes after `position` tokens."""
-    read = reading(name, random_tokens(1, position))
+    """Bytes that one row of a model of transformers takes after `position` tokens, a step the last."""
+    reader, tokens = Reader(name), random_tokens(1, position)
     before = all_tensors()
-    cache = read()
-    n_bytes = sum(n for place, n in all_tensors().items() if place not in before)
-    del cache  # which was there until now
-    return n_bytes
+    cache = reader.cache()
+    reader.read(tokens[:, :-1], cache)
+    reader.read(tokens[:, -1:], cache, position - 1)
+    return sum(n for place, n in all_tensors().items() if place not in before)
 
 
 def all_tensors() -> dict[int, int]:
-    """Where every tensor is in memory, and its bytes; of a view those that it shows."""
+    """Where the memory of every tensor is, and its bytes."""
     gc.collect()
-    tensors = [thing for thing in gc.get_objects() if isinstance(thing, Tensor)]
-    return {tensor.data_ptr(): tensor.nbytes for tensor in tensors}
+    memory = [thing.untyped_storage() for thing in gc.get_objects() if isinstance(thing, Tensor)]
+    return {storage.data_ptr(): storage.nbytes() for storage in memory}
 
 
 def report(positions: list[int]) -> list[str]:

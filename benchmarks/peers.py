@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.decoding import language_model, random_tokens
 from benchmarks.peer_layers import experts_step, layer_step, window_step
-from benchmarks.peer_states import reading
+from benchmarks.peer_states import Reader
 from benchmarks.peer_table import Contest, Peer, report
 
 TRANSFORMERS = ("transformers", "transformers")
@@ -140,7 +140,8 @@ def prompt_step(threads: int, name: str, n_rows: int, length: int) -> Callable[[
     if name == "SeqBoat":
         model = language_model()
         return torch.no_grad()(lambda: model.prefill(tokens))
-    return reading(name.rpartition(" ")[2], tokens)
+    reader = Reader(name.rpartition(" ")[2])
+    return lambda: reader.read(tokens, reader.cache())
 
 
 def decoding(threads: int) -> Contest:
