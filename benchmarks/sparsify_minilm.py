@@ -2,19 +2,16 @@
 
     python -m benchmarks.sparsify_minilm --steps 100 --minutes 50
 
-Runs are made in the order of `plan()`, each into a file of its own under benchmarks/results/sparsify/: the
+Runs are made in the order of `plan`, each into a file of its own under benchmarks/results/sparsify/: the
 same command goes on where it ended. `python -m benchmarks.sparsify_page` writes docs/sparsify.md from them.
 """
 
-import argparse
 import copy
-import json
 import random
 import string
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,47 +19,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import sma
+from benchmarks.sparsify_runs import PARTS, Run, become, cost, options, plan, read, times_by_rate, write
 from benchmarks.sparsify_texts import Texts, read_texts
-from sma.training.sparsification.distillation import Distillation, distill, hidden_difference
-from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
-from sma.training.sparsification.token_operations import dense_operations, is_causal, saved_operations
+from sma.training.sparsification.distillation import Distillation, distill
 from sma.training.tasks.standins.installed import python_package
 
-RESULTS = Path(__file__).parent / "results" / "sparsify"
-PARTS = {"feed-forwards": ("feed_forward",), "attention": ("attention",)}
-PARTS |= {"both": ("feed_forward", "attention")}
-RATES = (0.8, 0.6, 0.4, 0.2)
-CONTROLS = ("learned", "random", "dropped")
-SEEDS = 3
+MODEL = "minilm"
 BATCH, LENGTH = 16, 32
 """Rows and tokens of a training batch."""
 N_QUERIES, N_WORDS, N_PAIRS = 1000, 3000, 20_000
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model: parts that are skipped, the rate that is aimed at, how it is decided, and a seed."""
-
-    parts: str
-    rate: float
-    control: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"minilm-{self.parts}-{round(100 * self.rate)}-{self.control}-{self.seed}"
-
-
-def plan() -> list[Run]:
-    """All runs, the first seed of all before the second, and of each rate the learned one first."""
-    rates, parts = (0.6, 0.4, 0.8, 0.2), ("feed-forwards", "both", "attention")
-    return [
-        Run(part, rate, control, seed)
-        for seed in range(SEEDS)
-        for rate in rates
-        for part in parts
-        for control in CONTROLS
-    ]
 
 
 class Bench:
@@ -135,25 +100,6 @@ class Bench:
             "cosine to dense": float((glosses * self.wanted[1]).sum(-1).mean()),
         }
 
-    def cost(self, model: Any) -> dict[str, float]:
-        """Operations beside the dense model's, and seconds per sentence, the best of five passes."""
-        operations = dense_operations(self.dense, self.sample["attention_mask"].bool())
-        with torch.no_grad(), sma.record(model) as recording:
-            model(**self.sample)
-        saved = saved_operations(recording.layers, causal=is_causal(model))
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            with torch.no_grad():
-                model(**self.sample)
-            times.append(time.perf_counter() - start)
-        n = len(self.sample["input_ids"])
-        return {
-            "operations": 1 - saved / operations,
-            "saved": saved,
-            "seconds per sentence": min(times) / n,
-        }
-
     def kinds_of_tokens(self, model: Any) -> dict[str, list[float]]:
         """By kind of token: the share of its occurrences that parts compute, and that of all tokens it is."""
         ids, real = self.sample["input_ids"], self.sample["attention_mask"].bool()
@@ -182,27 +128,11 @@ def _kind(token: str) -> str:
     return "function words" if token in COMMON else "other words"
 
 
-def read(run: Run) -> dict[str, Any] | None:
-    path = RESULTS / f"{run.name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
     """Distil one model, and measure it."""
     torch.manual_seed(run.seed)
     model = sma.sparsify(copy.deepcopy(bench.dense), parts=PARTS[run.parts], rate=run.rate)
-    before_step: Callable[[float], None] = lambda progress: None  # noqa: E731
-    learned = read(Run(run.parts, run.rate, "learned", run.seed))
-    if run.control != "learned":
-        assert learned is not None
-    if run.control == "random":
-        before_step = skip_at_random(model, learned["rates"], seed=run.seed)
-    if run.control == "dropped":
-        sample = {name: value[:32] for name, value in bench.sample.items()}
-        with torch.no_grad():
-            wanted = bench.dense(**sample, output_hidden_states=True).hidden_states
-            damage = lambda: _damage(model, sample, wanted)  # noqa: E731
-            choose_dropped(model, bench.sample, learned["cost"]["saved"], damage)
+    before_step = become(run, model, bench.dense, bench.sample)
     losses: list[float] = []
     start = time.monotonic()
     distill(
@@ -213,55 +143,36 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
         before_step=before_step,
         listener=lambda step: losses.append(step.losses["hidden"]),
     )
-    with torch.no_grad(), sma.record(model) as recording:
-        model(**bench.sample)
     return {
         "run": asdict(run),
         "settings": settings.model_dump(),
         "batch": [BATCH, LENGTH],
         "distillation seconds": time.monotonic() - start,
         "last hidden losses": losses[-5:],
-        "rates": {name: rates[0] for name, rates in recording.activation_rates.items()},
+        **cost(model, bench.dense, bench.sample),
         "quality": bench.quality(model),
-        "cost": bench.cost(model),
         "kinds of tokens": bench.kinds_of_tokens(model),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
 
 
-def _damage(model: Any, sample: dict[str, Tensor], wanted: tuple[Tensor, ...]) -> float:
-    found = model(**sample, output_hidden_states=True).hidden_states
-    return float(hidden_difference(found, wanted, sample["attention_mask"].bool()))
-
-
-def write(name: str, values: dict[str, Any]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.with_suffix(".part").write_text(json.dumps(values, indent=1) + "\n")
-    path.with_suffix(".part").rename(path)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--minutes", type=float, default=600.0, help="no run begins after this time")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    end = time.monotonic() + 60 * options.minutes
+    given = options(__doc__, steps=1000).parse_args()
+    torch.set_num_threads(given.threads)
+    end = time.monotonic() + 60 * given.minutes
     bench = Bench(read_texts())
-    if not (RESULTS / "minilm-dense.json").exists():
-        write("minilm-dense", {"quality": bench.quality(bench.dense), "cost": bench.cost(bench.dense)})
-    for run in plan():
-        if read(run) is None and time.monotonic() < end:
-            settings = Distillation(steps=options.steps, learning_rate=1e-4, router_learning_rate=1e-2)
+    if read(f"{MODEL}-dense") is None:
+        write(f"{MODEL}-dense", {"quality": bench.quality(bench.dense)})
+    if read(f"{MODEL}-time") is None:
+        write(f"{MODEL}-time", {"times": times_by_rate(bench.dense, bench.sample)})
+    settings = Distillation(steps=given.steps, learning_rate=1e-4, router_learning_rate=1e-2)
+    for run in plan(MODEL):
+        if read(run.name) is None and time.monotonic() < end:
             found = make(run, bench, settings)
             write(run.name, found)
-            shown = {name: round(value, 3) for name, value in (found["quality"] | found["cost"]).items()}
-            print(run.name, round(found["distillation seconds"]), shown, flush=True)
+            shown = {name: round(value, 3) for name, value in found["quality"].items()}
+            print(run.name, f"{found['cost']['operations']:.3f}", shown, flush=True)
 
 
 if __name__ == "__main__":

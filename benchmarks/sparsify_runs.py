@@ -1,0 +1,129 @@
+"""The runs of the demonstrations of `sma.sparsify`: their order, and a file for each, so that they resume."""
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import sma
+from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
+from sma.training.sparsification.sparsify_measures import difference
+from sma.training.sparsification.token_operations import dense_operations, is_causal, saved_operations
+from sma.transformers import routed_parts
+
+RESULTS = Path(__file__).parent / "results" / "sparsify"
+PARTS = {
+    "feed-forwards": ("feed_forward",),
+    "both": ("feed_forward", "attention"),
+    "attention": ("attention",),
+}
+RATES = (0.6, 0.4, 0.8, 0.2)
+CONTROLS = ("learned", "random", "dropped")
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model: parts that are skipped, the rate that is aimed at, how it is decided, and a seed."""
+
+    model: str
+    parts: str
+    rate: float
+    control: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}-{self.parts}-{round(100 * self.rate)}-{self.control}-{self.seed}"
+
+
+def plan(model: str) -> list[Run]:
+    """All runs: the first seed of all before the second, and a learned one before its controls."""
+    return [
+        Run(model, part, rate, control, seed)
+        for seed in range(SEEDS)
+        for rate in RATES
+        for part in PARTS
+        for control in CONTROLS
+    ]
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """What a run found; None if it was not made."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write(name: str, values: dict[str, Any]) -> None:
+    """Keep what a run found."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.with_suffix(".part").write_text(json.dumps(values, indent=1) + "\n")
+    path.with_suffix(".part").rename(path)
+
+
+def become(run: Run, model: Any, dense: Any, sample: dict[str, Tensor]) -> Callable[[float], None]:
+    """Make a sparsified model the control of a run; returns what is called before each step."""
+    if run.control == "learned":
+        return lambda progress: None
+    learned = read(Run(run.model, run.parts, run.rate, "learned", run.seed).name)
+    assert learned is not None, "the plan makes it first"
+    if run.control == "random":
+        return skip_at_random(model, learned["rates"], seed=run.seed)
+    choose_dropped(model, sample, learned["cost"]["saved"], lambda: difference(model, dense, sample))
+    return lambda progress: None
+
+
+@torch.no_grad()
+def cost(model: Any, dense: Any, sample: dict[str, Tensor]) -> dict[str, Any]:
+    """Operations and time beside those of the dense model, and the rate of every part."""
+    with sma.record(model) as recording:
+        model(**sample)
+    saved = saved_operations(recording.layers, causal=is_causal(dense))
+    rates = {name: rates[0] for name, rates in recording.activation_rates.items()}
+    share = 1 - saved / dense_operations(dense, sample["attention_mask"].bool())
+    found = {"operations": share, "saved": saved, "time": time_share(model, dense, sample)}
+    return {"rates": rates, "cost": found}
+
+
+@torch.no_grad()
+def time_share(model: Any, dense: Any, sample: dict[str, Tensor]) -> float:
+    """Processor time of a pass beside that of the dense model: the best of nine each, in turns."""
+    best = [math.inf, math.inf]
+    for _ in range(9):
+        for i, each in enumerate((model, dense)):
+            start = time.process_time()
+            each(**sample)
+            best[i] = min(best[i], time.process_time() - start)
+    return best[0] / best[1]
+
+
+def times_by_rate(dense: Any, sample: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """Time and operations by the share of tokens that parts compute at random, without any training."""
+    found = []
+    for parts, names in PARTS.items():
+        for rate in (1.0, *sorted(RATES, reverse=True)):
+            model = sma.sparsify(copy.deepcopy(dense), parts=names)
+            skip_at_random(model, dict.fromkeys(routed_parts(model), rate))(1.0)
+            measured = cost(model, dense, sample)["cost"]
+            found.append({"parts": parts, "rate": rate, **measured})
+    return found
+
+
+def options(description: str | None, *, steps: int) -> argparse.ArgumentParser:
+    """The options that both demonstrations take."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=steps, help="of each distillation")
+    parser.add_argument("--minutes", type=float, default=600.0, help="no run begins after this time")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
