@@ -53,7 +53,7 @@ class Batch:
         [(3, 'length'), (3, 'length'), (3, 'length')]
     """
 
-    def __init__(self, model: Decoder, max_rows: int, *, chunk: int = 256) -> None:
+    def __init__(self, model: Decoder, max_rows: int, *, chunk: int = 512) -> None:
         check_sizes(max_rows=max_rows, chunk=chunk)
         self.model = model
         self.max_rows = max_rows
