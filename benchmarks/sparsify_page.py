@@ -79,13 +79,15 @@ def settings(model: str, read: Read = read) -> list[str]:
     found = [each for *_, group in _groups(model, read) for each in group]
     if not found:
         return ["No run was made."]
+    dense_steps = (read(f"{model}-dense") or {}).get("dense steps")
+    trained = f"The dense model was trained for {dense_steps} steps. " if dense_steps else ""
     steps = sorted({each["settings"]["steps"] for each in found})
     rows, length = found[0]["batch"]
     seconds = [each["distillation seconds"] for each in found]
     return [
-        f"Distilled for {', '.join(map(str, steps))} steps of {rows} rows of up to {length} tokens, in "
-        f"{min(seconds):.0f} to {max(seconds):.0f} seconds on {found[0]['threads']} thread of a machine that "
-        f"did other work beside it; torch {found[0]['torch']}."
+        f"{trained}Distilled for {', '.join(map(str, steps))} steps of {rows} rows of up to {length} tokens, "
+        f"in {min(seconds):.0f} to {max(seconds):.0f} seconds on {found[0]['threads']} thread of a machine "
+        f"that did other work beside it; torch {found[0]['torch']}."
     ]
 
 
@@ -177,7 +179,7 @@ def _row(label: tuple[str, str, str], found: list[Found]) -> str:
 
 
 def _spread(values: list[float], unit: str = "") -> str:
-    text = f"{mean(values):.3g}" if abs(mean(values)) >= 1 else f"{mean(values):.3f}"
+    text = f"{mean(values):.3g}" if abs(mean(values)) >= 10 else f"{mean(values):.3f}"
     return text + (f" ± {stdev(values):.2g}" if len(values) > 1 else "") + unit
 
 

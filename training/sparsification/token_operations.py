@@ -84,7 +84,7 @@ def _spent(layer: nn.Module, active: Tensor, real: Tensor, causal: bool) -> int:
     if isinstance(layer, RoutedAttention):
         part = layer.part
         n_pairs = pairs(active, real, causal=causal, sees_skipped=part.sees_skipped)
-        return attention_flops(part.attention, part.projections, n, n_pairs, sees_skipped=part.sees_skipped)
+        return attention_flops(part.module, part.projections, n, n_pairs, sees_skipped=part.sees_skipped)
     if isinstance(layer, RoutedLayer):
         return layer.flops(n, pairs(active, real, causal=causal, sees_skipped=layer.parts.sees_skipped))
     (module,) = layer.sub_modules  # type: ignore[misc]

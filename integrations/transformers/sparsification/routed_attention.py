@@ -89,17 +89,17 @@ class AttentionPart(nn.Module):
 
     def __init__(self, attention: nn.Module, projections: Projections, *, sees_skipped: bool) -> None:
         super().__init__()
-        self.attention = attention
+        self.module = attention
         self.projections = projections
         self.sees_skipped = sees_skipped
 
     @override
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.attention(*args, **kwargs)
+        return self.module(*args, **kwargs)
 
     def flops(self, n: int) -> int:
         """Operations of n active tokens of a row, as if it had no others to attend to."""
-        return attention_flops(self.attention, self.projections, n, n * n, sees_skipped=self.sees_skipped)
+        return attention_flops(self.module, self.projections, n, n * n, sees_skipped=self.sees_skipped)
 
 
 def attention_flops(
@@ -145,7 +145,7 @@ class RoutedAttention(nn.Module):
         routing, active = decide(self, hidden_states, self.router)
         part = self.part
         with attention_of(
-            part.attention,
+            part.module,
             part.projections,
             hidden_states,
             active,

@@ -37,11 +37,11 @@ class _Cost:
     """What a layer costs, for recordings; it stands in the place of a sub-module."""
 
     def __init__(self, layer: "RoutedLayer") -> None:
-        self.layer = layer
+        self.module = layer
 
     def flops(self, n: int) -> int:
         """Operations of n active tokens of a row, as if it had no others to attend to."""
-        return self.layer.flops(n, n * n)
+        return self.module.flops(n, n * n)
 
 
 class RoutedLayer(nn.Module):

@@ -57,7 +57,7 @@ def test_what_is_unseen_is_as_if_it_were_not_there(family):
         call = outputs_of(model, ATTENTIONS[family], batch)
     index = recording.layers[0].routing.active[0, :, 0].nonzero().squeeze(1)
     assert 2 < len(index) < 12
-    attention = model.base_model.get_submodule(ATTENTIONS[family]).part.attention
+    attention = model.base_model.get_submodule(ATTENTIONS[family]).part.module
     angles = tuple(each[:, index] for each in call["kwargs"]["position_embeddings"])
     mask = torch.ones(len(index), len(index), dtype=torch.bool).tril()[None, None]
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_linear_maps_are_given_active_tokens_only(family, skipped, batch):
     rows = {}
 
     def count(name, args):
-        rows.setdefault(name.rpartition("attention.")[2], len(args[0]))
+        rows.setdefault(name.rpartition("module.")[2], len(args[0]))
 
     for name, module in model.base_model.get_submodule(ATTENTIONS[family]).named_modules():
         if isinstance(module, torch.nn.Linear):

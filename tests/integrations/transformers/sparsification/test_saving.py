@@ -184,3 +184,29 @@ def test_the_spec_is_read_in_several_forms():
     assert models[0].config.sparsify == models[1].config.sparsify
     with pytest.raises(ValueError, match=r"give a spec or its fields \(rate\), not both"):
         sparsify(tiny("llama"), {"rate": 0.5}, rate=0.2)
+
+
+def test_pictures_name_the_parts(batch):
+    """Of a row's real tokens, by the classes of what is routed."""
+    names = {}
+    for parts in PARTS[2:]:
+        model = scramble(sparsify(tiny("llama"), parts=parts))
+        with torch.no_grad(), sma.record(model) as recording:
+            model(**batch)
+        found = sma.plots.ActivationMap.of(recording, row=1)
+        wanted = [call.routing.active[1, 4:, 0] for call in recording.layers]
+        assert torch.equal(found.active, torch.stack(wanted, 1))
+        names[parts] = found.names
+        sma.plots.draw_layers(recording)
+    assert names[BOTH][:2] == ("layer 1, LlamaAttention", "layer 2, LlamaMLP")
+    assert names["layer",] == ("layer 1, RoutedLlamaDecoderLayer", "layer 2, RoutedLlamaDecoderLayer")
+
+
+def test_gradients_reach_routers_through_what_is_active(batch):
+    """None comes from tokens that skip, and none of the budget's own is needed."""
+    for parts in PARTS:
+        model = scramble(sparsify(tiny("llama"), parts=parts))
+        real(model(**batch).logits, batch).square().mean().backward()
+        for part in routed_parts(model).values():
+            gradients = [p.grad for p in part.router.parameters()]
+            assert all(grad.abs().sum() > 0 for grad in gradients)
