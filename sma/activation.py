@@ -121,13 +121,12 @@ class SparseModularActivation(SequenceModule[SMAState]):
         check_state(state, SMAState, len(x))
         check_parts(state, state.sub_modules, len(self.sub_modules))
         routing = check_routing(self.router.step(x, state.router, mask), self.router, x, mask)
-        rank = torch.arange(x.shape[1], device=x.device) if mask is None else mask.cumsum(1) - 1
         kept = self.compaction.limit(routing.active, mask, state.compaction)
         batches = [self.compaction.piece.compress(x, active) for active in kept.unbind(-1)]
         record_layer(self, routing, batches, mask)
-        batches = _at(state.position[:, None] + rank, batches)
+        batches = _at(_positions(state.position, x, mask), batches)
         results = [
-            module.step(elements, part)
+            None if _nothing_to_do(elements) else module.step(elements, part)
             for module, elements, part in zip(self._parts(), batches, state.sub_modules, strict=True)
         ]
         state.position.add_(x.shape[1] if mask is None else mask.sum(1))
@@ -141,21 +140,39 @@ class SparseModularActivation(SequenceModule[SMAState]):
     def _parts(self) -> list[SubModule]:
         return list(self.sub_modules)  # type: ignore[arg-type]
 
-    def _combine(self, x: Tensor, routing: Routing, batches: list[Elements], results: list[Tensor]) -> Tensor:
+    def _combine(
+        self, x: Tensor, routing: Routing, batches: list[Elements], results: Sequence[Tensor | None]
+    ) -> Tensor:
+        """The weighted sum; None stands for the result of no elements."""
         outputs = []
         for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
+            if result is None:
+                continue
             check_result(result, elements, self.sub_modules[m], f"sub_modules.{m}")
             weight = routing.confidence[..., m].flatten().index_select(0, elements.index)
-            weight = weight.masked_fill(~elements.valid, 0)  # what stands there belongs to another slot
+            weight = elements.without_padding(weight)  # what stands there belongs to another slot
             weighted = weight.unsqueeze(-1).to(result) * result
             outputs.append(self.compaction.extract(weighted, elements, x.shape).to(x))
-        return reduce(torch.add, outputs)
+        return reduce(torch.add, outputs) if outputs else torch.zeros_like(x)
+
+
+def _positions(seen: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+    """The positions `(B, L)` of new elements after those that were seen; anything at padding."""
+    first = seen.unsqueeze(1)
+    if x.shape[1] == 1:
+        return first
+    return first + (torch.arange(x.shape[1], device=x.device) if mask is None else mask.cumsum(1) - 1)
 
 
 def _at(position: Tensor, batches: list[Elements]) -> list[Elements]:
     """The same elements at other positions, `(B, L)`."""
     flat = position.flatten()
-    return [replace(e, position=flat.index_select(0, e.index).masked_fill(~e.valid, 0)) for e in batches]
+    return [replace(e, position=e.without_padding(flat.index_select(0, e.index))) for e in batches]
+
+
+def _nothing_to_do(elements: Elements) -> bool:
+    """Whether a step has no elements, and no gradients to make: compiled code does not know how many."""
+    return not torch.compiler.is_compiling() and not torch.is_grad_enabled() and len(elements.x) == 0
 
 
 SMA = SparseModularActivation

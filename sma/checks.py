@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (Tensor, nn.Parameter)
+PLAIN = (Tensor, nn.Parameter)
 """Classes of parameters that are the numbers which a module computes with."""
 
 
@@ -97,7 +97,7 @@ def check_dtype(x: Tensor, module: nn.Module) -> None:
         for parameter in part._parameters.values():
             if parameter is None or type(part)._apply is not nn.Module._apply:
                 continue
-            if parameter.dtype == x.dtype or type(parameter) not in _PLAIN:
+            if parameter.dtype == x.dtype or type(parameter) not in PLAIN:
                 return
             if own is None and parameter.is_floating_point():
                 own = parameter.dtype

@@ -76,6 +76,8 @@ class Compaction(ABC):
             `(B, L, D)`: `y` where an element was active, exactly 0 elsewhere.
         """
         n_elements = shape[0] * shape[1]
+        if elements.packed:
+            return y.new_zeros(n_elements, shape[2]).index_copy_(0, elements.index, y).view(shape)
         slot = torch.where(elements.valid, elements.index, n_elements)
         out = y.new_zeros(n_elements + 1, shape[2])  # the extra row takes the padding slots
         return out.index_copy_(0, slot, y)[:n_elements].view(shape)
@@ -103,9 +105,10 @@ class PackedCompaction(Compaction):
         length = max(x.shape[1], 1)
         index = active.flatten().nonzero().squeeze(1)
         ptr = torch.nn.functional.pad(active.sum(1).cumsum(0), (1, 0))
-        row = index.div(length, rounding_mode="floor")
+        row = index if length == 1 else index.div(length, rounding_mode="floor")
+        position = torch.zeros_like(index) if length == 1 else index - row * length
         gathered = x.flatten(0, 1).index_select(0, index)
-        return Elements(gathered, row, index - row * length, index, ptr, longest=x.shape[1])
+        return Elements(gathered, row, position, index, ptr, longest=x.shape[1], packed=True)
 
 
 class PaddedCompaction(Compaction):

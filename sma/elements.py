@@ -46,8 +46,9 @@ class Elements:
     """The active elements of all rows of a batch, one after another in a flat list of T slots.
 
     Slots are ordered by row, and by position within a row. A padding slot belongs to no row (`row` is -1);
-    padding slots of a row come after its elements. `PackedCompaction` makes none. The conventions are those
-    of torch_geometric's `Batch`: `row` is its `batch`, `ptr` its `ptr` (and `cu_seqlens` elsewhere).
+    padding slots of a row come after its elements. `PackedCompaction` makes none, and says so by `packed`.
+    The conventions are those of torch_geometric's `Batch`: `row` is its `batch`, `ptr` its `ptr` (and
+    `cu_seqlens` elsewhere).
 
     Attributes:
         x: `(T, D)`; zero in a padding slot.
@@ -58,6 +59,7 @@ class Elements:
         longest: no row owns more slots than this; None: not known without asking the device.
         edges: those between the slots; None where the input has no edges.
         even: whether every row owns exactly `longest` slots, whatever the data.
+        packed: whether there are no padding slots, whatever the data.
     """
 
     x: Tensor
@@ -68,6 +70,7 @@ class Elements:
     longest: int | None = None
     edges: Edges | None = None
     even: bool = False
+    packed: bool = False
 
     @property
     def valid(self) -> Tensor:
@@ -88,6 +91,8 @@ class Elements:
     @property
     def owner(self) -> Tensor:
         """`(T,)` long; the row that owns each slot, also of a padding slot."""
+        if self.packed:
+            return self.row
         slots = torch.arange(len(self.row), device=self.row.device)
         return torch.searchsorted(self.ptr, slots, right=True) - 1
 
@@ -141,6 +146,10 @@ class Elements:
             place: as `to_padded` gave it.
         """
         return torch.cat((y.flatten(0, 1), y.new_zeros(1, y.shape[2]))).index_select(0, place)
+
+    def without_padding(self, values: Tensor) -> Tensor:
+        """`values (T,)` with 0 in padding slots."""
+        return values if self.packed else values.masked_fill(~self.valid, 0)
 
     def with_x(self, x: Tensor) -> "Elements":
         """The same slots holding `x (T, D')`."""

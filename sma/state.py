@@ -52,6 +52,10 @@ class State:
         for f in fields(self):
             object.__setattr__(self, f.name, _ordinary(getattr(self, f.name)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what a step keeps beside them is neither copied nor saved."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     @override
     def __repr__(self) -> str:
         tensors = [tensor for _, tensor in self.tensors()]

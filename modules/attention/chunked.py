@@ -10,7 +10,7 @@ from sma.checks import check_size, check_sizes
 from sma.modules.attention.functions import AttentionFunction, attention_function
 from sma.modules.attention.positions import RelativePosition, fitting_position
 from sma.modules.attention.windowed import visible_pairs
-from sma.modules.functional import at_least_float32, in_chunks, take_elements
+from sma.modules.functional import at_least_float32, in_chunks, take_elements, without_autocast
 from sma.modules.rows import n_first, real_first, to_places
 from sma.sequence import check_input
 from sma.state import State, check_state
@@ -219,7 +219,7 @@ class ChunkAttention(nn.Module):
         """
         result = v.dtype
         dtype = at_least_float32(torch.promote_types(torch.promote_types(q.dtype, k.dtype), v.dtype))
-        with torch.autocast(q.device.type, enabled=False):
+        with without_autocast(q.device):
             q, k, v = (z.to(dtype) for z in (q, k, v))
             n_keys = seen.sum(-1, keepdim=True).clamp(min=1)
             q = q * (q.shape[-1] ** -0.5) if self.function.normalized else q / n_keys

@@ -8,6 +8,7 @@ from torch import Tensor
 from sma.modules.attention.functions import AttentionRule, attention_function
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.tiled import Lists, attend, attend_backward
+from sma.modules.functional import without_autocast
 
 _FIELDS = (
     "Tensor row, Tensor position, Tensor ptr, Tensor? table, Tensor? seed, int first, bool by_rank, "
@@ -38,7 +39,7 @@ def _lists_and_rule(*fields: Any) -> tuple[Lists, AttentionRule]:
     "sma::tiled_attention", mutates_args=(), schema=f"(Tensor q, Tensor k, Tensor v, {_FIELDS}) -> Tensor"
 )
 def _op(q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> Tensor:
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q.device):
         return attend(q, k, v, *_lists_and_rule(*fields))
 
 
@@ -48,7 +49,7 @@ def _op(q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> Tensor:
     schema=f"(Tensor grad, Tensor q, Tensor k, Tensor v, {_FIELDS}) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _backward_op(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *fields: Any) -> tuple[Tensor, ...]:
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q.device):
         grads = attend_backward(grad, q, k, v, *_lists_and_rule(*fields))
     return tuple(x.contiguous() for x in grads)
 

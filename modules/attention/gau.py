@@ -128,6 +128,7 @@ class GAU(SubModule[WorkingMemory]):
         check_features(elements.x, 2, self.d_model)
         mixed = self.activation(self.input(elements.x))
         z, gate, v = torch.split(mixed, [self.d_qk, self.d_hidden, self.d_hidden], dim=1)
-        both = self.position.rotate(z.unsqueeze(1) * self.gamma + self.beta, elements.position)
+        both = torch.addcmul(self.beta, z.unsqueeze(1), self.gamma)
+        both = self.position.rotate(both, elements.position)
         q, k = both.unbind(1)
         return q, k, v, gate

@@ -102,26 +102,23 @@ class WorkingMemory(State):
         """A decoding step: no row has more than one slot."""
         if takes_kernel("memory", q.device, lambda: _refusal(q, self.keys, rule)):
             return self._step(q, k, v, elements, rule, bias)
-        size = self.position.shape[1]
-        owner = elements.owner
-        count = self.count[owner]
-        self._write(owner * size + count % size, k, v, elements)
-        self.count.index_add_(0, owner, elements.valid.long())
-        age = (count.unsqueeze(1) - torch.arange(size, device=count.device)) % size
+        size, owner = self.position.shape[1], elements.owner
+        count = self.count.index_select(0, owner)
+        self._write(torch.add(count % size, owner, alpha=size), k, v, elements)
+        self._advance(count, elements)
         dtype = at_least_float32(q.dtype)
-        keys = (
-            self.keys.index_select(0, owner).movedim(1, -2).flatten(0, -3).to(dtype)
-        )  # (T, W + 1, d_qk), or (T * H, W + 1, d_qk)
-        divisor = query_divisor(elements, q.shape[-1], rule)
-        queries = (q.to(dtype) / divisor).flatten(0, -2).unsqueeze(-1)
-        scores = torch.bmm(keys, queries).view(*q.shape[:-1], size)
-        spread = (len(age), *[1] * (scores.dim() - 2), size)  # over the heads, if there are several
+        keys = self.keys.index_select(0, owner).movedim(1, -2).flatten(0, -3).to(dtype)
+        queries = (q.to(dtype) / query_divisor(elements, q.shape[-1], rule)).flatten(0, -2).unsqueeze(1)
+        # (T, 1, d_qk) @ (T, d_qk, W + 1), T * H in place of T for heads; its transpose is far slower
+        scores = torch.bmm(queries, keys.mT).view(*q.shape[:-1], size)
+        spread = (len(count), *[1] * (scores.dim() - 2), size)  # over the heads, if there are several
+        slots, last = torch.arange(size, device=count.device), count.unsqueeze(1)
         if bias is not None:
-            offset = -age if bias.by_rank else self.position[owner] - elements.position.unsqueeze(1)
+            places = self.position.index_select(0, owner) - elements.position.unsqueeze(1)
+            offset = (slots - last) % -size if bias.by_rank else places
             scores = scores + bias(offset).to(dtype).view(spread)
-        scores = scores.masked_fill((age > count.unsqueeze(1)).view(spread), -torch.inf)
-        weights = rule.function.weights(scores)
-        return self._weighted_values(weights, owner).to(v.dtype)
+        scores = scores.masked_fill((slots > last).view(spread), -torch.inf)  # nothing is there yet
+        return self._weighted_values(rule.function.weights(scores), owner, slots).to(v.dtype)
 
     def _step(
         self,
@@ -142,25 +139,30 @@ class WorkingMemory(State):
         facts = (self.position, self.count, owner, elements.row, elements.position)
         table, first, by_rank = (None, 0, False) if bias is None else (bias.values, bias.first, bias.by_rank)
         y: Tensor = memory_step(*heads, *rings, *facts, table, first, by_rank, name, 1 / divisor)
-        self.count.index_add_(0, owner, elements.valid.long())
+        self._advance(self.count.index_select(0, owner), elements)
         return y.view(v.shape)
+
+    def _advance(self, count: Tensor, elements: Elements) -> None:
+        """Count one element more than `count (T,)` in every row that has one."""
+        self.count.index_copy_(0, elements.owner, count + (1 if elements.packed else elements.valid))
 
     def _write(self, slot: Tensor, k: Tensor, v: Tensor, elements: Elements) -> None:
         """Put one element per row into its slot; where there is none, nothing changes."""
-        valid = elements.valid
         for buffer, new in ((self.keys, k), (self.values, v), (self.position, elements.position)):
-            flat = buffer.view(-1, *buffer.shape[2:])
-            keep = valid.view(-1, *[1] * (new.dim() - 1))
-            flat.index_copy_(0, slot, torch.where(keep, new.to(buffer.dtype), flat.index_select(0, slot)))
+            flat, new = buffer.view(-1, *buffer.shape[2:]), new.to(buffer.dtype)
+            if not elements.packed:
+                keep = elements.valid.view(-1, *[1] * (new.dim() - 1))
+                new = torch.where(keep, new, flat.index_select(0, slot))
+            flat.index_copy_(0, slot, new)
 
-    def _weighted_values(self, weights: Tensor, owner: Tensor) -> Tensor:
+    def _weighted_values(self, weights: Tensor, owner: Tensor, slots: Tensor) -> Tensor:
         """Sums of the values of row `owner (T,)` by `weights (T, W + 1)` or `(T, H, W + 1)`.
 
         The values are read where they are: copying those of the rows that activate takes longer than the sum.
         """
         table = self.values.view(-1, self.values.shape[-1]).to(weights.dtype)
-        size = self.values.shape[1]
-        place = owner.unsqueeze(1) * size + torch.arange(size, device=owner.device)
+        size = len(slots)
+        place = torch.add(slots, owner.unsqueeze(1), alpha=size)
         if weights.dim() == 3:
             n_heads = weights.shape[1]
             place = place.unsqueeze(1) * n_heads + torch.arange(n_heads, device=owner.device).unsqueeze(1)
@@ -201,6 +203,7 @@ class WorkingMemory(State):
             ptr=elements.ptr + torch.arange(n_rows + 1, device=q.device) * window,
             longest=None,
             even=False,
+            packed=False,
         )
         queries = join(q.new_zeros(len(old_slots), *q.shape[1:]), q)
         y = attend_windows(queries, recall(self.keys, k), recall(self.values, v), joined, rule, bias)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from sma.modules.attention.functions import AttentionFunction, AttentionRule
 from sma.modules.attention.positions import OffsetBias
 from sma.modules.attention.tiles import Tile, row_tiles, window_tiles
-from sma.modules.functional import transformed
+from sma.modules.functional import transformed, without_autocast
 
 _FAR = -1e30  # times a squared difference of runs: every attention function gives it weight 0, as -inf
 
@@ -181,7 +181,7 @@ def tiled_attention(q: Tensor, k: Tensor, v: Tensor, lists: Lists, rule: Attenti
     Returns:
         `(T, d_v)` in the dtype of `v`.
     """
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q.device):
         if transformed():
             return attend_plainly(q, k, v, lists, rule)
         table = None if lists.bias is None else lists.bias.values
@@ -263,7 +263,7 @@ class _TiledAttention(torch.autograd.Function):
         """The gradients; where they shall be differentiated again, those of `attend_plainly`."""
         q, k, v, table = ctx.saved_tensors
         lists = ctx.lists if table is None else replace(ctx.lists, bias=replace(ctx.lists.bias, values=table))
-        with torch.autocast(q.device.type, enabled=False):
+        with without_autocast(q.device):
             if torch.is_grad_enabled() or transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
                 return *_plain_gradients(grad, q, k, v, lists, ctx.rule), None, None
             *grads, grad_table = attend_backward(grad, q, k, v, lists, ctx.rule)

@@ -11,9 +11,10 @@ from typing_extensions import Self, override
 
 from sma.checks import check_size
 from sma.elements import Edges
-from sma.modules.functional import held_in_float32
+from sma.modules.functional import held_in_float32, without_autocast
 from sma.modules.rows import may_have_holes, real_first, take, to_places
 from sma.modules.ssm.kernel_paths import convolve_modes
+from sma.modules.ssm.once import once_per_state
 from sma.modules.ssm.recurrence import Modes, final_state, full_precision
 from sma.sequence import SequenceModule, check_input, zero_padding
 from sma.state import State, check_state
@@ -26,7 +27,7 @@ class DiagonalState(State):
     """Streaming state of a `DiagonalSSM`. T is its truncation, 0 if it has none.
 
     Attributes:
-        hidden: `(B, D, S)`, real or complex; the state of every mode.
+        hidden: `(B, S, D)`, real or complex; the state of every mode. Channels come last, as in the input.
         recent: `(B, T, D)`, a ring of the last T inputs, zero before the first.
         oldest: `(B,)` long; the place in the ring of the oldest input, which the next one replaces.
     """
@@ -34,6 +35,17 @@ class DiagonalState(State):
     hidden: Tensor
     recent: Tensor
     oldest: Tensor
+
+
+@dataclass(frozen=True)
+class _StepModes:
+    """What one step does to the state of the modes, `(S, D)`: by how much each grows, by what it is read,
+    and what is left of an input when it leaves a truncated sum.
+    """
+
+    growth: Tensor
+    gain: Tensor
+    remaining: Tensor | None
 
 
 class DiagonalSSM(SequenceModule[DiagonalState]):
@@ -46,7 +58,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
     its outputs are zero. The recurrence is computed in float32 at least, and its parameters are held so:
     what rounding does to a decay grows with the length of the row, so `to(torch.bfloat16)` leaves them alone.
 
-    A subclass says how its parameters make the modes.
+    A subclass says how its parameters and buffers, and nothing else, make the modes.
 
     Args:
         d_model: D, the number of channels.
@@ -94,7 +106,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             u, skip = self._input(x, mask), full_precision(self.omega)
             moved = mask if mask is not None and may_have_holes(mask) else None
             u = u if moved is None else real_first(u, moved)
@@ -118,7 +130,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
             )
         shape, own_dtype = self.mode_shape()
         dtype = torch.promote_types(own_dtype, dtype or own_dtype)
-        hidden = torch.zeros(batch_size, *shape, dtype=dtype, device=device or self.omega.device)
+        hidden = torch.zeros(batch_size, *shape[::-1], dtype=dtype, device=device or self.omega.device)
         return DiagonalState(
             hidden,
             hidden.real.new_zeros(batch_size, self.truncation or 0, self.d_model),
@@ -128,10 +140,10 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
     @override
     def step(self, x: Tensor, state: DiagonalState, mask: Tensor | None = None) -> Tensor:
         recent = (self.truncation or 0, self.d_model)
-        check_state(state, DiagonalState, len(x), hidden=self.mode_shape()[0], recent=recent)
+        check_state(state, DiagonalState, len(x), hidden=self.mode_shape()[0][::-1], recent=recent)
         one_by_one = x.shape[1] <= SHORT and not torch.is_grad_enabled()
         advance = self._advance_one_by_one if one_by_one else self._advance_chunk
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             y = advance(self._input(x, mask), state, mask)
         return zero_padding(y.to(x.dtype), mask)
 
@@ -153,25 +165,29 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         return check_input(x, mask, self.d_model).to(full_precision(self.omega).dtype)
 
     def _advance_one_by_one(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
-        modes = self._modes()[0]
-        growth = torch.expm1(modes.log_decay)  # where the decay itself would round to 1
+        modes = once_per_state(state, self, self._step_modes)
         hidden = state.hidden.to(modes.gain.dtype)
         outputs = []
         for t in range(u.shape[1]):
             real = None if mask is None else mask[:, t]
-            added = u[:, t].unsqueeze(-1)
-            if self.truncation is not None:
-                leaving = _exchange(state, u[:, t], real).to(u).unsqueeze(-1)
-                added = added - torch.exp(modes.log_decay * self.truncation) * leaving
-            change = torch.addcmul(added, growth, hidden)  # small terms first, or they are lost
+            added = u[:, t : t + 1]
+            if modes.remaining is not None:
+                added = added - modes.remaining * _exchange(state, u[:, t], real).to(u).unsqueeze(1)
+            change = torch.addcmul(added, modes.growth, hidden)  # small terms first, or they are lost
             if real is not None:
                 change = change.masked_fill(~real[:, None, None], 0)
             hidden.add_(change)
-            outputs.append((hidden * modes.gain).real.sum(-1))
+            outputs.append((hidden * modes.gain).real.sum(1, keepdim=True))
         if hidden is not state.hidden:
             state.hidden.copy_(hidden)
-        y = torch.stack(outputs, 1) if outputs else u
+        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs or [u], 1)
         return torch.addcmul(y, full_precision(self.omega), u)
+
+    def _step_modes(self) -> _StepModes:
+        modes, end = self._modes()[0], self.truncation
+        growth = torch.expm1(modes.log_decay)  # where the decay itself would round to 1
+        remaining = None if end is None else torch.exp(modes.log_decay * end).T.contiguous()
+        return _StepModes(growth.T.contiguous(), modes.gain.T.contiguous(), remaining)
 
     def _advance_chunk(self, u: Tensor, state: DiagonalState, mask: Tensor | None) -> Tensor:
         modes, skip = self._modes()[0], full_precision(self.omega)
@@ -179,7 +195,7 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         count = torch.full_like(state.oldest, length) if mask is None else mask.sum(1)
         new = u if mask is None else real_first(u, mask)
         if self.truncation is None:
-            before = state.hidden.to(modes.gain.dtype, copy=True)
+            before = state.hidden.mT.to(modes.gain.dtype, copy=True)
             y = convolve_modes(new, modes, skip=skip, initial=before)
             kept = torch.exp(count[:, None, None] * modes.log_decay) * before
             hidden = kept + final_state(take(new, count - length, length), modes)
@@ -188,10 +204,10 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
             y = convolve_modes(seen, modes, skip=skip, truncation=self.truncation)[:, self.truncation :]
             recent = take(seen, count, self.truncation)
             advanced = (count > 0)[:, None, None]
-            hidden = torch.where(advanced, final_state(recent, modes), state.hidden.to(modes.gain.dtype))
+            hidden = torch.where(advanced, final_state(recent, modes), state.hidden.mT.to(modes.gain.dtype))
             state.oldest.add_(count).remainder_(self.truncation)
             state.recent.copy_(_in_order(recent.detach(), -state.oldest))
-        state.hidden.copy_(hidden.detach())
+        state.hidden.copy_(hidden.detach().mT)
         return y if mask is None else to_places(y, mask)
 
 

@@ -11,7 +11,7 @@ from typing_extensions import Self, override
 
 from sma.checks import check_sizes
 from sma.elements import Edges
-from sma.modules.functional import at_least_float32, held_in_float32
+from sma.modules.functional import at_least_float32, held_in_float32, without_autocast
 from sma.modules.norms import RMSNorm
 from sma.modules.rows import may_have_holes, n_first, real_first, take, to_places
 from sma.modules.ssm.kernel_paths import scan_selectively
@@ -163,7 +163,7 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
     def _run(self, x: Tensor, mask: Tensor | None, state: SelectiveState) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs, the inputs of the convolution with those before them, and the last hidden state."""
         projected = self.project_in(check_input(x, mask, self.d_model))
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             z, channels, delta = torch.split(full_precision(projected), self.widths, -1)
             joined = torch.cat((state.recent.to(channels), channels), 1)
             step = zero_padding(F.softplus(delta + self.step_bias), mask)  # 0: the state stays as it is

@@ -89,7 +89,7 @@ def test_state_is_bounded_and_float32_at_least() -> None:
     ssm = Fixed(torch.tensor([-0.1, -1.0]), truncation=7).bfloat16()
     state = ssm.init_state(3, dtype=torch.bfloat16)
     assert {name: tuple(t.shape) for name, t in state.tensors()} == {
-        "hidden": (3, 2, 1),
+        "hidden": (3, 1, 2),
         "recent": (3, 7, 2),
         "oldest": (3,),
     }
