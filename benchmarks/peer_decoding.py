@@ -1,6 +1,6 @@
 """A decoding step of SeqBoat beside those of transformers' models of equal width and depth.
 
-    python benchmarks/peer_decoding.py [--threads 1 2] [--rows 1 32] [--positions 1024 4096] [--rounds 10]
+    python -m benchmarks.peer_decoding [--threads 1 2] [--rows 1 32] [--positions 1024 4096] [--rounds 10]
 
 Six layers, D 256, 256 tokens, as initialised, float32, eager, without gradients. RecurrentGemma and SeqBoat
 have a window of 128; the others' sizes are in their usual proportion to the width. The models take turns, a
@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 
 import torch
-from decoding import D_MODEL, N_LAYERS, VOCABULARY, WINDOW, language_model
-from measure import compare
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -24,6 +22,9 @@ from transformers import (
     PreTrainedConfig,
     RecurrentGemmaConfig,
 )
+
+from benchmarks.decoding import D_MODEL, N_LAYERS, VOCABULARY, WINDOW, language_model
+from benchmarks.measure import compare
 
 PROMPT = 160  # more than the window, so that every state is full
 RUN = 4

@@ -126,7 +126,7 @@ class SparseModularActivation(SequenceModule[SMAState]):
         record_layer(self, routing, batches, mask)
         batches = _at(_positions(state.position, x, mask), batches)
         results = [
-            None if _nothing_to_do(elements) else module.step(elements, part)
+            module.step(elements, part)
             for module, elements, part in zip(self._parts(), batches, state.sub_modules, strict=True)
         ]
         state.position.add_(x.shape[1] if mask is None else mask.sum(1))
@@ -140,17 +140,13 @@ class SparseModularActivation(SequenceModule[SMAState]):
     def _parts(self) -> list[SubModule]:
         return list(self.sub_modules)  # type: ignore[arg-type]
 
-    def _combine(
-        self, x: Tensor, routing: Routing, batches: list[Elements], results: Sequence[Tensor | None]
-    ) -> Tensor:
-        """The weighted sum; None stands for the result of no elements."""
+    def _combine(self, x: Tensor, routing: Routing, batches: list[Elements], results: list[Tensor]) -> Tensor:
         outputs = []
         for m, (elements, result) in enumerate(zip(batches, results, strict=True)):
-            if result is None:
-                continue
             check_result(result, elements, self.sub_modules[m], f"sub_modules.{m}")
-            weight = routing.confidence[..., m].flatten().index_select(0, elements.index)
-            weight = elements.without_padding(weight)  # what stands there belongs to another slot
+            if elements.nothing_to_compute:
+                continue
+            weight = elements.take(routing.confidence[..., m].flatten())
             weighted = weight.unsqueeze(-1).to(result) * result
             outputs.append(self.compaction.extract(weighted, elements, x.shape).to(x))
         return reduce(torch.add, outputs) if outputs else torch.zeros_like(x)
@@ -167,12 +163,7 @@ def _positions(seen: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
 def _at(position: Tensor, batches: list[Elements]) -> list[Elements]:
     """The same elements at other positions, `(B, L)`."""
     flat = position.flatten()
-    return [replace(e, position=e.without_padding(flat.index_select(0, e.index))) for e in batches]
-
-
-def _nothing_to_do(elements: Elements) -> bool:
-    """Whether a step has no elements, and no gradients to make: compiled code does not know how many."""
-    return not torch.compiler.is_compiling() and not torch.is_grad_enabled() and len(elements.x) == 0
+    return [replace(e, position=e.take(flat)) for e in batches]
 
 
 SMA = SparseModularActivation

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from sma.capacity import Share, within
 from sma.checks import check_not_mapped
-from sma.elements import Elements
+from sma.elements import Elements, take_rows
 from sma.state import NoState, State, check_state
 
 _UNLIMITED = 2**62
@@ -77,6 +77,8 @@ class Compaction(ABC):
         """
         n_elements = shape[0] * shape[1]
         if elements.packed:
+            if not torch.compiler.is_compiling() and len(y) == n_elements:
+                return y.view(shape)
             return y.new_zeros(n_elements, shape[2]).index_copy_(0, elements.index, y).view(shape)
         slot = torch.where(elements.valid, elements.index, n_elements)
         out = y.new_zeros(n_elements + 1, shape[2])  # the extra row takes the padding slots
@@ -102,12 +104,15 @@ class PackedCompaction(Compaction):
     def compress(self, x: Tensor, active: Tensor) -> Elements:
         _check(x, active)
         check_not_mapped(active, "PackedCompaction")
-        length = max(x.shape[1], 1)
         index = active.flatten().nonzero().squeeze(1)
-        ptr = torch.nn.functional.pad(active.sum(1).cumsum(0), (1, 0))
-        row = index if length == 1 else index.div(length, rounding_mode="floor")
-        position = torch.zeros_like(index) if length == 1 else index - row * length
-        gathered = x.flatten(0, 1).index_select(0, index)
+        gathered = take_rows(x.flatten(0, 1), index)
+        if x.shape[1] == 1:  # a decoding step
+            counts, row, position = active.flatten(), index, torch.zeros_like(index)
+        else:
+            length = max(x.shape[1], 1)
+            counts, row = active.sum(1), index.div(length, rounding_mode="floor")
+            position = index - row * length
+        ptr = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
         return Elements(gathered, row, position, index, ptr, longest=x.shape[1], packed=True)
 
 

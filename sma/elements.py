@@ -78,6 +78,14 @@ class Elements:
         return self.row >= 0
 
     @property
+    def nothing_to_compute(self) -> bool:
+        """Whether there is certainly no slot, and no gradient that would have to be a zero tensor.
+
+        Compiled code does not know how many slots there are.
+        """
+        return not torch.compiler.is_compiling() and not torch.is_grad_enabled() and len(self.x) == 0
+
+    @property
     def n_rows(self) -> int:
         """B, the number of rows, also of those without an element here."""
         return len(self.ptr) - 1
@@ -147,9 +155,11 @@ class Elements:
         """
         return torch.cat((y.flatten(0, 1), y.new_zeros(1, y.shape[2]))).index_select(0, place)
 
-    def without_padding(self, values: Tensor) -> Tensor:
-        """`values (T,)` with 0 in padding slots."""
-        return values if self.packed else values.masked_fill(~self.valid, 0)
+    def take(self, values: Tensor) -> Tensor:
+        """The entries of `values (B * L,)` at the slots' elements, `(T,)`; 0 in padding slots."""
+        if self.packed:
+            return take_rows(values, self.index)
+        return values.index_select(0, self.index).masked_fill(~self.valid, 0)
 
     def with_x(self, x: Tensor) -> "Elements":
         """The same slots holding `x (T, D')`."""
@@ -168,6 +178,15 @@ class Elements:
         place = torch.where(self.valid, self.index, n_places)  # the extra one takes the padding slots
         number = number.index_copy(0, place, torch.arange(len(place), device=place.device))
         return replace(self, edges=edges.relabel(number[:n_places]))
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """`x[index]` for `index` without repetitions and in order: `x` itself, not a copy, if that is all of it.
+
+    Compiled code does not know how many there are, and copies.
+    """
+    everything = not torch.compiler.is_compiling() and len(index) == len(x)
+    return x if everything else x.index_select(0, index)
 
 
 def check_ends(index: Tensor, n_places: int, name: str) -> None:

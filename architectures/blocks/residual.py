@@ -89,7 +89,7 @@ class Residual(SequenceModule[ResidualState]):
     @override
     def step(self, x: Tensor, state: ResidualState, mask: Tensor | None = None) -> Tensor:
         parts = check_state(state, ResidualState, len(x)).parts
-        check_parts(state, parts, len(self._parts()))
+        check_parts(state, parts, len(self.branches) + (self.mixer is not None))
         return self._run(x, mask, lambda part, i, h: part.step(h, parts[i], mask))
 
     @override

@@ -108,6 +108,8 @@ class GAU(SubModule[WorkingMemory]):
     def step(self, elements: Elements, state: WorkingMemory) -> Tensor:
         """Without dropout of attention weights, values and results."""
         memory = check_memory(state, elements, self.window, (self.d_qk,), (self.d_hidden,))
+        if elements.nothing_to_compute:
+            return elements.x
         q, k, v, gate = self._project(elements)
         y = memory.attend(q, k, v, elements, self._rule(), self.position.bias())
         return self.output(y * gate)

@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from sma.elements import Elements
+from sma.elements import Elements, take_rows
 from sma.modules.attention.functions import AttentionRule
 from sma.modules.attention.plain import query_divisor
 from sma.modules.attention.positions import OffsetBias
@@ -84,7 +83,7 @@ class WorkingMemory(State):
         Equals `windowed_attention` over everything so far, without dropout; arguments and result as there.
         Only rows with new elements advance. What is remembered is a constant to gradients.
         """
-        rule = replace(rule, dropout=0.0)
+        rule = replace(rule, dropout=0.0) if rule.dropout else rule
         if elements.longest == 1 and not torch.is_grad_enabled():
             # asked first: compiled code does not know how many elements there are
             return self._attend_one_each(q, k, v, elements, rule, bias)
@@ -103,18 +102,18 @@ class WorkingMemory(State):
         if takes_kernel("memory", q.device, lambda: _refusal(q, self.keys, rule)):
             return self._step(q, k, v, elements, rule, bias)
         size, owner = self.position.shape[1], elements.owner
-        count = self.count.index_select(0, owner)
+        count = self.count.index_select(0, owner)  # a copy in any case
         self._write(torch.add(count % size, owner, alpha=size), k, v, elements)
         self._advance(count, elements)
         dtype = at_least_float32(q.dtype)
-        keys = self.keys.index_select(0, owner).movedim(1, -2).flatten(0, -3).to(dtype)
+        keys = take_rows(self.keys, owner).movedim(1, -2).flatten(0, -3).to(dtype)
         queries = (q.to(dtype) / query_divisor(elements, q.shape[-1], rule)).flatten(0, -2).unsqueeze(1)
         # (T, 1, d_qk) @ (T, d_qk, W + 1), T * H in place of T for heads; its transpose is far slower
         scores = torch.bmm(queries, keys.mT).view(*q.shape[:-1], size)
         spread = (len(count), *[1] * (scores.dim() - 2), size)  # over the heads, if there are several
         slots, last = torch.arange(size, device=count.device), count.unsqueeze(1)
         if bias is not None:
-            places = self.position.index_select(0, owner) - elements.position.unsqueeze(1)
+            places = take_rows(self.position, owner) - elements.position.unsqueeze(1)
             offset = (slots - last) % -size if bias.by_rank else places
             scores = scores + bias(offset).to(dtype).view(spread)
         scores = scores.masked_fill((slots > last).view(spread), -torch.inf)  # nothing is there yet
@@ -166,8 +165,8 @@ class WorkingMemory(State):
         if weights.dim() == 3:
             n_heads = weights.shape[1]
             place = place.unsqueeze(1) * n_heads + torch.arange(n_heads, device=owner.device).unsqueeze(1)
-        weights, place = weights.reshape(-1, size), place.view(-1, size)
-        y = F.embedding_bag(place, table, per_sample_weights=weights, mode="sum")
+        starts = torch.arange(0, place.numel(), size, device=owner.device)
+        y = torch.embedding_bag(table, place.view(-1), starts, per_sample_weights=weights.reshape(-1))[0]
         return y.view(len(owner), *self.values.shape[2:])
 
     def _attend_many(

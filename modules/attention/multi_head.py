@@ -77,6 +77,8 @@ class MultiHeadAttention(SubModule[WorkingMemory]):
         """Without dropout."""
         shape = (self.heads.n_heads, self.heads.d_head)
         memory = check_memory(state, elements, self.window, shape, shape)
+        if elements.nothing_to_compute:
+            return elements.x
         q, k, v = self.heads.split(elements.x, elements.position)
         return self.heads.join(memory.attend(q, k, v, elements, self._rule(), self.heads.position.bias()))
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_size, check_sizes
-from sma.modules.functional import angles, at_least_float32, truncated_normal
+from sma.modules.functional import angles, at_least_float32, transformed, truncated_normal
+
+_tables: dict[tuple[int, float, torch.dtype], Tensor] = {}
+_MOST_TURNS = 2**17  # positions in a table; 32 MB of them for queries of width 64
 
 
 @dataclass(frozen=True)
@@ -133,21 +137,42 @@ class Rotary(RelativePosition):
     def rotate(self, z: Tensor, position: Tensor) -> Tensor:
         """Computed in float32 at least, and angles in float64."""
         dtype = at_least_float32(z.dtype)
-        n_pairs = z.shape[-1] // 2
-        frequency = torch.logspace(
-            0, 1 / n_pairs - 1, n_pairs, self.base, device=z.device, dtype=torch.float64
-        )
-        angle = angles(position, frequency).to(dtype)
-        turn = torch.polar(torch.ones_like(angle), angle)
+        turn = _turns(position, z.shape[-1] // 2, self.base, dtype)
         pairs = torch.view_as_complex(z.to(dtype).reshape(*z.shape[:-1], z.shape[-1] // 2, 2))
-        return (
-            torch.view_as_real(pairs * (turn if z.dim() == 2 else turn.unsqueeze(1))).flatten(-2).to(z.dtype)
-        )
+        turned = pairs * (turn if z.dim() == 2 else turn.unsqueeze(1))
+        return torch.view_as_real(turned).flatten(-2).to(z.dtype)
 
     @override
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{self.d_qk}, base={self.base}"
+
+
+def _turns(position: Tensor, n_pairs: int, base: float, dtype: torch.dtype) -> Tensor:
+    """What `Rotary` multiplies the pairs at `position (T,)` by, `(T, n_pairs)` complex.
+
+    On the CPU, from a table of the first positions: it depends on no weight, and serves all layers and steps.
+    """
+    plain = type(position) is Tensor and position.device.type == "cpu"
+    if not plain or torch.compiler.is_compiling() or transformed():
+        return _computed_turns(position, n_pairs, base, dtype)
+    table = _tables.get((n_pairs, base, dtype))
+    if table is not None:
+        with suppress(IndexError):  # it ends before; to look at the positions first takes longer
+            return table.index_select(0, position)
+    least, most = map(int, position.aminmax()) if len(position) else (0, 0)
+    if least < 0 or most >= _MOST_TURNS:
+        return _computed_turns(position, n_pairs, base, dtype)
+    with torch.inference_mode(False), torch.no_grad():
+        places = torch.arange(max(1024, 2 ** most.bit_length()))
+        table = _tables[n_pairs, base, dtype] = _computed_turns(places, n_pairs, base, dtype)
+    return table.index_select(0, position)
+
+
+def _computed_turns(position: Tensor, n_pairs: int, base: float, dtype: torch.dtype) -> Tensor:
+    frequency = torch.logspace(0, 1 / n_pairs - 1, n_pairs, base, device=position.device, dtype=torch.float64)
+    angle = angles(position, frequency).to(dtype)
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def fitting_position(

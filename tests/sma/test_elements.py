@@ -22,6 +22,24 @@ def test_counts_leave_out_padding_slots():
         assert elements(compaction).counts.tolist() == [2, 1]
 
 
+def test_nothing_to_compute_without_slots_and_gradients():
+    none = PackedCompaction().compress(torch.zeros(1, 2, 1), torch.zeros(1, 2, dtype=torch.bool))
+    assert not none.nothing_to_compute
+    with torch.no_grad():
+        assert none.nothing_to_compute
+        assert not elements(PackedCompaction()).nothing_to_compute
+
+
+@pytest.mark.parametrize("active", [[True, False, True, True], [True] * 4, [False] * 4])
+@pytest.mark.parametrize("compaction", [PackedCompaction(), PaddedCompaction(), CapacityCompaction(2)])
+def test_take_reads_at_the_elements(compaction, active):
+    flat = compaction.compress(torch.randn(2, 2, 1), torch.tensor(active).view(2, 2))
+    values = torch.tensor([5, 6, 7, 8])
+    want = [values[i].item() if v else 0 for i, v in zip(flat.index, flat.valid, strict=True)]
+    assert flat.take(values).tolist() == want
+    assert values.tolist() == [5, 6, 7, 8]
+
+
 def test_with_x_keeps_the_slots():
     before = elements(PackedCompaction())
     after = before.with_x(torch.zeros(3, 5))

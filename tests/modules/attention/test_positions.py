@@ -49,6 +49,22 @@ def test_rotary_in_half_precision_keeps_angles_exact():
     torch.testing.assert_close(turned.double(), Rotary(8).rotate(z.double(), position), rtol=0.01, atol=0.02)
 
 
+@pytest.mark.parametrize("positions", [[0, 1023], [1024, 3], [-5, 3], [2**17 - 1, 0], [2**17, 1]])
+def test_rotary_is_the_same_within_its_table_and_beyond(positions):
+    z, position = torch.randn(2, 6, dtype=torch.float64), torch.tensor(positions)
+    expected = torch.stack([turned(row, p, 77.0) for row, p in zip(z, positions, strict=True)])
+    for _ in range(2):  # before and after a table has grown
+        torch.testing.assert_close(Rotary(6, base=77.0).rotate(z, position), expected, rtol=0, atol=1e-9)
+
+
+def test_rotary_tables_of_inference_mode_serve_training():
+    z, position = torch.randn(1, 6, requires_grad=True), torch.tensor([1])
+    with torch.inference_mode():
+        Rotary(6, base=78.0).rotate(torch.randn(1, 6), torch.tensor([1]))
+    Rotary(6, base=78.0).rotate(z, position).sum().backward()
+    assert z.grad.isfinite().all()
+
+
 def test_rotary_of_no_elements():
     assert Rotary(4).rotate(torch.randn(0, 2, 4), torch.zeros(0, dtype=torch.long)).shape == (0, 2, 4)
 
