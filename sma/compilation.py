@@ -1,6 +1,7 @@
 """`recorded()`: a model that returns its recording beside its result, so that both can be compiled."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,14 @@ def recorded(model: nn.Module, *, compiled: bool = False, **options: Any) -> Rec
     return run
 
 
+def tracing() -> AbstractContextManager[None]:
+    """Settings of torch's compiler inside the `with` block, with which models compile to one graph."""
+    config: Any = torch._dynamo.config
+    settings = {name: True for name in _TRACING if hasattr(config, name)}
+    patched: AbstractContextManager[None] = config.patch(settings)
+    return patched
+
+
 def graph_breaks() -> list[str]:
     """Where torch's compiler had to leave its graphs in this process so far, each with its reason."""
     from torch._dynamo.utils import counters
@@ -70,11 +79,9 @@ def graph_breaks() -> list[str]:
 def _compiled(model: nn.Module, options: dict[str, Any]) -> Recorded:
     traced = torch.compile(lambda *args, **kwargs: recording_as_result(model, *args, **kwargs), **options)
     names = layer_names(model)
-    config: Any = torch._dynamo.config
-    settings = {name: True for name in _TRACING if hasattr(config, name)}
 
     def run(*args: Any, **kwargs: Any) -> tuple[Any, Recording]:
-        with unrecorded(), config.patch(settings):
+        with unrecorded(), tracing():
             result, recording = traced(*args, **kwargs)
         layers = [replace(call, name=names.get(id(call.layer), "")) for call in recording.layers]
         return result, replace(recording, layers=layers)

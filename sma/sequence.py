@@ -119,6 +119,16 @@ def check_mask(mask: Tensor | None, x: Tensor) -> None:
         )
 
 
+def without_full_mask(mask: Tensor | None) -> Tensor | None:
+    """None for a mask `(B, L)` without padding: rows without a mask take less time.
+
+    A device is not asked, for it would wait, and neither is compiled code.
+    """
+    if mask is None or mask.device.type != "cpu" or torch.compiler.is_compiling():
+        return mask
+    return None if bool(mask.all()) else mask
+
+
 def zero_padding(x: Tensor, mask: Tensor | None, d_model: int | None = None) -> Tensor:
     """`x (B, L, D)` with 0 wherever `mask (B, L)` is False: padding may hold NaN.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 
 from sma.architectures import SequenceModel
-from sma.decoding import Batch, Sampling, Stream
+from sma.decoding import Batch, Sampling, Stream, decoder
 from sma.training.tasks.running import evaluating
 
 BOUNDARY = 0
@@ -27,7 +27,8 @@ def generate(
 ) -> Iterator[int]:
     """Bytes after a prompt, one by one; ends early where the model ends the file, or before a stop string.
 
-    The model's state is carried along, so a byte costs the same however long the text is.
+    The model's state is carried along, so a byte costs the same however long the text is; for very long texts
+    the step is compiled.
 
     Args:
         model: a language model over bytes: a `SequenceModel` that scores the next of 256 at every element.
@@ -52,7 +53,7 @@ def generate(
         stop=(BOUNDARY,),
         seed=seed,
     )
-    batch = _batch(model)
+    batch = _batch(model, n_tokens)
     return _before(stop, _bytes(batch, model, batch.add([BOUNDARY, *prompt], settings)))
 
 
@@ -80,7 +81,7 @@ def _before(stop: Sequence[bytes], text: Iterator[int]) -> Iterator[int]:
     yield from held
 
 
-def _batch(model: nn.Module) -> Batch:
+def _batch(model: nn.Module, n_tokens: int) -> Batch:
     remedy = "it cannot write; train a language model over bytes with: sma train"
     if not isinstance(model, SequenceModel):
         raise ValueError(f"the model is a {type(model).__name__}, not a SequenceModel, so {remedy}")
@@ -88,7 +89,7 @@ def _batch(model: nn.Module) -> Batch:
     if not head.needs_causal:
         raise ValueError(f"head {head.kind} does not predict the next element (needs_causal), so {remedy}")
     with evaluating(model):
-        batch = Batch(model, max_rows=1, chunk=CHUNK)
+        batch = Batch(decoder(model, n_steps=n_tokens), max_rows=1, chunk=CHUNK)
     if batch.vocab_size != 256:
         raise ValueError(
             f"the model scores {batch.vocab_size} tokens instead of 256, one for each byte that may follow, "

@@ -13,7 +13,7 @@ from sma.architectures.models.base import ComposedModel, ComposedModelSpec, chec
 from sma.causality import check_causal
 from sma.checks import describe
 from sma.modules.norms import Norm
-from sma.sequence import zero_padding
+from sma.sequence import without_full_mask, zero_padding
 from sma.state import check_parts, check_state
 
 Inputs = Tensor | tuple[Tensor, Tensor]
@@ -139,6 +139,7 @@ class SequenceModel(ComposedModel):
         check_parts(state, state.blocks, len(self.blocks))
         with torch.set_grad_enabled(track), naming(self):
             x = self.embedding(inputs, mask, state.position)
+            mask = without_full_mask(mask)
             for block, part in zip(self.blocks, state.blocks, strict=True):
                 x = block.step(x, part, mask)
             state.position.add_(x.shape[1] if mask is None else mask.sum(1))

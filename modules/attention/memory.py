@@ -87,7 +87,17 @@ class WorkingMemory(State):
         if elements.longest == 1 and not torch.is_grad_enabled():
             # asked first: compiled code does not know how many elements there are
             return self._attend_one_each(q, k, v, elements, rule, bias)
-        return self._attend_many(q, k, v, elements, rule, bias) if len(q) else v
+        if not len(q):
+            return v
+        attend = attend_windows if self._is_empty() else self._attend_with_memory
+        y = attend(q, k, v, elements, rule, bias)
+        self._remember(k, v, elements)
+        return y
+
+    def _is_empty(self) -> bool:
+        """Whether certainly no row remembers anything; a GPU is not asked, and compiled code cannot ask."""
+        asked = self.count.device.type == "cpu" and not torch.compiler.is_compiling()
+        return asked and not bool(self.count.any())
 
     def _attend_one_each(
         self,
@@ -169,7 +179,7 @@ class WorkingMemory(State):
         y = torch.embedding_bag(table, place.view(-1), starts, per_sample_weights=weights.reshape(-1))[0]
         return y.view(len(owner), *self.values.shape[2:])
 
-    def _attend_many(
+    def _attend_with_memory(
         self,
         q: Tensor,
         k: Tensor,
@@ -206,7 +216,6 @@ class WorkingMemory(State):
         )
         queries = join(q.new_zeros(len(old_slots), *q.shape[1:]), q)
         y = attend_windows(queries, recall(self.keys, k), recall(self.values, v), joined, rule, bias)
-        self._remember(k, v, elements)
         return y[new_slots]
 
     def _remember(self, k: Tensor, v: Tensor, elements: Elements) -> None:

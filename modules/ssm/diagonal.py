@@ -13,7 +13,7 @@ from sma.checks import check_size
 from sma.elements import Edges
 from sma.modules.functional import held_in_float32, without_autocast
 from sma.modules.rows import may_have_holes, real_first, take, to_places
-from sma.modules.ssm.kernel_paths import convolve_modes
+from sma.modules.ssm.kernel_paths import continue_modes, convolve_modes
 from sma.modules.ssm.once import once_per_state
 from sma.modules.ssm.recurrence import Modes, final_state, full_precision
 from sma.sequence import SequenceModule, check_input, zero_padding
@@ -196,9 +196,12 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         new = u if mask is None else real_first(u, mask)
         if self.truncation is None:
             before = state.hidden.mT.to(modes.gain.dtype, copy=True)
-            y = convolve_modes(new, modes, skip=skip, initial=before)
-            kept = torch.exp(count[:, None, None] * modes.log_decay) * before
-            hidden = kept + final_state(take(new, count - length, length), modes)
+            if mask is None:
+                y, hidden = continue_modes(new, modes, skip=skip, initial=before)
+            else:
+                y = convolve_modes(new, modes, skip=skip, initial=before)
+                kept = torch.exp(count[:, None, None] * modes.log_decay) * before
+                hidden = kept + final_state(take(new, count - length, length), modes)
         else:
             seen = torch.cat((_in_order(state.recent, state.oldest).to(u), new), 1)
             y = convolve_modes(seen, modes, skip=skip, truncation=self.truncation)[:, self.truncation :]

@@ -10,7 +10,7 @@ from sma.modules.kernels.choice import takes_kernel
 from sma.modules.kernels.derivatives import Kernel, run_kernel
 from sma.modules.kernels.recurrence_op import fused_recurrence, fused_recurrence_backward
 from sma.modules.kernels.scan_op import fused_scan, fused_scan_backward
-from sma.modules.ssm.recurrence import Modes, convolve
+from sma.modules.ssm.recurrence import Modes, continue_convolution, convolve, final_state
 from sma.modules.ssm.selective_scan import selective_scan
 
 _TRANSFORMED = "torch.func and forward-mode differentiation take plain operations only"
@@ -26,20 +26,28 @@ def convolve_modes(
     initial: Tensor | None = None,
 ) -> Tensor:
     """`convolve` by a kernel where it serves; arguments and result as there."""
-
-    def refusal() -> str | None:
-        if transformed():
-            return _TRANSFORMED
-        if x.dtype != torch.float32 or past.gain.dtype not in (torch.float32, torch.complex64):
-            return f"it computes in float32, not in {x.dtype} with modes in {past.gain.dtype}"
-        if initial is not None and initial.requires_grad:
-            return "it has no gradient of the initial state"
-        return None
-
-    if not takes_kernel("recurrence", x.device, refusal):
+    if not takes_kernel("recurrence", x.device, lambda: _refusal(x, past, initial)):
         return convolve(x, past, future, skip=skip, truncation=truncation, initial=initial)
     y = torch.addcmul(_one_way(x, past, truncation, initial, reverse=False), x, skip)
     return y if future is None else y + _one_way(x, future, truncation, None, reverse=True)
+
+
+def continue_modes(x: Tensor, modes: Modes, *, skip: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
+    """`continue_convolution` by a kernel where it serves; arguments and result as there."""
+    if not takes_kernel("recurrence", x.device, lambda: _refusal(x, modes, initial)):
+        return continue_convolution(x, modes, skip=skip, initial=initial)
+    kept = torch.exp(modes.log_decay * x.shape[1]) * initial
+    return convolve_modes(x, modes, skip=skip, initial=initial), kept + final_state(x, modes)
+
+
+def _refusal(x: Tensor, modes: Modes, initial: Tensor | None) -> str | None:
+    if transformed():
+        return _TRANSFORMED
+    if x.dtype != torch.float32 or modes.gain.dtype not in (torch.float32, torch.complex64):
+        return f"it computes in float32, not in {x.dtype} with modes in {modes.gain.dtype}"
+    if initial is not None and initial.requires_grad:
+        return "it has no gradient of the initial state"
+    return None
 
 
 def scan_selectively(

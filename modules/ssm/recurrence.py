@@ -78,6 +78,27 @@ def convolve(
     Returns:
         `(B, L, D)`.
     """
+    return _convolve(x, past, future, skip, truncation, initial)[0]
+
+
+def continue_convolution(x: Tensor, modes: Modes, *, skip: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
+    """`convolve` of the next elements from a state, and the state after them; both states are `(B, D, S)`."""
+    y, before = _convolve(x, modes, None, skip, None, initial)
+    size = _chunk_size(x.shape[1], None)
+    last = x[:, (before.shape[2] - 1) * size :]
+    kept = torch.exp(modes.log_decay * last.shape[1]) * _as_modes(before[:, :, -1], modes).transpose(0, 1)
+    return y, kept + final_state(last, modes)
+
+
+def _convolve(
+    x: Tensor,
+    past: Modes,
+    future: Modes | None,
+    skip: Tensor,
+    truncation: int | None,
+    initial: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The convolution, and the states that reach each chunk, `(D, B, G, S')` real; none if nothing does."""
     length = x.shape[1]
     if truncation is not None and truncation >= length:
         truncation = None
@@ -86,6 +107,7 @@ def convolve(
     n_chunks = chunks.shape[2]
     bands = _bands(past, future, skip, size, n_chunks, truncation)
     reach = n_chunks if truncation is None else truncation // size  # sees its own and reach - 1 chunks whole
+    states = x.new_empty(0)
     if reach > 1 or initial is not None:
         collect, read_out = _state_maps(past, future, size)
         y, sums = _products(chunks.flatten(1, 2), _toeplitz(bands.pop(0)), collect)
@@ -97,7 +119,7 @@ def convolve(
         y = torch.bmm(chunks.flatten(1, 2), _toeplitz(bands.pop(0)))
     for offset, band in bands.items():
         y.baddbmm_(shift(chunks, offset).flatten(1, 2), _toeplitz(band))
-    return _to_sequence(y.view_as(chunks))[:, :length]
+    return _to_sequence(y.view_as(chunks))[:, :length], states
 
 
 def final_state(x: Tensor, modes: Modes) -> Tensor:
