@@ -19,8 +19,9 @@ class Reader:
     """A model of transformers that reads tokens into a cache."""
 
     def __init__(self, name: str) -> None:
-        from benchmarks.peer_decoding import PEERS
         from transformers import AutoModelForCausalLM
+
+        from benchmarks.peer_decoding import PEERS
 
         torch.manual_seed(0)
         self.config = PEERS[name]()

@@ -52,6 +52,7 @@ class State:
         for f in fields(self):
             object.__setattr__(self, f.name, _ordinary(getattr(self, f.name)))
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what a step keeps beside them is neither copied nor saved."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

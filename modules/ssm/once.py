@@ -1,4 +1,4 @@
-"""What a decoding step needs of the weights alone, computed once per state."""
+"""Values that depend on the weights alone, computed once per decoding state and not once per step."""
 
 import operator
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """A language model whose decoding step is compiled."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class CompiledDecoder(nn.Module):
         self.model = model
         self.train(model.training)
         self.compiled = True
-        self._step = torch.compile(model.step)
+        self._step: Callable[[Tensor, Any], Any] = torch.compile(model.step)
 
     @override
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +75,8 @@ class CompiledDecoder(nn.Module):
 
     def prefill(self, inputs: Tensor, mask: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         """That of the model."""
-        return self.model.prefill(inputs, mask, state)  # type: ignore[no-any-return]
+        result: tuple[Tensor, Any] = self.model.prefill(inputs, mask, state)
+        return result
 
     @torch.no_grad()
     def step(self, inputs: Tensor, state: Any) -> Tensor:
