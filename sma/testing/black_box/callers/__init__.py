@@ -1,0 +1,1 @@
+"""Callers: how models of several kinds are called."""

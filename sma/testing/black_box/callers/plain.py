@@ -1,0 +1,94 @@
+"""The callers of any module of torch, and of what a function calls."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from typing_extensions import override
+
+from sma.testing.black_box.callers.caller import Caller
+from sma.testing.black_box.inputs import Inputs
+
+_REAL = ("mask", "attention_mask")
+"""Arguments that are True or 1 at real elements."""
+_PADDING = ("src_key_padding_mask", "key_padding_mask", "padding_mask")
+"""Arguments that are True at padding."""
+
+
+class PlainCaller(Caller):
+    """Calls a module `(B, L, D) -> (B, L, D)`, or one that reads tokens `(B, L)`.
+
+    A mask is given as `mask` or `attention_mask` (True at real elements), or as `key_padding_mask`,
+    `src_key_padding_mask` or `padding_mask` (True at padding).
+
+    Args:
+        model: the module.
+        inputs: what it reads.
+        causal: whether it is causal; None: as its attribute `causal` says, if it has one.
+        pooled: whether it has one result per row.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Inputs, *, causal: bool | None = None, pooled: bool = False
+    ) -> None:
+        self.inputs, self.pooled = inputs, pooled
+        says = getattr(model, "causal", None)
+        self.causal = says if causal is None and isinstance(says, bool) else causal
+        taken = inspect.signature(model.forward).parameters
+        self.padding_mask = next((name for name in _PADDING if name in taken), None)
+        self.real_mask = next((name for name in _REAL if name in taken), None)
+        self.masks = self.padding_mask is not None or self.real_mask is not None
+
+    @override
+    def forward(
+        self, x: str = "x", *, mask: str | None = None, positions: str | None = None, model: str = "model"
+    ) -> str:
+        if mask is None:
+            return f"{model}({x})"
+        if self.padding_mask is not None:
+            return f"{model}({x}, {self.padding_mask}=~{mask})"
+        return f"{model}({x}, {self.real_mask}={mask})"
+
+
+class FunctionCaller(Caller):
+    """Calls a model by a function `call(model, x)` or `call(model, x, mask)`.
+
+    Args:
+        call: returns `(B, L, K)`, or `(B, K)`; `mask` is `(B, L)` bool, True at real elements, or None.
+        inputs: what the model reads.
+        causal: whether it is causal; None: not known.
+        pooled: whether it has one result per row.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        inputs: Inputs,
+        *,
+        causal: bool | None = None,
+        pooled: bool = False,
+    ) -> None:
+        self.inputs, self.pooled, self.causal = inputs, pooled, causal
+        self.masks = len(inspect.signature(call).parameters) > 2
+        self.names = {"call": call}
+        self.setup = _told(call)
+        self.why_no_decoding = "it is called by a function, which reads whole rows"
+
+    @override
+    def forward(
+        self, x: str = "x", *, mask: str | None = None, positions: str | None = None, model: str = "model"
+    ) -> str:
+        return f"call({model}, {x}, {mask})" if self.masks else f"call({model}, {x})"
+
+
+def _told(call: Callable[..., Any]) -> tuple[str, ...]:
+    """Lines of Python that set `call`: the function's own, or its import."""
+    name = getattr(call, "__name__", type(call).__name__)
+    try:
+        lines = inspect.cleandoc("\n" + inspect.getsource(call)).splitlines()
+    except (OSError, TypeError):
+        lines = []
+    if lines and lines[0].startswith("def "):
+        return (*lines, *(() if name == "call" else (f"call = {name}",)))
+    return (f"from {call.__module__} import {name} as call",)

@@ -1,0 +1,177 @@
+"""The check of any model for the properties of this project."""
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import nn
+
+from sma.checks import check_sizes
+from sma.testing.black_box.callers.choosing import choose_caller
+from sma.testing.black_box.limits import documented
+from sma.testing.black_box.programs import Outcome, Trial, confirm
+from sma.testing.black_box.properties.all_properties import named
+from sma.testing.black_box.properties.property import Property
+from sma.testing.black_box.report import Finding, Report
+from sma.testing.black_box.searching import search
+from sma.testing.black_box.sources import source_of
+from sma.testing.black_box.subject import Subject, copied, prepare
+
+_PACKAGES = ("torch", "transformers")
+_AGAIN = 10
+"""Inputs on which it is tried whether positions mend a property."""
+_WHY_NOT_A_MODEL = "give a torch.nn.Module, or a function without arguments that returns one"
+
+
+def check_model(
+    model: nn.Module | Callable[[], nn.Module],
+    *,
+    call: Callable[..., Any] | None = None,
+    vocab_size: int | None = None,
+    d_model: int | None = None,
+    causal: bool | None = None,
+    window: int | None = None,
+    properties: Sequence[str] | None = None,
+    examples: int = 25,
+    max_length: int = 10,
+    source: Sequence[str] | None = None,
+    confirmed: bool = True,
+) -> Report:
+    """Check a model for the properties that hold of this project's own: padding, cache, batches, causality.
+
+    As a black box, on the CPU, in float32; a difference counts that float64 has too, where the model runs in
+    it, and that is more than rounding. Models of transformers, of this project
+    and modules `(B, L, D) -> (B, L, D)` are called as they are made to be; others by a function of yours.
+    What fails is shrunk by Hypothesis to the smallest input, and shown by a program of its own.
+
+    Args:
+        model: the model, which is copied and not changed; or a function without arguments that builds it,
+            which programs import and call.
+        call: `call(model, x)` or `call(model, x, mask)`, which returns `(B, L, K)` or `(B, K)`; `mask` is
+            `(B, L)` bool, True at real elements, or None. None: found by the kind of model.
+        vocab_size: of a model that reads tokens `(B, L)`; None: found.
+        d_model: D of a model that reads `(B, L, D)`; None: found.
+        causal: whether results depend on nothing after them; None: as the model says.
+        window: how many elements it sees, or cuts rows into; None: as it says.
+        properties: names of those to try; None: all.
+        examples: inputs per property.
+        max_length: of the rows that are drawn.
+        source: lines of Python that set `model`, for the programs; None: found where possible.
+        confirmed: whether the programs of violations are run.
+
+    Returns:
+        A finding for each property, with those that were not tried, and why.
+
+    Raises:
+        ValueError: if the model cannot be copied, or it is not known what it reads or how it is called.
+
+    Example:
+        >>> class Total(nn.Module):
+        ...     d_model, causal = 4, True
+        ...     def forward(self, x):
+        ...         return x.sum(1, keepdim=True) + 0 * x
+        >>> report = check_model(Total(), properties=["causality", "batch-mates"])
+        >>> report.ok, report["batch-mates"].verdict, report["causality"].input
+        (False, 'holds', 'x = table [[0, 0]], other = table [[0]]')
+    """
+    start, tried = time.perf_counter(), named(properties)
+    check_sizes(examples=examples, max_length=max_length)
+    if max_length < 2:
+        raise ValueError(f"max_length={max_length} leaves nothing before or after an element; use at least 2")
+    builder = None if isinstance(model, nn.Module) else model
+    built = model if isinstance(model, nn.Module) else _built(model)
+    copy = copied(built, torch.float32)
+    caller = choose_caller(copy, call=call, vocab_size=vocab_size, d_model=d_model, causal=causal)
+    if window is not None:
+        caller.window = window
+    subject = prepare(
+        copy,
+        caller,
+        source=tuple(source) if source is not None else source_of(built, builder),
+        max_length=max_length,
+        builder=builder,
+    )
+    return Report(
+        type(built).__name__,
+        subject.tolerance,
+        subject.drift,
+        tuple(_finding(each, subject, examples, confirmed) for each in tried),
+        {name: found for name in _PACKAGES if (found := _version(name))},
+        time.perf_counter() - start,
+    )
+
+
+def _built(builder: Any) -> nn.Module:
+    """The model that a function builds."""
+    if not callable(builder):
+        raise ValueError(f"model is of type {type(builder).__name__}; {_WHY_NOT_A_MODEL}")
+    model = builder()
+    if not isinstance(model, nn.Module):
+        name = getattr(builder, "__name__", "the function")
+        raise ValueError(f"{name}() returns {type(model).__name__}; {_WHY_NOT_A_MODEL}")
+    return model
+
+
+def _finding(of: Property, subject: Subject, examples: int, confirmed: bool) -> Finding:
+    """Try a property, and say what was found."""
+    if (why := of.missing(subject)) is not None:
+        return Finding(of.name, "not tried", why)
+    seen = search(of, subject, examples)
+    if seen.trial is not None and seen.outcome is not None:
+        if of.optional and seen.outcome.error is not None:
+            return Finding(of.name, "not tried", f"it raises {_raised(seen.outcome)}")
+        return _violation(of, subject, seen.n_trials, seen.trial, seen.outcome, confirmed=confirmed)
+    if seen.n_refused == seen.n_trials:
+        return Finding(of.name, "limit", f"the model refuses it: {_line(seen.refusal)}")
+    refused = f"refused for {seen.n_refused}: {_line(seen.refusal)}" if seen.n_refused else ""
+    return Finding(of.name, "holds", refused, seen.n_trials, seen.largest, of.tolerance(subject))
+
+
+def _violation(
+    of: Property, subject: Subject, n_trials: int, trial: Trial, outcome: Outcome, *, confirmed: bool
+) -> Finding:
+    limit = documented(subject.model, of.name)
+    text, tolerance = subject.program(trial), of.tolerance(subject)
+    shows = confirm(text, tolerance, outcome.error) if confirmed and subject.source is not None else None
+    row, position = trial.places[outcome.first] if trial.places and outcome.error is None else (None, None)
+    return Finding(
+        name=of.name,
+        verdict="limit" if limit else "violated",
+        reason=limit or _with_positions(of, subject),
+        n_trials=n_trials,
+        difference=outcome.difference if isfinite(outcome.difference) else None,
+        tolerance=tolerance,
+        input=trial.shown,
+        row=row,
+        position=position,
+        error=_raised(outcome) if outcome.error is not None else "",
+        names=outcome.names,
+        program=text,
+        confirmed=shows,
+    )
+
+
+def _with_positions(of: Property, subject: Subject) -> str:
+    """Whether a property that is violated holds where the model is told the positions of elements."""
+    told = of.with_positions() if subject.caller.positions else None
+    if told is None or search(told, subject, _AGAIN).trial is not None:
+        return ""
+    return "it holds with position_ids of the real elements"
+
+
+def _raised(outcome: Outcome) -> str:
+    return f"{type(outcome.error).__name__}: {_line(outcome.error)}"
+
+
+def _line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

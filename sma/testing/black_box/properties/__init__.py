@@ -1,0 +1,1 @@
+"""The properties that a model is checked for, one file for each kind."""

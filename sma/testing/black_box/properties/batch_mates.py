@@ -1,0 +1,32 @@
+"""Independence of rows: what else is in a batch changes nothing."""
+
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from sma.testing.black_box.inputs import draw_rows
+from sma.testing.black_box.programs import Trial
+from sma.testing.black_box.properties.property import NO_GRADIENTS, Property, assign, places, shown
+from sma.testing.black_box.subject import Subject
+from sma.testing.strategies import Draw
+
+
+class BatchMates(Property):
+    """A row has the same result alone as among others of its length."""
+
+    name = "batch-mates"
+
+    @override
+    def trial(self, draw: Draw, subject: Subject) -> Trial:
+        inputs, forward = subject.caller.inputs, subject.caller.forward
+        n_rows, length = draw(st.integers(2, 3)), draw(st.integers(1, subject.max_length))
+        rows = draw_rows(draw, inputs, n_rows, length)
+        return Trial(
+            (
+                NO_GRADIENTS,
+                assign("x", inputs, rows),
+                f"got = {forward()}",
+                f"expected = torch.cat([{forward('x[b:b + 1]')} for b in range(len(x))])",
+            ),
+            places(n_rows, length, pooled=subject.caller.pooled),
+            shown(inputs, x=rows),
+        )

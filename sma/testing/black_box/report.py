@@ -1,0 +1,160 @@
+"""What a check found, as text and JSON."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from typing_extensions import override
+
+Verdict = Literal["holds", "violated", "limit", "not tried"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one property.
+
+    Attributes:
+        name: of the property.
+        verdict: whether it holds of all inputs that were tried; `limit`: it does not, as the model's
+            documentation or the model itself says.
+        reason: why it was not tried, what the documentation says, or what else there is to know.
+        n_trials: inputs that were tried.
+        difference: of a violation; else the largest that was seen. Relative to the largest result, but for
+            idle parts the number of parameters. None if something was not a number.
+        tolerance: beyond which a difference is a violation.
+        input: the smallest input that violates it.
+        row: the row of the first result that differs.
+        position: its position in the row; None where there is one result per row.
+        error: that was raised in place of a result.
+        names: of what differs, such as parameters.
+        program: shows the violation without this project.
+        confirmed: whether the program, run by itself, showed it; None: it was not run.
+    """
+
+    name: str
+    verdict: Verdict
+    reason: str = ""
+    n_trials: int = 0
+    difference: float | None = None
+    tolerance: float | None = None
+    input: str = ""
+    row: int | None = None
+    position: int | None = None
+    error: str = ""
+    names: tuple[str, ...] = ()
+    program: str = ""
+    confirmed: bool | None = None
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.verdict:<10}{self.name:<28}{self.detail}"
+
+    @property
+    def detail(self) -> str:
+        """What was found, in one line."""
+        return "; ".join(part for part in (self._found(), self.reason) if part)
+
+    def _found(self) -> str:
+        if self.verdict == "not tried" or not self.n_trials:
+            return ""
+        if self.verdict == "holds":
+            inputs = "1 input" if self.n_trials == 1 else f"{self.n_trials} inputs"
+            return f"{inputs}, largest difference {_number(self.difference)}"
+        return f"{self._violation()} with {self.input}" if self.input else self._violation()
+
+    def _violation(self) -> str:
+        if self.error:
+            return self.error
+        if self.names:
+            more = f" and {len(self.names) - 3} more" if len(self.names) > 3 else ""
+            return f"no gradient for {', '.join(self.names[:3])}{more}"
+        at = "" if self.row is None else f" in row {self.row}"
+        at += "" if self.position is None else f", position {self.position}"
+        return f"differs by {_number(self.difference)}{at}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found of a model.
+
+    Attributes:
+        model: its class.
+        tolerance: of results, relative to the largest one.
+        drift: how far float32 is from float64; None: the model does not run in it.
+        findings: one for each property, in the order in which they were tried.
+        versions: of the packages that took part.
+        seconds: that it took.
+
+    Example:
+        >>> report = Report("Linear", 1e-6, 1e-8, (Finding("causality", "holds"),), {}, 0.1)
+        >>> report.ok, report["causality"].verdict
+        (True, 'holds')
+    """
+
+    model: str
+    tolerance: float
+    drift: float | None
+    findings: tuple[Finding, ...]
+    versions: dict[str, str]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether no property is violated; documented limits are not violations."""
+        return not self.violations
+
+    @property
+    def violations(self) -> tuple[Finding, ...]:
+        """The findings of properties that are violated."""
+        return tuple(finding for finding in self if finding.verdict == "violated")
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __getitem__(self, name: str) -> Finding:
+        """The finding of a property.
+
+        Raises:
+            KeyError: if it is not in the report.
+        """
+        for finding in self:
+            if finding.name == name:
+                return finding
+        raise KeyError(name)
+
+    @override
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self) -> str:
+        """All findings, then the programs of violations."""
+        drift = "it does not run in float64"
+        if self.drift is not None:
+            drift = f"float32 is {_number(self.drift)} from float64"
+        head = f"{self.model}: {drift}, tolerance {_number(self.tolerance)}, relative to the largest result"
+        lines = [head, *map(str, self)]
+        for finding in self:
+            if finding.program and finding.verdict != "holds":
+                lines += ["", f"{finding.name}{_confirmation(finding)}:", "", finding.program.rstrip()]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as values of JSON."""
+        return asdict(self)
+
+    def json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+def _confirmation(finding: Finding) -> str:
+    return {
+        None: ", by a program that was not run",
+        True: ", confirmed by this program",
+        False: ", NOT shown by this program alone",
+    }[finding.confirmed]
+
+
+def _number(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.1g}"
