@@ -12,7 +12,17 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 import sma
-from sma.training.cli import comparing, doctor, exports, listing, models, runs, scores, sparsifying
+from sma.training.cli import (
+    checking,
+    comparing,
+    doctor,
+    exports,
+    listing,
+    models,
+    runs,
+    scores,
+    sparsifying,
+)
 from sma.training.parallel.torchrun import fails_first, is_main
 
 
@@ -42,8 +52,8 @@ app = typer.Typer(
     name="sma",
     cls=_Commands,
     help="Train and inspect sequence models with Sparse Modular Activation.",
-    epilog="Exit codes: 0 done, 1 failed (or `diff` found a difference), 2 wrong input, 130 Ctrl-C, "
-    "143 SIGTERM.",
+    epilog="Exit codes: 0 done, 1 failed (or `diff` found a difference, `check` a violation), 2 wrong input, "
+    "130 Ctrl-C, 143 SIGTERM.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
@@ -65,6 +75,7 @@ for _command in (
     comparing.compare,
     exports.export,
     sparsifying.sparsify,
+    checking.check,
     doctor.doctor,
 ):
     app.command()(_command)

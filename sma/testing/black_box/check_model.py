@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from torch import nn
 
 from sma.checks import check_sizes
-from sma.testing.black_box.callers.choosing import choose_caller
+from sma.testing.black_box.callers.choosing import choose_caller, is_pretrained
+from sma.testing.black_box.callers.pretrained import quiet
 from sma.testing.black_box.limits import documented
 from sma.testing.black_box.programs import Outcome, Trial, confirm
 from sma.testing.black_box.properties.all_properties import named
@@ -83,22 +85,18 @@ def check_model(
         raise ValueError(f"max_length={max_length} leaves nothing before or after an element; use at least 2")
     builder = None if isinstance(model, nn.Module) else model
     built = model if isinstance(model, nn.Module) else _built(model)
-    copy = copied(built, torch.float32)
-    caller = choose_caller(copy, call=call, vocab_size=vocab_size, d_model=d_model, causal=causal)
-    if window is not None:
-        caller.window = window
-    subject = prepare(
-        copy,
-        caller,
-        source=tuple(source) if source is not None else source_of(built, builder),
-        max_length=max_length,
-        builder=builder,
-    )
+    with quiet() if is_pretrained(built) else nullcontext():
+        copy = copied(built, torch.float32)
+        caller = choose_caller(copy, call=call, vocab_size=vocab_size, d_model=d_model, causal=causal)
+        caller.window = caller.window if window is None else window
+        lines = source_of(built, builder) if source is None else tuple(source)
+        subject = prepare(copy, caller, source=lines, max_length=max_length, builder=builder)
+        findings = tuple(_finding(each, subject, examples, confirmed) for each in tried)
     return Report(
         type(built).__name__,
         subject.tolerance,
         subject.drift,
-        tuple(_finding(each, subject, examples, confirmed) for each in tried),
+        findings,
         {name: found for name in _PACKAGES if (found := _version(name))},
         time.perf_counter() - start,
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sma.testing.strategies import Draw
 
-Rows: TypeAlias = "list[list[int]]"
+Rows: TypeAlias = list[list[int]]
 """Numbers of elements, row by row; rows of one length where they are written as a tensor."""
 N_KINDS = 8
 """How many different elements inputs are made of."""
@@ -43,14 +43,14 @@ class Features:
     """Inputs `(B, L, D)` of normally distributed vectors, each named by its row in a table.
 
     Attributes:
-        d_model: D.
+        d_model: D; None: inputs are numbers, `(B, L)`.
 
     Example:
         >>> Features(4).tensor([[0, 1]])
         'table[torch.tensor([[0, 1]])]'
     """
 
-    d_model: int
+    d_model: int | None
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -64,17 +64,15 @@ class Features:
 
     def setup(self, dtype: str) -> tuple[str, ...]:
         """The line of Python that makes the table, for a model in a precision such as `"double"`."""
-        return (
-            f"table = torch.randn({N_KINDS + 1}, {self.d_model}, "
-            f"generator=torch.Generator().manual_seed(0)).{dtype}()",
-        )
+        shape = f"{N_KINDS + 1}" if self.d_model is None else f"{N_KINDS + 1}, {self.d_model}"
+        return (f"table = torch.randn({shape}, generator=torch.Generator().manual_seed(0)).{dtype}()",)
 
     def tensor(self, rows: Rows) -> str:
         """Rows of one length as Python."""
         return f"table[torch.tensor({rows})]"
 
 
-Inputs: TypeAlias = "Tokens | Features"
+Inputs: TypeAlias = Tokens | Features
 
 
 def draw_row(draw: Draw, inputs: Inputs, least: int, most: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the documentation of models says that they do not do."""
+"""Limits of models that their documentation names."""
 
 from dataclasses import dataclass
 

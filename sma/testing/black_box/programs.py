@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MEASURE = "((got - expected).abs().max() / expected.abs().max().clamp(min=1e-9)).item()"
-"""The difference that a program prints: the largest one, relative to the largest expected value."""
+MEASURE = "((got - expected).abs().max() / torch.stack([got, expected]).abs().max().clamp(min=1e-9)).item()"
+"""The difference that a program prints: the largest one, relative to the largest value."""
 LONGEST = 110
 """Characters of a line of a program."""
 
@@ -82,7 +82,7 @@ class Trial:
 
 def _first(got: Tensor, expected: Tensor, tolerance: float) -> int:
     """The index of the first of the results, all dimensions but the last, that differs."""
-    size = expected.abs().max().clamp(min=1e-9)
+    size = torch.stack([got, expected]).abs().max().clamp(min=1e-9)
     wrong = ~((got - expected).abs() / size <= tolerance)
     found = wrong.flatten(0, -2).any(-1).nonzero().flatten().tolist()
     return found[0] if found else 0

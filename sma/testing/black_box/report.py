@@ -1,4 +1,4 @@
-"""What a check found, as text and JSON."""
+"""Findings of a check, as text and JSON."""
 
 import json
 from collections.abc import Iterator

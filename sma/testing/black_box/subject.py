@@ -47,16 +47,11 @@ class Subject:
     @property
     def saving(self) -> tuple[str, ...] | None:
         """Lines that save the model and set `again` to one that is loaded; None: not offered."""
-        if self.builder is None:
-            return self.caller.saving()
-        return (
-            "import io",
-            "file = io.BytesIO()",
-            "torch.save(model.state_dict(), file)",
-            f"again = {self.builder.__name__}().to(next(model.parameters()).dtype).eval()",
-            "[p.zero_() for p in again.parameters()]",
-            "again.load_state_dict(torch.load(io.BytesIO(file.getvalue())))",
-        )
+        if self.builder is not None:
+            return _through_file(f"{self.builder.__name__}()")
+        if hasattr(self.model, "spec"):
+            return _through_file("type(model.spec).model_validate_json(model.spec.model_dump_json()).build()")
+        return self.caller.saving()
 
     def names(self, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
         """What the lines of a trial may use, the model a copy of its own: trials may change it."""
@@ -68,6 +63,18 @@ class Subject:
         source = self.source or ("from your_code import model  # that was checked",)
         setup = (*self.caller.setup, *self.caller.inputs.setup("float"))
         return program((*source, "model = model.float().eval()"), setup, trial)
+
+
+def _through_file(build: str) -> tuple[str, ...]:
+    """Lines that save a model's state and load it into a new model, whose own parameters are lost."""
+    return (
+        "import io",
+        "file = io.BytesIO()",
+        "torch.save(model.state_dict(), file)",
+        f"again = {build}.float().eval()",
+        "[p.zero_() for p in again.parameters()]",
+        "again.load_state_dict(torch.load(io.BytesIO(file.getvalue())))",
+    )
 
 
 def names_for(model: nn.Module, caller: Caller, dtype: torch.dtype) -> dict[str, Any]:

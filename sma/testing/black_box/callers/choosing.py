@@ -1,4 +1,4 @@
-"""Which caller calls a model, and what it reads."""
+"""The choice of the caller of a model, and of its inputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,31 +60,52 @@ def is_pretrained(model: nn.Module) -> bool:
 
 
 def _inputs(model: nn.Module, vocab_size: int | None, d_model: int | None) -> Inputs:
-    """What a model reads, as said, or as its first part with parameters shows."""
+    """What a model reads, as said, or as the model shows."""
     if vocab_size is not None and d_model is not None:
         raise ValueError(
             f"vocab_size={vocab_size} and d_model={d_model} both say what the model reads; give vocab_size "
             "for tokens (B, L), or d_model for (B, L, D)"
         )
-    if vocab_size is None and d_model is None:
-        first = next(
-            (part for part in model.modules() if next(iter(part.parameters(False)), None) is not None), model
-        )
-        if isinstance(first, nn.Embedding):
-            vocab_size = first.num_embeddings
-        else:
-            d_model = _width(model, first)
     if vocab_size is not None:
-        stride = max(vocab_size // (N_KINDS + 1), 1)
-        ids = tuple(range(vocab_size))[::stride]
-        return Tokens(ids[1 : N_KINDS + 1] or ids[:1], padding=0)
-    if d_model is None:
+        return _tokens(vocab_size)
+    if d_model is not None:
+        return Features(d_model)
+    found = _inputs_of_spec(model) or _inputs_of_first_part(model)
+    if found is None:
         raise ValueError(
             f"what {type(model).__name__} reads is not known: there is no attribute d_model, and its first "
             "part with parameters is neither an embedding, a linear layer, a norm, nor an attention; give "
             "d_model, or vocab_size, and a function call(model, x, mask) if it is not called as model(x)"
         )
-    return Features(d_model)
+    return found
+
+
+def _inputs_of_spec(model: nn.Module) -> Inputs | None:
+    """What a model of this project reads, as its spec says."""
+    embedding: Any = getattr(getattr(model, "spec", None), "embedding", None)
+    kind = getattr(embedding, "kind", None)
+    if kind == "tokens":
+        return _tokens(embedding.vocab_size)
+    if kind == "features":
+        return Features(embedding.d_input)
+    return Features(None) if kind == "scalars" else None
+
+
+def _inputs_of_first_part(model: nn.Module) -> Inputs | None:
+    """What a model reads, as its first part with parameters shows."""
+    parts = (part for part in model.modules() if next(part.parameters(recurse=False), None) is not None)
+    first = next(parts, model)
+    if isinstance(first, nn.Embedding):
+        return _tokens(first.num_embeddings)
+    width = _width(model, first)
+    return None if width is None else Features(width)
+
+
+def _tokens(vocab_size: int) -> Tokens:
+    """Tokens all over a vocabulary whose token 0 is padding."""
+    stride = max(vocab_size // (N_KINDS + 1), 1)
+    ids = tuple(range(vocab_size))[::stride]
+    return Tokens(ids[1 : N_KINDS + 1] or ids[:1], padding=0)
 
 
 def _width(model: nn.Module, first: nn.Module) -> int | None:

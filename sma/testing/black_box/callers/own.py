@@ -6,6 +6,7 @@ from torch import nn
 from typing_extensions import override
 
 from sma.causality import looking_ahead
+from sma.routing import Router
 from sma.sequence import SequenceModule
 from sma.testing.black_box.callers.caller import Caller, Decoding
 from sma.testing.black_box.inputs import Inputs
@@ -14,6 +15,9 @@ from sma.testing.black_box.inputs import Inputs
 class OwnCaller(Caller):
     """Calls a `SequenceModule`, or a model with `prefill`, by the contracts of this project.
 
+    Where a router chooses among all elements of a row, and a predictor decides in its place in decoding, the
+    function that decodes is called, `prefill`.
+
     Args:
         model: the model or module.
         inputs: what it reads.
@@ -21,8 +25,7 @@ class OwnCaller(Caller):
     """
 
     def __init__(self, model: Any, inputs: Inputs, *, pooled: bool = False) -> None:
-        self.inputs, self.pooled, self.masks = inputs, pooled, True
-        self.has_spec = hasattr(model, "spec")
+        self.inputs, self.pooled, self.masks, self.predicts = inputs, pooled, True, False
         module = isinstance(model, SequenceModule)
         windows = {part.window for part in model.modules() if isinstance(getattr(part, "window", None), int)}
         self.window = max(windows, default=None)
@@ -30,6 +33,9 @@ class OwnCaller(Caller):
             self.why_no_decoding = "it has one result per row"
             return
         self.causal = model.causal if module else not looking_ahead(model)
+        self.predicts = not module and any(
+            isinstance(part, Router) and part.predicts for part in model.modules()
+        )
         try:
             model.init_state(1)
         except NotImplementedError as error:
@@ -41,20 +47,8 @@ class OwnCaller(Caller):
     def forward(
         self, x: str = "x", *, mask: str | None = None, positions: str | None = None, model: str = "model"
     ) -> str:
-        return f"{model}({x})" if mask is None else f"{model}({x}, {mask})"
-
-    @override
-    def saving(self) -> tuple[str, ...] | None:
-        if not self.has_spec:
-            return None
-        return (
-            "import io",
-            "file = io.BytesIO()",
-            "torch.save(model.state_dict(), file)",
-            "spec = type(model.spec).model_validate_json(model.spec.model_dump_json())",
-            "again = spec.build().to(next(model.parameters()).dtype).eval()",
-            "again.load_state_dict(torch.load(io.BytesIO(file.getvalue())))",
-        )
+        given = x if mask is None else f"{x}, {mask}"
+        return f"{model}.prefill({given})[0]" if self.predicts else f"{model}({given})"
 
 
 def is_own(model: nn.Module) -> bool:

@@ -1,6 +1,9 @@
 """The caller of models of the transformers library."""
 
 import inspect
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -89,6 +92,24 @@ class PretrainedCaller(Caller):
         mask = "" if mask is None else f", attention_mask={mask}.long()"
         positions = "" if positions is None else f", position_ids={positions}"
         return f"{model}({x}{mask}{positions}{more}).{self.output}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars, messages and warnings of transformers."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _check_reads_tokens(model: Any, arguments: Any) -> None:

@@ -14,6 +14,7 @@ class SaveAndLoad(Property):
 
     name = "save and load"
     once = True
+    rounds = False
 
     @override
     def missing(self, subject: Subject) -> str | None:

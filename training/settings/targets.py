@@ -1,0 +1,103 @@
+"""Models of any kind that an argument of the command names, and the lines of Python that build them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sma.architectures import load_model
+from sma.lazy import needs
+from sma.training.imported import import_modules
+from sma.training.results import best_model
+from sma.training.run.folder import Run
+from sma.training.settings.specs import model_spec
+
+_NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model that an argument names.
+
+    Attributes:
+        model: the model, or a function that builds it.
+        source: lines of Python that set `model`; None: the function says it.
+    """
+
+    model: nn.Module | Callable[[], nn.Module]
+    source: tuple[str, ...] | None
+
+
+def target_model(target: str, kind: str | None = None) -> Target:
+    """The model that an argument names.
+
+    Args:
+        target: `my_module:build`; a folder or an ID of transformers; or a spec, a run, a model's folder or a
+            preset of this project.
+        kind: the class of transformers that loads it; None: as its configuration says.
+
+    Raises:
+        ValueError: if it names none of these.
+    """
+    path = Path(target)
+    if _NAMED.fullmatch(target) and not target.startswith("preset:"):
+        return Target(function(target), None)
+    if kind is not None or (path / "config.json").is_file() or (_ID.fullmatch(target) and not path.exists()):
+        return _pretrained(target, kind)
+    if (path / "spec.json").is_file():
+        source = "from sma.architectures import load_model", f"model = load_model({target!r})"
+        return Target(load_model(path), source)
+    if (path / "spec.yaml").is_file():
+        lines = (
+            "from sma.training.results import best_model",
+            "from sma.training.run.folder import Run",
+            f"model = best_model(Run.open({target!r}))",
+        )
+        return Target(best_model(Run.open(path)).cpu(), lines)
+    spec = model_spec(target, [])
+    return Target(
+        spec.build(),
+        (
+            "from sma.training.settings.specs import model_spec",
+            "torch.manual_seed(0)",
+            f"model = model_spec({target!r}, []).build()",
+        ),
+    )
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The function that `my_module:build` names.
+
+    Raises:
+        ValueError: if there is no such module or function.
+    """
+    if not _NAMED.fullmatch(name):
+        raise ValueError(f"{name!r} is not MODULE:FUNCTION; write it as my_module:build")
+    module, _, attribute = name.partition(":")
+    import_modules([module])
+    found = getattr(import_module(module), attribute, None)
+    if found is None or not callable(found):
+        raise ValueError(f"{module} has no function {attribute!r}; name one that is defined there")
+    return found
+
+
+def _pretrained(target: str, kind: str | None) -> Target:
+    """A model of transformers, loaded by the class that its configuration names."""
+    with needs("transformers", f"{target}, a model of transformers,"):
+        import transformers
+
+    if kind is None:
+        named = transformers.AutoConfig.from_pretrained(target).architectures or ["AutoModel"]
+        kind = named[0] if hasattr(transformers, named[0]) else "AutoModel"
+    loads: Any = getattr(transformers, kind, None)
+    if not hasattr(loads, "from_pretrained"):
+        raise ValueError(
+            f"--class {kind}: transformers has no such model; use one such as AutoModelForCausalLM"
+        )
+    lines = f"from transformers import {kind}", f"model = {kind}.from_pretrained({target!r})"
+    return Target(loads.from_pretrained(target), lines)
