@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from sma.architectures import load_model
@@ -60,8 +61,11 @@ def target_model(target: str, kind: str | None = None) -> Target:
         )
         return Target(best_model(Run.open(path)).cpu(), lines)
     spec = model_spec(target, [])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = spec.build()
     return Target(
-        spec.build(),
+        model,
         (
             "from sma.training.settings.specs import model_spec",
             "torch.manual_seed(0)",

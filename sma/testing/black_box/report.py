@@ -74,7 +74,7 @@ class Finding:
         return f"differs by {_number(self.difference)}{at}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What was found of a model.
 
@@ -124,7 +124,7 @@ class Report:
         raise KeyError(name)
 
     @override
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text()
 
     def text(self) -> str:

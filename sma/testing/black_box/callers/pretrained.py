@@ -49,9 +49,8 @@ class PretrainedCaller(Caller):
         self.causal = model.can_generate() or None if causal is None else causal
         if causal is None and type(model).__name__.endswith(("ForMaskedLM", "EncoderModel")):
             self.causal = False
-        self.window = next(
-            (n for name in _WINDOWS if isinstance(n := getattr(self.config, name, None), int)), None
-        )
+        windows = (getattr(self.config, name, None) for name in _WINDOWS)
+        self.window = next((n for n in windows if isinstance(n, int) and n > 0), None)
         if self.causal and not self.pooled and self.output == "logits":
             self.decoding, self.why_no_decoding = _decoding(model, self.arguments, self.output, ids)
         elif not self.causal:

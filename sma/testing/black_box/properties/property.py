@@ -66,8 +66,9 @@ def assign(name: str, inputs: Inputs, rows: Rows) -> str:
 
 def shown(inputs: Inputs, **rows: Sequence[Sequence[int]]) -> str:
     """Inputs for a reader."""
-    of = "table " if inputs.setup("double") else ""
-    return ", ".join(f"{name} = {of}{value}" for name, value in rows.items())
+    of = "table " if inputs.setup("float") else ""
+    plain = ("mask", "positions")
+    return ", ".join(f"{name} = {'' if name in plain else of}{value}" for name, value in rows.items())
 
 
 def places(n_rows: int, length: int, *, pooled: bool = False) -> tuple[tuple[int, int | None], ...]:

@@ -1,0 +1,82 @@
+"""The command that checks any model."""
+
+import json
+import sys
+
+import pytest
+
+MODULE = """
+from torch import nn
+
+class Leaks(nn.Module):
+    d_model = 4
+    def forward(self, x):
+        return x - x.mean(0)
+
+def build():
+    return nn.Linear(4, 4)
+
+def leaks():
+    return Leaks()
+
+def first(model, x, mask):
+    return model(x)[0]
+
+def recurrent():
+    return nn.LSTM(4, 4, batch_first=True)
+"""
+FEW = ("--examples", 3, "--max-length", 4)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The name of a module in the working folder."""
+    (tmp_path / "module_to_check.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "module_to_check"
+    sys.modules.pop("module_to_check", None)
+
+
+def test_a_model_that_is_right(sma, module, tmp_path):
+    result = sma("check", f"{module}:build", *FEW, "--causal", "--json", tmp_path / "report.json")
+    assert result.exit_code == 0, result.output
+    assert "holds     causality" in result.output
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert values["model"] == "Linear"
+
+
+def test_a_violation_ends_with_1_and_its_program(sma, module):
+    result = sma("check", f"{module}:leaks", "--property", "batch-mates", *FEW, "--no-run")
+    assert result.exit_code == 1
+    assert "violated  batch-mates" in result.output
+    assert "from module_to_check import leaks\nmodel = leaks()" in result.output
+
+
+def test_a_function_calls_the_model(sma, module):
+    call = ("--call", f"{module}:first", "--d-model", 4)
+    result = sma("check", f"{module}:recurrent", *call, "--property", "right padding", *FEW)
+    assert result.exit_code == 0, result.output
+    assert "holds     right padding" in result.output
+
+
+def test_a_preset(sma):
+    result = sma("check", "ssm_only", "--property", "determinism", "--property", "rows that join", *FEW)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.output.splitlines()[1:]] == ["holds", "holds"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "'nowhere' is not a file, a run's folder or a preset"),
+        (("seqboat", "--property", "speed"), "there is no property 'speed'"),
+        (("seqboat", "--call", "function"), "'function' is not MODULE:FUNCTION; write it as my_module:build"),
+        (("seqboat", "--max-length", 1), "max_length=1 leaves nothing"),
+    ],
+)
+def test_bad_input_is_one_line(sma, arguments, message):
+    result = sma("check", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
