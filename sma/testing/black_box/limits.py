@@ -47,6 +47,12 @@ LIMITS: tuple[Limit, ...] = (
         "create_position_ids_from_input_ids",
     ),
     Limit(
+        ("rwkv",),
+        ("right padding", "left padding", "padding's content", "decoding, left padding"),
+        "`attention_mask` was passed, but it is unused in this model.",
+        "the model's warning",
+    ),
+    Limit(
         ("bamba",),
         ("packed rows",),
         "Padding-free training requires the flash-attn, mamba-ssm, and causal-conv1d packages",

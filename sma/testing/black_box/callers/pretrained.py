@@ -34,9 +34,8 @@ class PretrainedCaller(Caller):
         self.arguments = inspect.signature(model.forward).parameters
         _check_reads_tokens(model, self.arguments)
         self.inputs: Inputs = _tokens(self.config)
-        with torch.no_grad():
-            ids = torch.tensor([self.inputs.ids[:3]] * 2)
-            output = model.eval()(ids)
+        ids = torch.tensor([self.inputs.ids[:3]] * 2)
+        output = _output(model, ids)
         self.output = "logits" if getattr(output, "logits", None) is not None else "last_hidden_state"
         if getattr(output, self.output, None) is None:
             raise ValueError(
@@ -124,6 +123,23 @@ def _check_reads_tokens(model: Any, arguments: Any) -> None:
             f"{name} takes {next(iter(arguments), 'nothing')} first, not input_ids; give a function "
             "call(model, x, mask), and vocab_size or d_model for its inputs"
         )
+
+
+def _output(model: Any, ids: Any) -> Any:
+    """What a model returns in evaluation.
+
+    Raises:
+        ValueError: if it cannot be called with tokens alone.
+    """
+    try:
+        with torch.no_grad():
+            return model.eval()(ids)
+    except Exception as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot be called as model(x) with x = torch.tensor({ids.tolist()}) "
+            f"({type(error).__name__}: {error}); give a function call(model, x, mask) that calls it, and "
+            "vocab_size or d_model for x"
+        ) from error
 
 
 def _tokens(config: Any) -> Tokens:

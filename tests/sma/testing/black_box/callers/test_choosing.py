@@ -1,4 +1,4 @@
-"""What models read and how they are called is found, or it is said what to name."""
+"""The choice of a caller: what a model reads is found, or it is said what to name."""
 
 import pytest
 import torch
