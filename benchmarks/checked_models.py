@@ -215,7 +215,7 @@ MODELS: dict[str, Model] = {
         sep_token_id=2,
     ),
     "t5": encoder("T5, encoder", "T5"),
-    "switch": encoder(
+    "switch_transformers": encoder(
         "Switch, encoder", "SwitchTransformers", num_experts=4, num_sparse_encoder_layers=1, expert_capacity=4
     ),
 }
