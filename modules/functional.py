@@ -132,7 +132,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """Turns autocast off on a device inside the `with` block, at no cost where it is off already."""
-    on = torch.is_autocast_enabled(device.type)
+    on = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
     return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 

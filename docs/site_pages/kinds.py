@@ -15,6 +15,7 @@ import sma
 import sma.architectures
 import sma.modules
 import sma.training.config
+import sma.transformers.sparsification
 from site_pages.markdown import first_paragraph, formulas, linked
 from site_pages.samples import sample
 from sma import Spec
