@@ -105,13 +105,13 @@ def amount(value: float) -> str:
     """A number with a prefix.
 
     Example:
-        >>> amount(1.5e12), amount(250), amount(12_345)
-        ('1.5T', '250', '12.3k')
+        >>> amount(1.5e12), amount(250), amount(37.306), amount(12_345)
+        ('1.5T', '250', '37.3', '12.3k')
     """
     for prefix, factor in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= factor:
             return f"{value / factor:.3g}{prefix}"
-    return f"{value:g}"
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def curves(comparison: Comparison) -> dict[str, dict[float, float]]:
