@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from sma.checks import check_part
 from sma.compaction import PackedCompaction
-from sma.elements import Edges, Elements
+from sma.elements import Edges, Elements, PackedRows
 from sma.sequence import SequenceModule, arguments, zero_padding
 from sma.state import State, check_state
 from sma.sub_module import SubModule, check_result
@@ -51,11 +51,19 @@ class Dense(SequenceModule[DenseState]):
         self.module = module
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
         """`(B, L, D) -> (B, L, D)`; exactly 0 at padding. `edges` as for `SMA.forward`."""
         x = zero_padding(x, mask)
         elements = _elements(x, self._matters(mask), torch.zeros(len(x), dtype=torch.long, device=x.device))
         elements = elements.with_edges(edges, x.shape[0] * x.shape[1])
+        if rows is not None:
+            elements = rows.assign(elements)
         return self._extract(self.module(elements), elements, x, mask)
 
     @override

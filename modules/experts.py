@@ -10,11 +10,11 @@ from typing_extensions import override
 
 from sma.capacity import Share, within
 from sma.checks import check_features, check_not_mapped, check_part, check_sizes
-from sma.elements import Edges
+from sma.elements import Edges, PackedRows
 from sma.modules.functional import activation_function, truncated_normal
 from sma.recomputation import replayed
 from sma.recording import record_layer
-from sma.routing import Router, Routing, check_routing
+from sma.routing import Router, Routing, check_routing, route
 from sma.sequence import SequenceModule, matrix_flops, zero_padding
 from sma.state import NoState, State, check_state
 
@@ -191,14 +191,26 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
         """One entry per expert, as a layer's record lists them: the bank, which counts any expert's cost."""
         return [self.bank] * self.bank.n_experts
 
+    @property
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def takes_rows(self) -> bool:
+        """Unless a capacity limits each row."""
+        return super().takes_rows and self._share is None
+
+    @override
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
         """Exactly 0 where nothing is active, padding included."""
         x = zero_padding(x, mask)
-        routing = check_routing(self.router(x, mask), self.router, x, mask)
+        routing = route(self.router, x, mask, rows)
         routing = replace(routing, active=replayed(routing.active))
         kept = self._within_capacity(routing.active, None)
-        return self._run(x, routing, kept, mask)
+        return self._run(x, routing, kept, mask, rows)
 
     @override
     def init_state(
@@ -220,8 +232,16 @@ class MixtureOfExperts(SequenceModule[MixtureOfExpertsState]):
         """The router's."""
         return n * matrix_flops(self.router)
 
-    def _run(self, x: Tensor, routing: Routing, kept: Tensor, mask: Tensor | None) -> Tensor:
-        record_layer(self, routing, kept.sum(1), mask)
+    def _run(
+        self,
+        x: Tensor,
+        routing: Routing,
+        kept: Tensor,
+        mask: Tensor | None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
+        received = (kept if rows is None else rows.pad(kept)).sum(1)
+        record_layer(self, routing, received, mask, rows)
         check_not_mapped(kept, "MixtureOfExperts")
         counts = kept.sum((0, 1))
         n_elements = kept.shape[0] * kept.shape[1]

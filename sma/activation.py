@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from sma.checks import check_dtype, check_part
 from sma.compaction import Compaction, PackedCompaction
-from sma.elements import Edges, Elements
+from sma.elements import Edges, Elements, PackedRows
 from sma.recomputation import replayed
 from sma.recording import record_layer
-from sma.routing import Router, Routing, check_routing
+from sma.routing import Router, Routing, check_routing, route
 from sma.sequence import SequenceModule, matrix_flops, zero_padding
 from sma.state import State, check_parts, check_state
 from sma.sub_module import SubModule, check_result
@@ -80,8 +80,20 @@ class SparseModularActivation(SequenceModule[SMAState]):
         self.sub_modules = nn.ModuleList(sub_modules)
         self.compaction = compaction if compaction is not None else PackedCompaction()
 
+    @property
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def takes_rows(self) -> bool:
+        """Unless the compaction limits each row."""
+        return super().takes_rows and type(self.compaction).limit is Compaction.limit
+
+    @override
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
         """Apply the activated sub-modules; each sees the edges between the elements that activate it.
 
         Padding of `x` may hold anything. The result is exactly 0 where nothing is active, padding included.
@@ -93,11 +105,13 @@ class SparseModularActivation(SequenceModule[SMAState]):
             )
         x = zero_padding(x, mask)
         check_dtype(x, self)
-        routing = check_routing(self.router(x, mask), self.router, x, mask)
+        routing = route(self.router, x, mask, rows)
         routing = replace(routing, active=replayed(routing.active))
         kept = self.compaction.limit(routing.active, mask)
         batches = [self.compaction.compress(x, active) for active in kept.unbind(-1)]
-        record_layer(self, routing, batches, mask)
+        if rows is not None:
+            batches = [rows.assign(elements) for elements in batches]
+        record_layer(self, routing, batches, mask, rows)
         if mask is not None:
             batches = _at(mask.cumsum(1) - 1, batches)
         batches = [elements.with_edges(edges, x.shape[0] * x.shape[1]) for elements in batches]

@@ -1,12 +1,15 @@
-"""The compacted elements of a batch as one flat list, and the edges between elements."""
+"""The compacted elements of a batch as one flat list, the edges between elements, and packed rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sma.checks import check_not_mapped, describe
+
+_ALIKE = 0.85  # packed rows of a group are at least so long, relative to its longest
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,94 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
     """
     everything = not torch.compiler.is_compiling() and len(index) == len(x)
     return x if everything else x.index_select(0, index)
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Where the real elements of a padded batch stand when they follow one another, row by row, in one row.
+
+    Attributes:
+        row: `(T,)` long; the row of every element.
+        position: `(T,)` long; its place among the real elements of that row.
+        index: `(T,)` long; its place in the flattened `(B * L)` batch.
+        ptr: `(B + 1,)` long; row b has the elements `ptr[b]:ptr[b + 1]`.
+        mask: `(B, L)` bool; of the batch, True = a real element.
+
+    Example:
+        >>> rows = PackedRows.of(torch.tensor([[True, False], [True, True]]))
+        >>> x = torch.tensor([[[1.0], [9.0]], [[2.0], [3.0]]])
+        >>> rows.pack(x).tolist(), rows.pad(rows.pack(x)).tolist()
+        ([[[1.0], [2.0], [3.0]]], [[[1.0], [0.0]], [[2.0], [3.0]]])
+    """
+
+    row: Tensor
+    position: Tensor
+    index: Tensor
+    ptr: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor) -> "PackedRows":
+        """Those of a batch with this `mask (B, L)`; waits for the device."""
+        index = mask.flatten().nonzero().squeeze(1)
+        ptr = F.pad(mask.sum(1).cumsum(0), (1, 0))
+        row = index.div(max(mask.shape[1], 1), rounding_mode="floor")
+        position = torch.arange(len(index), device=mask.device) - ptr.index_select(0, row)
+        return cls(row, position, index, ptr, mask)
+
+    @property
+    def counts(self) -> Tensor:
+        """`(B,)` long; how many real elements each row has."""
+        return self.ptr.diff()
+
+    def pack(self, x: Tensor) -> Tensor:
+        """The real elements of `x (B, L, D)`, `(1, T, D)`; padding is not read."""
+        return x.flatten(0, 1).index_select(0, self.index).unsqueeze(0)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """The batch `(B, L, D)` of `x (1, T, D)`, 0 at padding."""
+        batch = x.new_zeros(self.mask.numel(), x.shape[2]).index_copy(0, self.index, x.squeeze(0))
+        return batch.view(*self.mask.shape, x.shape[2])
+
+    def assign(self, elements: Elements) -> Elements:
+        """Elements taken from the packed row, with their rows and positions; without padding slots."""
+        row, position = (x.index_select(0, elements.index) for x in (self.row, self.position))
+        counts = torch.zeros_like(self.ptr[1:]).index_add(0, row, torch.ones_like(row))
+        ptr = F.pad(counts.cumsum(0), (1, 0))
+        return replace(elements, row=row, position=position, ptr=ptr, longest=self.mask.shape[1], even=False)
+
+    def in_groups(self, function: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
+        """A function of padded batches on `x (1, T, D)`: rows that are about equally long share a batch.
+
+        Args:
+            function: from `(R, N, D)` and a mask `(R, N)` to `(R, N, D')`, each row by itself.
+            x: `(1, T, D)`.
+
+        Returns:
+            `(1, T, D')`.
+        """
+        if not len(self.row):
+            return function(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
+        results, places = [], []
+        for rows, length in self._groups():
+            step = torch.arange(length, device=x.device)
+            real = step < self.counts[rows, None]
+            place = self.ptr[rows, None] + step
+            batch = x[0].index_select(0, torch.where(real, place, 0).flatten())
+            batch = batch.view(*real.shape, -1).masked_fill(~real.unsqueeze(-1), 0)
+            places.append(place[real])
+            results.append(function(batch, real)[real])
+        return torch.cat(results).index_select(0, torch.cat(places).argsort()).unsqueeze(0)
+
+    def _groups(self) -> list[tuple[Tensor, int]]:
+        """The rows with elements, those of about one length together, and the length of the longest."""
+        counts, order = self.counts.sort(descending=True)
+        groups: list[tuple[list[int], int]] = []
+        for row, count in zip(order.tolist(), counts.tolist(), strict=True):
+            if not groups or count < _ALIKE * groups[-1][1]:
+                groups.append(([], count))
+            groups[-1][0].append(row)
+        return [(torch.tensor(rows), length) for rows, length in groups if length]
 
 
 def check_ends(index: Tensor, n_places: int, name: str) -> None:

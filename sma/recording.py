@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sma.elements import Elements
+from sma.elements import Elements, PackedRows
 from sma.recomputation import eagerly, recomputing
-from sma.routing import Routing
+from sma.routing import Routing, unpacked
 from sma.sub_module import SubModule
 
 T = TypeVar("T")
@@ -219,7 +219,11 @@ def unrecorded() -> Iterator[None]:
 
 
 def record_layer(
-    layer: nn.Module, routing: Routing, received: Sequence[Elements] | Tensor, mask: Tensor | None
+    layer: nn.Module,
+    routing: Routing,
+    received: Sequence[Elements] | Tensor,
+    mask: Tensor | None,
+    rows: PackedRows | None = None,
 ) -> None:
     """Add a call of an SMA layer to the current recording, if there is one.
 
@@ -228,7 +232,10 @@ def record_layer(
         routing: its decisions.
         received: what each sub-module receives, or just how many elements of each row, `(B, M)` long.
         mask: as the layer got it.
+        rows: what `routing` is about, if they are packed; recorded are decisions about the padded batch.
     """
+    if rows is not None:  # also where nothing records: the two passes of `recompute` keep the same tensors
+        routing, mask = unpacked(routing, rows), rows.mask
     recording = _recording()
     if recording is None:
         _warn_of_losses_without_gradient(layer, routing)

@@ -1,7 +1,7 @@
 """The routing decision: which elements activate which sub-modules, and how confidently."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sma.checks import check_sizes
+from sma.elements import PackedRows
 from sma.part import Part
 from sma.state import NoState, StateT
 
@@ -61,6 +62,9 @@ class Router(Part[StateT]):
     t; only then can the router be used in step-by-step decoding. A router whose decision depends on the
     *past* as well overrides `init_state` and `step`.
 
+    `element_wise` says whether the decision about an element depends on nothing but the element, as it enters
+    `forward`; losses may be means over the real elements of the batch.
+
     `max_rate` bounds what `forward` can activate: of the n real elements of a row, the M modules take at most
     max_rate times n each on average, rounded up to a whole element.
 
@@ -80,6 +84,7 @@ class Router(Part[StateT]):
     """
 
     max_rate: float = 1.0
+    element_wise: bool = False
 
     @property
     def predicts(self) -> bool:
@@ -122,6 +127,30 @@ class Router(Part[StateT]):
     def step(self, x: Tensor, state: StateT, mask: Tensor | None = None) -> Routing:
         """Route the next elements of every row, `(B, L, D)` with any L, advancing `state` in place."""
         return self(x, mask)
+
+
+def route(router: Router, x: Tensor, mask: Tensor | None = None, rows: PackedRows | None = None) -> Routing:
+    """The checked decisions of a router, also about packed `rows` of `x (1, T, D)`.
+
+    A router that is not `element_wise` decides about these as a padded batch.
+
+    Raises:
+        ValueError: as `check_routing`.
+        TypeError: as `check_routing`.
+    """
+    if rows is None or router.element_wise:
+        return check_routing(router(x, mask), router, x, mask)
+    x, mask = rows.pad(x), rows.mask
+    return _changed(check_routing(router(x, mask), router, x, mask), rows.pack)
+
+
+def unpacked(routing: Routing, rows: PackedRows) -> Routing:
+    """Decisions about packed rows, `(1, T, M)`, as those about the padded batch, `(B, L, M)`."""
+    return _changed(routing, rows.pad)
+
+
+def _changed(routing: Routing, function: Callable[[Tensor], Tensor]) -> Routing:
+    return replace(routing, active=function(routing.active), confidence=function(routing.confidence))
 
 
 def check_routing(routing: Routing, router: Router, x: Tensor, mask: Tensor | None) -> Routing:

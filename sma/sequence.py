@@ -1,13 +1,15 @@
 """The contract of everything that maps a batch of sequences to a batch of sequences."""
 
 from abc import abstractmethod
+from functools import cache
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.checks import check_features, describe
-from sma.elements import Edges
+from sma.elements import Edges, PackedRows
 from sma.part import Part
 from sma.state import NoState, StateT
 
@@ -20,11 +22,20 @@ class SequenceModule(Part[StateT]):
     are nodes of graphs to it; containers then pass `forward` the `Edges` between them, to others `x` and
     `mask` alone.
 
+    `takes_rows` says whether `forward` also takes `rows`, the borders between rows that stand one after
+    another in one: `x` is then `(1, T, D)` without padding or mask, and each row's result is that of the row
+    alone. Containers that leave out padding so give other modules a padded batch, see `call`.
+
     Padding: it is 0 in `x`, for `forward` and `step`, and must be 0 in the result. Zeros are made once per
     block, where something that is not 0 arises (`zero_padding`), not again by every part: parts that mix
     elements may rely on them. Models, the blocks of `sma.architectures` and `SparseModularActivation` make
     their own input's padding 0, so that it may hold anything.
     """
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether `forward` has an argument `rows`."""
+        return _has_rows(type(self))
 
     @abstractmethod
     @override
@@ -80,7 +91,13 @@ class PerElement(SequenceModule[NoState]):
         self.module = module
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
         return zero_padding(self.module(check_input(x, mask, input_width(self.module))), mask)
 
     @override
@@ -107,6 +124,32 @@ def arguments(
     The `forward` of a module that knows no graphs may therefore take `x` and `mask` alone.
     """
     return (x, mask) if edges is None or not module.uses_edges else (x, mask, edges)
+
+
+def call(
+    module: SequenceModule,
+    x: Tensor,
+    mask: Tensor | None = None,
+    edges: Edges | None = None,
+    rows: PackedRows | None = None,
+) -> Tensor:
+    """A module's call by a container; on packed `rows` of `x (1, T, D)`, if they are given.
+
+    One that does not take them gets the padded batch.
+    """
+    y: Tensor
+    if rows is None:
+        y = module(*arguments(module, x, mask, edges))
+    elif module.takes_rows:
+        y = module(x, rows=rows)
+    else:
+        y = rows.pack(module(rows.pad(x), rows.mask))
+    return y
+
+
+@cache
+def _has_rows(kind: type[SequenceModule]) -> bool:
+    return "rows" in signature(kind.forward).parameters
 
 
 def check_mask(mask: Tensor | None, x: Tensor) -> None:

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
+from sma.architectures.blocks.packing import packed_rows
 from sma.architectures.specs.families import BlockSpec, LayerSpec, NormSpec, build_each
 from sma.architectures.specs.fields import Activation, Dropout
 from sma.architectures.specs.norms import LayerNormSpec
 from sma.checks import check_dtype
+from sma.elements import PackedRows
 from sma.modules.functional import activation_function, keeps_zero
 from sma.modules.norms import NoNorm, Norm
-from sma.sequence import arguments, zero_padding
+from sma.sequence import call, zero_padding
 from sma.state import check_parts, check_state
 
 
@@ -75,9 +77,18 @@ class Residual(SequenceModule[ResidualState]):
         self.dropout = nn.Dropout(dropout)
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        """0 at padding. `edges` goes to the parts that use it."""
-        return self._run(x, mask, lambda part, i, h: part(*arguments(part, h, mask, edges)))
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
+        """0 at padding, for which nothing is computed where that pays; parts that use `edges` get them."""
+        found = packed_rows(self, x, mask) if rows is None and edges is None else None
+        if found is not None:
+            return found.pad(self.forward(found.pack(x), rows=found))
+        return self._run(x, mask, lambda part, i, h: call(part, h, mask, edges, rows))
 
     @override
     def init_state(

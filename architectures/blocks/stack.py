@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma import Edges, OneOf, SequenceModule, State, register
+from sma.architectures.blocks.packing import packed_rows
 from sma.architectures.specs.families import BlockSpec, LayerSpec, SubModuleSpec, build_each
+from sma.elements import PackedRows
 from sma.modules.adapters import SequenceSubModule
 from sma.recomputation import recompute
-from sma.sequence import arguments
+from sma.sequence import call
 from sma.state import check_parts, check_state
 
 
@@ -46,11 +48,21 @@ class Blocks(nn.ModuleList):
         super().__init__(blocks)
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        """`edges` goes to the blocks that use it."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
+        """Nothing is computed for padding where that pays. `edges` goes to the blocks that use it."""
+        if rows is None and edges is None and any(block.takes_rows for block in self):
+            found = packed_rows(self, x, mask)
+            if found is not None:
+                return found.pad(self.forward(found.pack(x), rows=found))
         for block in self:
-            inputs = arguments(block, x, mask, edges)
-            x = recompute(block, *inputs) if self._recomputes(block) else block(*inputs)
+            inputs = (block, x, mask, edges, rows)
+            x = recompute(call, *inputs) if self._recomputes(block) else call(*inputs)
         return x
 
     def _recomputes(self, block: nn.Module) -> bool:
@@ -83,9 +95,15 @@ class Stack(SequenceModule[StackState]):
         self.blocks = Blocks(blocks)
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
         """`edges` goes to the blocks that use it."""
-        return self.blocks(x, mask, edges)
+        return self.blocks(x, mask, edges, rows)
 
     @override
     def init_state(

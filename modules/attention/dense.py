@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from typing_extensions import override
 
 from sma.checks import check_size
-from sma.elements import Edges
+from sma.elements import Edges, PackedRows
 from sma.modules.attention.multi_head import Heads
 from sma.modules.attention.positions import RelativePosition
 from sma.modules.attention.windowed import visible_pairs
@@ -85,8 +85,16 @@ class DenseAttention(SequenceModule[DenseAttentionState]):
         return self.max_positions
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
         """0 at padding."""
+        if rows is not None:
+            return rows.in_groups(self.forward, x)
         x = check_input(x, mask, self.heads.d_model)
         real = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         q, k, v = self._project(x, (real.cumsum(1) - 1).clamp(min=0))

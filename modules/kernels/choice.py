@@ -73,6 +73,11 @@ def takes_kernel(kernel: str, device: torch.device, refusal: Callable[[], str | 
     return False
 
 
+def demands_kernels() -> bool:
+    """Whether this is inside `kernel_backend("triton")`."""
+    return _backend == "triton"
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def why_not_on(device: torch.device) -> str | None:
     """Why Triton's kernels cannot run on a device; None: they can."""

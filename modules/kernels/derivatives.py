@@ -53,7 +53,8 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     @override
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        tensors, returned = ctx.saved_tensors[: ctx.n_tensors], ctx.saved_tensors[ctx.n_tensors :]
+        saved = ctx.saved_tensors  # read once: checkpointing computes again what is read
+        tensors, returned = saved[: ctx.n_tensors], saved[ctx.n_tensors :]
         batched = any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads)
         if torch.is_grad_enabled() or transformed() or batched:
             return None, *_plain_gradients(ctx.kernel, tensors, grads)

@@ -64,6 +64,7 @@ class ActivationBudget(Router):
             raise ValueError(f"coefficient must not be negative, got {coefficient}")
         self.router = router
         self.max_rate = router.max_rate
+        self.element_wise = router.element_wise
         targets = [Scheduled(value) for value in each]
         if not all(0 <= value <= 1 for target in targets for value in target.extremes):
             raise ValueError(f"rate is a share of the elements and must be in [0, 1], got {rate}")

@@ -24,6 +24,8 @@ class AlwaysActive(Router):
         tensor(6)
     """
 
+    element_wise = True
+
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
         check_input(x, mask)
@@ -41,6 +43,7 @@ class NeverActive(Router):
         tensor(0)
     """
 
+    element_wise = True
     max_rate = 0.0
 
     @override

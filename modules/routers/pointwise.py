@@ -38,6 +38,8 @@ class LatentConfigurator(Router):
         (torch.Size([2, 5, 3]), True)
     """
 
+    element_wise = True
+
     def __init__(self, d_model: int, *, n_modules: int = 1, init_temperature_scale: float = 1.0) -> None:
         super().__init__(n_modules)
         check_sizes(d_model=d_model)
@@ -74,6 +76,8 @@ class SigmoidRouter(Router):
         >>> bool((routing.active == (routing.confidence > 0.5)).all())
         True
     """
+
+    element_wise = True
 
     def __init__(self, d_model: int, *, n_modules: int = 1, threshold: float = 0.5) -> None:
         super().__init__(n_modules)
@@ -115,6 +119,8 @@ class GumbelRouter(Router):
         >>> bool((routing.confidence == routing.active).all())
         True
     """
+
+    element_wise = True
 
     def __init__(self, d_model: int, *, n_modules: int = 1, temperature: float | Ramp = 1.0) -> None:
         super().__init__(n_modules)

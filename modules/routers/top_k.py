@@ -51,6 +51,8 @@ class TopKRouter(Router):
         (tensor([2]), ['load_balance', 'router_z'])
     """
 
+    element_wise = True
+
     def __init__(
         self,
         d_model: int,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import Self, override
 
 from sma.checks import check_size
-from sma.elements import Edges
+from sma.elements import Edges, PackedRows
 from sma.modules.functional import held_in_float32, without_autocast
 from sma.modules.rows import may_have_holes, real_first, take, to_places
 from sma.modules.ssm.kernel_paths import continue_modes, convolve_modes
@@ -105,12 +105,18 @@ class DiagonalSSM(SequenceModule[DiagonalState]):
         return tuple(gain.shape), gain.dtype
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
         with without_autocast(x.device):
             u, skip = self._input(x, mask), full_precision(self.omega)
             moved = mask if mask is not None and may_have_holes(mask) else None
             u = u if moved is None else real_first(u, moved)
-            y = convolve_modes(u, *self._modes(), skip=skip, truncation=self.truncation)
+            y = convolve_modes(u, *self._modes(), skip=skip, truncation=self.truncation, rows=rows)
             y = y if moved is None else to_places(y, moved)
         return zero_padding(y.to(x.dtype), mask)
 

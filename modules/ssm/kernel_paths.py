@@ -1,17 +1,20 @@
 """The choice between Triton kernels and plain torch for convolutions with modes and for selective scans."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sma.elements import PackedRows
 from sma.modules.functional import transformed
 from sma.modules.kernels.choice import takes_kernel
 from sma.modules.kernels.derivatives import Kernel, run_kernel
 from sma.modules.kernels.recurrence_op import fused_recurrence, fused_recurrence_backward
 from sma.modules.kernels.scan_op import fused_scan, fused_scan_backward
 from sma.modules.ssm.recurrence import Modes, continue_convolution, convolve, final_state
-from sma.modules.ssm.selective_scan import selective_scan
+from sma.modules.ssm.selective_scan import chunk_size, selective_scan
+from sma.modules.ssm.tiled_scan import tiled_scan, tiled_scan_backward
 
 _TRANSFORMED = "torch.func and forward-mode differentiation take plain operations only"
 
@@ -24,10 +27,11 @@ def convolve_modes(
     skip: Tensor,
     truncation: int | None = None,
     initial: Tensor | None = None,
+    rows: PackedRows | None = None,
 ) -> Tensor:
     """`convolve` by a kernel where it serves; arguments and result as there."""
-    if not takes_kernel("recurrence", x.device, lambda: _refusal(x, past, initial)):
-        return convolve(x, past, future, skip=skip, truncation=truncation, initial=initial)
+    if not takes_kernel("recurrence", x.device, lambda: _refusal(x, past, initial, rows)):
+        return convolve(x, past, future, skip=skip, truncation=truncation, initial=initial, rows=rows)
     y = torch.addcmul(_one_way(x, past, truncation, initial, reverse=False), x, skip)
     return y if future is None else y + _one_way(x, future, truncation, None, reverse=True)
 
@@ -40,11 +44,13 @@ def continue_modes(x: Tensor, modes: Modes, *, skip: Tensor, initial: Tensor) ->
     return convolve_modes(x, modes, skip=skip, initial=initial), kept + final_state(x, modes)
 
 
-def _refusal(x: Tensor, modes: Modes, initial: Tensor | None) -> str | None:
+def _refusal(x: Tensor, modes: Modes, initial: Tensor | None, rows: PackedRows | None = None) -> str | None:
     if transformed():
         return _TRANSFORMED
     if x.dtype != torch.float32 or modes.gain.dtype not in (torch.float32, torch.complex64):
         return f"it computes in float32, not in {x.dtype} with modes in {modes.gain.dtype}"
+    if rows is not None:
+        return "it knows no borders between rows"
     if initial is not None and initial.requires_grad:
         return "it has no gradient of the initial state"
     return None
@@ -60,10 +66,15 @@ def scan_selectively(
             return _TRANSFORMED
         return None if x.dtype == torch.float32 else f"it computes in float32, not in {x.dtype}"
 
-    if not takes_kernel("scan", x.device, refusal):
-        return selective_scan(x, log_decay, write, read, initial)
-
     tensors = (x, log_decay, write, read, initial)
+    if not takes_kernel("scan", x.device, refusal):
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or transformed():
+            return selective_scan(*tensors)
+        size = chunk_size(x.shape[1])
+        forward, backward = partial(tiled_scan, size), partial(tiled_scan_backward, size)
+        y, last = run_kernel(Kernel(2, forward, backward, selective_scan), *tensors)
+        return y, last
+
     y, last = run_kernel(Kernel(2, fused_scan, _scan_backward, selective_scan), *tensors)
     return y, last
 

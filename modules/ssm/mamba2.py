@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from typing_extensions import Self, override
 
 from sma.checks import check_sizes
-from sma.elements import Edges
+from sma.elements import Edges, PackedRows
 from sma.modules.functional import at_least_float32, held_in_float32, without_autocast
 from sma.modules.norms import RMSNorm
 from sma.modules.rows import may_have_holes, n_first, real_first, take, to_places
 from sma.modules.ssm.kernel_paths import scan_selectively
 from sma.modules.ssm.recurrence import full_precision
+from sma.modules.ssm.short_convolution import short_convolution
 from sma.sequence import SequenceModule, check_input, check_mask, zero_padding
 from sma.state import State, check_state
 
@@ -107,7 +108,15 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
         nn.init.ones_(self.omega)
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
+        if rows is not None:
+            return rows.in_groups(self.forward, x)
         check_mask(mask, x)
         state = self.init_state(len(x), device=x.device)
         if mask is None or not may_have_holes(mask):
@@ -167,8 +176,10 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
             z, channels, delta = torch.split(full_precision(projected), self.widths, -1)
             joined = torch.cat((state.recent.to(channels), channels), 1)
             step = zero_padding(F.softplus(delta + self.step_bias), mask)  # 0: the state stays as it is
+            kernel, bias = full_precision(self.kernel), full_precision(self.kernel_bias)
+            convolved = short_convolution(joined, kernel, bias)
             widths = [self.widths[0], self.d_state, self.d_state]
-            inner, write, read = torch.split(F.silu(self._convolve(joined)), widths, -1)
+            inner, write, read = torch.split(convolved, widths, -1)
             inner = torch.unflatten(inner, -1, (self.widths[2], self.d_head))
             log_decay = -full_precision(self.log_rate).clamp(max=_MAX_LOG).exp() * step
             log_decay = log_decay.clamp(min=_log_of_zero(log_decay.dtype))
@@ -178,14 +189,6 @@ class SelectiveSSM(SequenceModule[SelectiveState]):
             y = self.norm(y.flatten(-2) * F.silu(z), mask)
         y = self.project_out(y.to(x.dtype)).to(x.dtype)
         return zero_padding(y, mask), joined, hidden
-
-    def _convolve(self, joined: Tensor) -> Tensor:
-        kernel, bias = full_precision(self.kernel), full_precision(self.kernel_bias)
-        length = joined.shape[1] - len(kernel) + 1
-        y = bias.expand(joined.shape[0], length, -1)
-        for k, tap in enumerate(kernel):
-            y = torch.addcmul(y, joined[:, k : k + length], tap)
-        return y
 
 
 def _log_of_zero(dtype: torch.dtype) -> float:

@@ -4,7 +4,7 @@ Inside a chunk of C elements a recurrence is a C x C matrix; between chunks only
 over the L / C chunk states. Decays are kept as logarithms, for a power such as $q^{32C}$ may underflow to 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
+from sma.elements import PackedRows
 from sma.modules.functional import at_least_float32, transformed
+from sma.modules.ssm.chunks import LOG_OF_ZERO, RowChunks, chunk_size, to_chunks, to_sequence
 from sma.modules.ssm.scan import scan, shift
-
-CHUNK = 64  # elements; 32 to 128 are about equally fast for 16 to 64 states
-LOG_OF_ZERO = -1e4  # stands for the logarithm of a decay of 0: exp of it is 0, and 0 times it is 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ def convolve(
     skip: Tensor,
     truncation: int | None = None,
     initial: Tensor | None = None,
+    rows: PackedRows | None = None,
 ) -> Tensor:
     r"""Convolve every channel with the kernel of its modes, in time and memory linear in L.
 
@@ -73,18 +73,20 @@ def convolve(
         future: the modes of the anti-causal kernel; None: there is none.
         skip: `(D,)`, added to the kernel at lag 0.
         truncation: T, the number of taps that both kernels are cut to; None: all.
-        initial: `(B, D, S)`, the state of `past` before the first element; None: zero. Not with `truncation`.
+        initial: `(B, D, S)`, the state of `past` before the first element; None: zero. Not with `truncation`
+            or `rows`.
+        rows: those that stand one after another in `x (1, L, D)`, each convolved alone. None: B rows.
 
     Returns:
         `(B, L, D)`.
     """
-    return _convolve(x, past, future, skip, truncation, initial)[0]
+    return _convolve(x, past, future, skip, truncation, initial, rows)[0]
 
 
 def continue_convolution(x: Tensor, modes: Modes, *, skip: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
     """`convolve` of the next elements from a state, and the state after them; both states are `(B, D, S)`."""
-    y, before = _convolve(x, modes, None, skip, None, initial)
-    size = _chunk_size(x.shape[1], None)
+    y, before = _convolve(x, modes, None, skip, None, initial, None)
+    size = chunk_size(x.shape[1], None)
     last = x[:, (before.shape[2] - 1) * size :]
     kept = torch.exp(modes.log_decay * last.shape[1]) * _as_modes(before[:, :, -1], modes).transpose(0, 1)
     return y, kept + final_state(last, modes)
@@ -97,50 +99,43 @@ def _convolve(
     skip: Tensor,
     truncation: int | None,
     initial: Tensor | None,
+    rows: PackedRows | None,
 ) -> tuple[Tensor, Tensor]:
     """The convolution, and the states that reach each chunk, `(D, B, G, S')` real; none if nothing does."""
-    length = x.shape[1]
+    packed = None if rows is None or not len(rows.row) else RowChunks.of(rows, truncation)
+    length = x.shape[1] if packed is None else packed.longest
     if truncation is not None and truncation >= length:
         truncation = None
-    size = _chunk_size(length, truncation)
-    chunks = _to_chunks(x, size)
-    n_chunks = chunks.shape[2]
+    size = chunk_size(length, truncation) if packed is None else packed.size
+    chunks = to_chunks(x if packed is None else packed.spread(x), size)
+    n_chunks = max(1, -(-length // size))
     bands = _bands(past, future, skip, size, n_chunks, truncation)
     reach = n_chunks if truncation is None else truncation // size  # sees its own and reach - 1 chunks whole
     states = x.new_empty(0)
     if reach > 1 or initial is not None:
         collect, read_out = _state_maps(past, future, size)
         y, sums = _products(chunks.flatten(1, 2), _toeplitz(bands.pop(0)), collect)
-        states = _carry_both_ways(
-            sums.view(*chunks.shape[:3], sums.shape[-1]), past, future, size, reach, initial
-        )
+        sums = sums.view(*chunks.shape[:3], sums.shape[-1])
+        states = _carry_both_ways(sums, past, future, _Carry(size, reach, n_chunks, initial, packed))
         y.baddbmm_(states.flatten(1, 2), read_out)
     else:
         y = torch.bmm(chunks.flatten(1, 2), _toeplitz(bands.pop(0)))
     for offset, band in bands.items():
-        y.baddbmm_(shift(chunks, offset).flatten(1, 2), _toeplitz(band))
-    return _to_sequence(y.view_as(chunks))[:, :length], states
+        seen = shift(chunks, offset) if packed is None else packed.shift(chunks, offset)
+        y.baddbmm_(seen.flatten(1, 2), _toeplitz(band))
+    y = to_sequence(y.view_as(chunks))
+    return (y[:, :length] if packed is None else packed.collect(y)), states
 
 
 def final_state(x: Tensor, modes: Modes) -> Tensor:
     """The state of `modes` after the last element of `x (B, L, D)`, from a zero state: `(B, D, S)`."""
-    size = _chunk_size(x.shape[1], None)
-    chunks = _to_chunks(F.pad(x, (0, 0, -x.shape[1] % size, 0)), size)
+    size = chunk_size(x.shape[1], None)
+    chunks = to_chunks(F.pad(x, (0, 0, -x.shape[1] % size, 0)), size)
     steps = torch.arange(size - 1, -1, -1, device=x.device)
     sums = torch.bmm(chunks.flatten(1, 2), _real(modes.powers(steps)))
     states = _as_modes(sums.view(*chunks.shape[:3], sums.shape[-1]), modes)
     later = torch.arange(chunks.shape[2] - 1, -1, -1, device=x.device) * size
     return (states * modes.powers(later).unsqueeze(1)).sum(2).transpose(0, 1)
-
-
-def _chunk_size(length: int, truncation: int | None) -> int:
-    """The preferred size, or near it one that divides the truncation: fewer chunks are then partly cut."""
-    if truncation is not None:
-        sizes = sorted(range(CHUNK // 2, CHUNK * 3 // 2 + 1, 8), key=lambda size: abs(size - CHUNK))
-        size = next((size for size in sizes if truncation % size == 0), CHUNK)
-    else:
-        size = CHUNK
-    return max(1, min(size, length))
 
 
 def _bands(
@@ -187,30 +182,53 @@ def _state_maps(past: Modes, future: Modes | None, size: int) -> tuple[Tensor, T
     return torch.cat(collect, -1), torch.cat(read_out, -1).mT
 
 
-def _carry_both_ways(
-    sums: Tensor, past: Modes, future: Modes | None, size: int, reach: int, initial: Tensor | None
-) -> Tensor:
+@dataclass(frozen=True)
+class _Carry:
+    """How states travel between chunks.
+
+    Attributes:
+        size: of a chunk, C.
+        reach: a state is of the `reach - 1` chunks before its chunk.
+        n_chunks: the most chunks of a row.
+        initial: `(B, D, S)`, the state before the first chunk; None: zero.
+        packed: the chunks of packed rows; None: of B rows, all of `n_chunks`.
+    """
+
+    size: int
+    reach: int
+    n_chunks: int
+    initial: Tensor | None
+    packed: RowChunks | None
+
+    def reversed(self) -> "_Carry":
+        """The same from the last chunk to the first, from a zero state."""
+        packed = None if self.packed is None else self.packed.reversed()
+        return replace(self, initial=None, packed=packed)
+
+    def __call__(self, states: Tensor, modes: Modes) -> Tensor:
+        """From what each chunk adds to the states, `(D, B, G, S)`, to the state before each."""
+        log_decay, move = modes.log_decay[:, None, None] * self.size, shift
+        if self.packed is not None:
+            log_decay, move = self.packed.begin_anew(log_decay), self.packed.shift
+        after = scan(states, log_decay)
+        before = move(after, 1)
+        if self.initial is not None:
+            elapsed = torch.arange(states.shape[2], device=states.device) * self.size
+            before = before + modes.powers(elapsed)[:, None] * self.initial.transpose(0, 1)[:, :, None]
+        if self.reach < self.n_chunks:
+            forgotten = torch.exp(modes.log_decay * ((self.reach - 1) * self.size))
+            before = before - forgotten[:, None, None] * move(after, self.reach)
+        return before
+
+
+def _carry_both_ways(sums: Tensor, past: Modes, future: Modes | None, carry: _Carry) -> Tensor:
     """From what each chunk adds to the states, `(D, B, G, S')`, to the states that reach each chunk."""
     if future is None:
-        return _real(_carry(_as_modes(sums, past), past, size, reach, initial))
+        return _real(carry(_as_modes(sums, past), past))
     forth, back = sums.chunk(2, -1)
-    forth = _carry(_as_modes(forth, past), past, size, reach, initial)
-    back = _carry(_as_modes(back, future).flip(2), future, size, reach, None).flip(2)
+    forth = carry(_as_modes(forth, past), past)
+    back = carry.reversed()(_as_modes(back, future).flip(2), future).flip(2)
     return torch.cat((_real(forth), _real(back)), -1)
-
-
-def _carry(states: Tensor, modes: Modes, size: int, reach: int, initial: Tensor | None) -> Tensor:
-    """The state before each chunk, of the `reach - 1` chunks before it."""
-    n_chunks = states.shape[2]
-    after = scan(states, modes.log_decay[:, None, None] * size)
-    before = shift(after, 1)
-    if initial is not None:
-        elapsed = torch.arange(n_chunks, device=states.device) * size
-        before = before + modes.powers(elapsed)[:, None] * initial.transpose(0, 1)[:, :, None]
-    if reach < n_chunks:
-        forgotten = torch.exp(modes.log_decay * ((reach - 1) * size))
-        before = before - forgotten[:, None, None] * shift(after, reach)
-    return before
 
 
 def _real(x: Tensor) -> Tensor:
@@ -228,39 +246,6 @@ def _as_modes(x: Tensor, modes: Modes) -> Tensor:
 def full_precision(x: Tensor) -> Tensor:
     """`x` in float32 at least: recurrences lose too much in half precision."""
     return x.to(at_least_float32(x.dtype))
-
-
-class _ChannelsFirst(torch.autograd.Function):
-    """`(N, C, D)` -> `(D, N, C)` with C contiguous in memory, as matrix products need it, in both passes."""
-
-    @staticmethod
-    @override
-    def forward(x: Tensor) -> Tensor:
-        return x.transpose(1, 2).contiguous().transpose(0, 1)
-
-    @staticmethod
-    @override
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    @override
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _time_first(grad)
-
-
-class _TimeFirst(_ChannelsFirst):
-    """Its inverse."""
-
-    @staticmethod
-    @override
-    def forward(x: Tensor) -> Tensor:
-        return x.permute(1, 2, 0).contiguous()
-
-    @staticmethod
-    @override
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _channels_first(grad)
 
 
 class _Products(torch.autograd.Function):
@@ -282,34 +267,6 @@ class _Products(torch.autograd.Function):
         x, a, b = ctx.saved_tensors
         grad_x = torch.bmm(grad_a, a.mT).baddbmm_(grad_b, b.mT)
         return grad_x, torch.bmm(x.mT, grad_a), torch.bmm(x.mT, grad_b)
-
-
-def _to_chunks(x: Tensor, size: int) -> Tensor:
-    """`(B, L, D)` -> `(D, B, G, C)`, with zeros behind the last element."""
-    n_rows, length, d_model = x.shape
-    n_chunks = max(1, -(-length // size))
-    x = F.pad(x, (0, 0, 0, n_chunks * size - length)) if n_chunks * size > length else x
-    chunks = _channels_first(x.reshape(n_rows * n_chunks, size, d_model))
-    return torch.unflatten(chunks, 1, (n_rows, n_chunks))
-
-
-def _to_sequence(chunks: Tensor) -> Tensor:
-    """`(D, B, G, C)` -> `(B, G * C, D)`."""
-    d_model, n_rows, n_chunks, size = chunks.shape
-    x = _time_first(chunks.flatten(1, 2))
-    return x.view(n_rows, n_chunks * size, d_model)
-
-
-def _channels_first(x: Tensor) -> Tensor:
-    if transformed():
-        return x.permute(2, 0, 1)
-    return _ChannelsFirst.apply(x)  # type: ignore[no-untyped-call]
-
-
-def _time_first(x: Tensor) -> Tensor:
-    if transformed():
-        return x.permute(1, 2, 0).contiguous()
-    return _TimeFirst.apply(x)  # type: ignore[no-untyped-call]
 
 
 def _products(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

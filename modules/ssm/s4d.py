@@ -8,8 +8,9 @@ from typing_extensions import override
 
 from sma.checks import check_sizes
 from sma.modules.functional import at_least_float32
+from sma.modules.ssm.chunks import LOG_OF_ZERO
 from sma.modules.ssm.diagonal import DiagonalSSM
-from sma.modules.ssm.recurrence import LOG_OF_ZERO, Modes, full_precision
+from sma.modules.ssm.recurrence import Modes, full_precision
 
 _MAX_LOG, _MAX_ANGLE = 80.0, 1e30  # far beyond what decays to 0 in one step, and products stay finite
 _TAYLOR = 1e-5  # below it two terms are exact

@@ -33,7 +33,7 @@ def selective_scan(
     """
     n_rows, length, n_heads, d_head = x.shape
     d_state = write.shape[-1]
-    size = max(1, min(CHUNK, length))
+    size = chunk_size(length)
     x, log_decay, write, read = (in_chunks(part, size) for part in (x, log_decay, write, read))
     x, write, read = x.transpose(2, 3), write.unsqueeze(2), read.unsqueeze(2)  # (B, G, H, C, .)
     elapsed = log_decay.transpose(2, 3).cumsum(-1)  # (B, G, H, C), from before the chunk to each element
@@ -52,3 +52,8 @@ def selective_scan(
 
     y = y.transpose(2, 3).flatten(1, 2)[:, :length]
     return y, torch.unflatten(states[:, :, -1], -1, (d_head, d_state))
+
+
+def chunk_size(length: int) -> int:
+    """Of a row of `length` elements."""
+    return max(1, min(CHUNK, length))

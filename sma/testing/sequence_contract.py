@@ -5,9 +5,17 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import TypeVar, override
 
+from sma.elements import PackedRows
 from sma.sequence import SequenceModule
 from sma.state import State
-from sma.testing.contract import assert_zero, property_test
+from sma.testing.contract import (
+    assert_close,
+    assert_zero,
+    costly_property_test,
+    gradients,
+    probe,
+    property_test,
+)
 from sma.testing.row_contract import RowContract
 from sma.testing.strategies import Draw, layouts
 
@@ -53,3 +61,18 @@ class SequenceModuleContract(RowContract[Tested]):
         if self._decodes(module):
             y = self._step(module, x, self._state(module, len(x)), layout)
             assert_zero(y[~layout.real], "the result of a step at padding")
+
+    @costly_property_test
+    def test_packed_rows(self, draw: Draw) -> None:
+        """Property 4: rows one after another in one give what they give padded, and the same gradients."""
+        layout = draw(layouts(max_length=self.max_length, max_padding=4))
+        module, x = self.build(layout.seed), self.inputs(draw, layout, fill=0.0)
+        if not getattr(module, "takes_rows", False):
+            return
+        rows = PackedRows.of(layout.real)
+        want = self.run(module, x, layout.real)
+        want_gradients = gradients(probe(want[layout.real]), module)
+        got = module(rows.pack(x), rows=rows)
+        assert_close(rows.pad(got), want, "packed rows")
+        for name, gradient in gradients(probe(got.squeeze(0)), module).items():
+            assert_close(gradient, want_gradients[name], f"packed rows, the gradient of {name}")

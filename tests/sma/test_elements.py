@@ -1,8 +1,11 @@
 import pytest
 import torch
+from hypothesis import given
 from torch_geometric.utils import subgraph
 
 from sma import CapacityCompaction, Edges, PackedCompaction, PaddedCompaction
+from sma.elements import PackedRows
+from sma.testing.strategies import layouts
 
 
 def elements(compaction):
@@ -131,3 +134,68 @@ def test_refuses_edges_that_do_not_fit():
         Edges(torch.zeros(2, 1)).relabel(number)
     with pytest.raises(ValueError, match=r"edges\.index has an edge at 3, .* one of the 3 nodes"):
         Edges(torch.tensor([[0], [3]])).relabel(number)
+
+
+@given(layout=layouts(max_padding=4))
+def test_rows_are_packed_in_order_and_return_to_their_places(layout):
+    rows, x = PackedRows.of(layout.real), layout.x(3, fill=torch.nan)
+    want = [(b, x[b, t], int(layout.real[b, :t].sum())) for b, t in layout.real.nonzero().tolist()]
+    packed = rows.pack(x)
+    assert packed.shape == (1, len(want), 3)
+    assert [tuple(pair) for pair in zip(rows.row.tolist(), rows.position.tolist(), strict=True)] == [
+        (b, rank) for b, _, rank in want
+    ]
+    for got, (_, element, _) in zip(packed[0], want, strict=True):
+        assert torch.equal(got, element)
+    assert rows.counts.tolist() == layout.real.sum(1).tolist()
+    assert torch.equal(rows.pad(packed), torch.where(layout.real[..., None], x, 0))
+
+
+def test_gradients_of_packed_rows_reach_real_elements_only():
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+    rows = PackedRows.of(mask)
+    x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rows.pad(rows.pack(x).sin()), x)
+    (grad,) = torch.autograd.grad(rows.pack(x).sum(), x)
+    assert torch.equal(grad, mask[..., None].expand_as(x).to(grad))
+
+
+@given(layout=layouts(max_padding=4))
+def test_elements_of_packed_rows_are_those_of_the_batch(layout):
+    rows, x = PackedRows.of(layout.real), layout.x(2)
+    generator = torch.Generator().manual_seed(layout.seed)
+    active = layout.real & (torch.rand(layout.shape, generator=generator) < 0.5)
+    got = rows.assign(PackedCompaction().compress(rows.pack(x), rows.pack(active[..., None])[..., 0]))
+    want = PackedCompaction().compress(x, active)
+    assert torch.equal(got.x, want.x)
+    assert torch.equal(got.row, want.row)
+    assert torch.equal(got.ptr, want.ptr)
+    ranks = (layout.real.cumsum(1) - 1).flatten()
+    assert torch.equal(got.position, ranks[want.index])
+    assert torch.equal(rows.index[got.index], want.index)
+
+
+def test_groups_hold_rows_of_like_length():
+    lengths = torch.tensor([3, 100, 0, 95, 50, 3, 45])
+    mask = torch.arange(100) < lengths[:, None]
+    rows, seen = PackedRows.of(mask), []
+    x = torch.randn(1, int(lengths.sum()), 2, dtype=torch.float64, requires_grad=True)
+
+    def double(batch, real):
+        seen.append(real.sum(1).tolist())
+        assert (batch[~real] == 0).all()
+        return 2 * batch + 1
+
+    y = rows.in_groups(double, x)
+    assert torch.equal(y, 2 * x + 1)
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.full_like(x, 2))
+    assert seen == [[100, 95], [50, 45], [3, 3]]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (2, 0), (2, 4)])
+def test_packed_rows_without_elements(shape):
+    rows = PackedRows.of(torch.zeros(shape, dtype=torch.bool))
+    x = torch.ones(*shape, 3)
+    assert rows.pack(x).shape == (1, 0, 3)
+    assert (rows.pad(rows.pack(x)) == torch.zeros(*shape, 3)).all()
+    assert rows.in_groups(lambda x, real: x, rows.pack(x)).shape == (1, 0, 3)

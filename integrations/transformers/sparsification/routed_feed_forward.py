@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.activation import SparseModularActivation
-from sma.elements import Edges
+from sma.elements import Edges, PackedRows
 from sma.routing import Router
 from sma.sub_module import Pointwise
 from sma.transformers.sparsification.selection import padding_mask
@@ -24,8 +24,16 @@ class RoutedFeedForward(SparseModularActivation):
         super().__init__(router, [Pointwise(feed_forward)])
 
     @override
-    def forward(self, x: Tensor, mask: Tensor | None = None, edges: Edges | None = None) -> Tensor:
-        return super().forward(x, padding_mask(self.router) if mask is None else mask, edges)
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        edges: Edges | None = None,
+        rows: PackedRows | None = None,
+    ) -> Tensor:
+        if mask is None and rows is None:
+            mask = padding_mask(self.router)
+        return super().forward(x, mask, edges, rows)
 
 
 class TwoMaps(nn.Module):

@@ -1,6 +1,7 @@
 """A kernel that cubes, beside plain torch."""
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from sma.modules.kernels.derivatives import Kernel, run_kernel
 
@@ -52,3 +53,12 @@ def test_checkpointing_keeps_none_of_it():
     assert len(kept) == 4
     y.sum().backward()
     assert x.grad.tolist() == [6.0, 24.0]
+
+
+def test_checkpointing_computes_again_what_the_backward_pass_reads():
+    calls = []
+    x, scale = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor(2.0, requires_grad=True)
+    y = checkpoint(lambda x: run_kernel(cube(calls), x, scale)[0], x, use_reentrant=False)
+    y.sum().backward()
+    assert x.grad.tolist() == [6.0, 24.0]
+    assert calls == ["backward"]

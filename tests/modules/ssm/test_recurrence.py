@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sma.modules.ssm import recurrence
+from sma.modules.ssm import chunks
 from sma.modules.ssm.recurrence import Modes, convolve, final_state
 
 LENGTHS = [0, 1, 7, 8, 9, 16, 30]  # with chunks of 8
@@ -13,7 +13,7 @@ TRUNCATIONS = [None, 1, 7, 8, 9, 10, 16, 17, 24, 29, 40]
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrence, "CHUNK", 8)
+    monkeypatch.setattr(chunks, "CHUNK", 8)
 
 
 def random_modes(d_model: int = 3, d_state: int = 2, dtype: torch.dtype = torch.float64) -> Modes:
@@ -84,7 +84,7 @@ def test_a_row_continues_from_its_state(dtype: torch.dtype, length: int) -> None
 
 
 def test_long_rows_with_decays_that_underflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrence, "CHUNK", 64)
+    monkeypatch.setattr(chunks, "CHUNK", 64)
     log_decay = -torch.logspace(-8, 2, 11).expand(2, 11).clone().requires_grad_()
     modes = Modes(log_decay, torch.ones_like(log_decay, requires_grad=True))
     x = torch.randn(1, 5000, 2, requires_grad=True)
