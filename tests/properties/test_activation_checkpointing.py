@@ -91,9 +91,9 @@ def recomputed(monkeypatch):
     """The modules that are recomputed, in the order of their calls."""
     calls = []
 
-    def spy(function, *args):
-        calls.append(function)
-        return recompute(function, *args)
+    def spy(call, module, *args):
+        calls.append(module)
+        return recompute(call, module, *args)
 
     monkeypatch.setattr("sma.architectures.blocks.stack.recompute", spy)
     return calls

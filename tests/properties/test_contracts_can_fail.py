@@ -195,6 +195,12 @@ class DividesByTheWidthOfTheBatch(OfSequences):
         return super().forward(x, mask) / max(x.shape[1], 1)
 
 
+@breaks(SequenceModuleContract, "test_packed_rows")
+class SumsAcrossPackedRows(OfSequences):
+    def forward(self, x, mask=None, rows=None):
+        return zero_padding(super().forward(x, mask).cumsum(1), mask)
+
+
 @breaks(SequenceModuleContract, "test_padding_gets_no_gradient", junk=float("nan"))
 class SpreadsNaNBackward(OfSequences):
     def forward(self, x, mask=None):
