@@ -83,8 +83,8 @@ class SparseModularActivation(SequenceModule[SMAState]):
     @property
     @override
     def takes_rows(self) -> bool:
-        """Unless the compaction limits each row."""
-        return super().takes_rows and type(self.compaction).limit is Compaction.limit
+        """With `PackedCompaction` alone: others lay out, or limit, each row."""
+        return super().takes_rows and type(self.compaction) is PackedCompaction
 
     @override
     def forward(

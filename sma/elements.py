@@ -240,7 +240,7 @@ class PackedRows:
         return batch.view(*self.mask.shape, x.shape[2])
 
     def assign(self, elements: Elements) -> Elements:
-        """Elements taken from the packed row, with their rows and positions; without padding slots."""
+        """Elements taken from the packed row by `PackedCompaction`, with their own rows and positions."""
         row, position = (x.index_select(0, elements.index) for x in (self.row, self.position))
         counts = torch.zeros_like(self.ptr[1:]).index_add(0, row, torch.ones_like(row))
         ptr = F.pad(counts.cumsum(0), (1, 0))

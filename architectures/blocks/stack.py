@@ -56,10 +56,9 @@ class Blocks(nn.ModuleList):
         rows: PackedRows | None = None,
     ) -> Tensor:
         """Nothing is computed for padding where that pays. `edges` goes to the blocks that use it."""
-        if rows is None and edges is None and any(block.takes_rows for block in self):
-            found = packed_rows(self, x, mask)
-            if found is not None:
-                return found.pad(self.forward(found.pack(x), rows=found))
+        found = packed_rows(self, x, mask) if rows is None and edges is None else None
+        if found is not None and any(block.takes_rows for block in self):
+            return found.pad(self.forward(found.pack(x), rows=found))
         for block in self:
             inputs = (block, x, mask, edges, rows)
             x = recompute(call, *inputs) if self._recomputes(block) else call(*inputs)

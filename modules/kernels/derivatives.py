@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from sma.modules.functional import transformed
+from sma.modules.functional import transformed, without_autocast
 
 Tensors = tuple[Tensor, ...]
 
@@ -58,7 +58,8 @@ class _Differentiable(torch.autograd.Function):
         batched = any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads)
         if torch.is_grad_enabled() or transformed() or batched:
             return None, *_plain_gradients(ctx.kernel, tensors, grads)
-        found = ctx.kernel.backward(grads, returned, tensors)
+        with without_autocast(grads[0].device):
+            found = ctx.kernel.backward(grads, returned, tensors)
         return None, *(
             g if needed else None for g, needed in zip(found, ctx.needs_input_grad[1:], strict=True)
         )

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import nn
 
 from sma.architectures import load_model
 from sma.lazy import needs
-from sma.training.imported import import_modules
+from sma.training.imported import import_named
 from sma.training.results import best_model
 from sma.training.run.folder import Run
 from sma.training.settings.specs import model_spec
@@ -83,8 +82,7 @@ def function(name: str) -> Callable[..., Any]:
     if not _NAMED.fullmatch(name):
         raise ValueError(f"{name!r} is not MODULE:FUNCTION; write it as my_module:build")
     module, _, attribute = name.partition(":")
-    import_modules([module])
-    found = getattr(import_module(module), attribute, None)
+    found = getattr(import_named(module, name), attribute, None)
     if found is None or not callable(found):
         raise ValueError(f"{module} has no function {attribute!r}; name one that is defined there")
     return found

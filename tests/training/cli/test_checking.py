@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from sma.training.imported import imported_names
+
 MODULE = """
 from torch import nn
 
@@ -58,6 +60,7 @@ def test_a_function_calls_the_model(sma, module):
     result = sma("check", f"{module}:recurrent", *call, "--property", "right padding", *FEW)
     assert result.exit_code == 0, result.output
     assert "holds     right padding" in result.output
+    assert module not in imported_names()  # resuming a run does not need it
 
 
 def test_a_preset(sma):
