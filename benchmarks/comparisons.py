@@ -23,6 +23,7 @@ from sma.training.comparison.measurements import Comparison, RunRecord
 from sma.training.comparison.plan import Cell
 from sma.training.inspection.decisions import pick_rows, read_decisions
 from sma.training.inspection.findings import agreements
+from sma.training.inspection.reader import Reader
 from sma.training.results import best_model
 from sma.training.run.folder import Run
 from sma.training.tasks.needs_section import Agreement
@@ -131,7 +132,7 @@ def needs_met(
         if rows[0].needs is None:
             return {}
         name = run_name(record)
-        result[name] = known.get(name) or agreements(read_decisions(best_model(run), rows))
+        result[name] = known.get(name) or agreements(read_decisions(Reader(best_model(run)), rows))
     return result
 
 

@@ -155,9 +155,9 @@ def score_table(title: str, found: Evaluation, unit: str) -> Table:
     return table
 
 
-def worth_table(worth: Sequence[Worth], rates: Sequence[float]) -> Table:
+def worth_table(worth: Sequence[Worth], rates: Sequence[float], unit: str = "bits") -> Table:
     """What routing decisions are worth, and how often each routed module is activated."""
-    table = Table(title="Gain of activation in bits, by flips of single decisions", title_justify="left")
+    table = Table(title=f"Gain of activation in {unit}, by flips of single decisions", title_justify="left")
     table.add_column("layer")
     for head in ("active", "flips", "gain, active", "gain, inactive", "confidence"):
         table.add_column(head, justify="right")

@@ -93,11 +93,12 @@ def inspect(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Folder of a run; or several that differ in their seed, whose decisions are compared.",
+            help="Folder of a run, or what `sma sparsify` wrote; or several that differ in their seed, whose "
+            "decisions are compared.",
             show_default=False,
         ),
     ],
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    split: Annotated[str, typer.Option(help="Of a run: test or validation.")] = "test",
     weights: WeightsOption = "best",
     rows: Annotated[int, typer.Option(min=1, help="Rows that rates are measured on.")] = 64,
     examples: Annotated[
@@ -119,7 +120,8 @@ def inspect(
 
     Activation over training, by position, kind of element and loss; attention spans; agreement with known
     needs and between seeds; and counterfactuals: decisions are flipped one by one, and the loss is measured
-    again. The page shows all of it, and lets a reader pick a layer and an example.
+    again. The page shows all of it, and lets a reader pick a layer and an example. Of a sparsified model,
+    what it cannot have is left out.
     """
     from sma.training.cli.display import output, worth_table
     from sma.training.inspection.inspecting import inspect
@@ -143,7 +145,9 @@ def inspect(
         typer.echo(found.json())
         return
     console = output()
-    console.print(worth_table(found.worth, found.rates))
+    console.print(worth_table(found.worth, found.rates, found.loss_unit))
+    if found.left_out:
+        console.print(found.left_out)
     written = write_page(found, out or runs[0] / "inspection.html")
     console.print(f"page: {written}", highlight=False, soft_wrap=True)
 

@@ -44,7 +44,8 @@ def sparsify(
     """
     from sma.training.cli.display import output
     from sma.training.sparsification.distillation import Distillation, DistillationStep
-    from sma.training.sparsification.sparsify_run import MODEL_FOLDER, sparsify_model
+    from sma.training.sparsification.sparsified_folder import MODEL_FOLDER
+    from sma.training.sparsification.sparsify_run import sparsify_model
     from sma.transformers import SparsifySpec
 
     check_choice("--weights", weights, ("trained", "frozen", "lora"))
@@ -83,4 +84,7 @@ def sparsify(
     heads, lines = report.table()
     for line in (heads, *lines):
         console.print("  ".join(line))
-    console.print(f"{out / MODEL_FOLDER}: the model; {out / 'report.html'}: the report")
+    console.print(
+        f"{out / MODEL_FOLDER}: the model; {out / 'report.html'}: the report; see what is skipped with: "
+        f"sma inspect {out}"
+    )

@@ -6,21 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import sma
 from sma.training.inspection.correlation import Correlation, correlate
-from sma.training.inspection.decisions import Column, target_bits
+from sma.training.inspection.reader import Column, Reader
 from sma.training.tasks.running import evaluating
 from sma.training.tasks.task import Batch
 
 ELEMENTS = 2**14
 """Of all rows of one forward pass: so many flips are measured together as fit."""
+SCORES = 2**26
+"""The most numbers that a forward pass may give: those of a large vocabulary fill the memory."""
 N_CHANGES = 40
 SMALLEST = 5e-4
-"""Of the changes of single targets, the largest `N_CHANGES` are kept, and none of fewer bits than this."""
+"""Of the changes of single targets, the largest `N_CHANGES` are kept, and none below this."""
 ROUNDING = 1e-5
-"""Bits; a gain below this may be nothing but rounding."""
+"""A gain below this may be nothing but rounding."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Flip:
         position: of the element in its row.
         was_active: the decision of the router.
         confidence: of the router in activation.
-        gain: bits by which the loss of the row, all of its targets together, is lower with the activation
+        gain: that by which the loss of the row, all of its targets together, is lower with the activation
             than without it: above 0, activation helps.
-        changes: positions of targets, and the bits by which the flip raises the loss of each; for a row with
+        changes: positions of targets, and that by which the flip raises the loss of each; for a row with
             one target, none.
         answer: the class that gets the highest score after the flip, for a row with one target.
     """
@@ -93,7 +95,7 @@ def choose(active: Tensor, n: int, generator: torch.Generator) -> list[tuple[int
 
 @torch.no_grad()
 def flip(
-    model: nn.Module,
+    reader: Reader,
     row: Batch,
     columns: Sequence[Column],
     active: Tensor,
@@ -106,34 +108,36 @@ def flip(
     nowhere, and is what the others are compared with.
 
     Args:
-        model: in evaluation mode inside.
+        reader: of the model, which is in evaluation mode inside.
         row: a batch of one row without padding.
         columns: the C routed modules.
         active: `(L, C)` bool, the decisions.
         confidence: `(L, C)`.
         chosen: column and position of each flip.
     """
-    row = row.to(next(model.parameters()))
-    together = max(ELEMENTS // max(row.n_elements, 1), 1)
+    row = row.to(next(reader.model.parameters()))
     found: list[Flip] = []
-    with evaluating(model):
+    with evaluating(reader.model):
+        most = ELEMENTS // max(row.n_elements, 1), SCORES // max(reader.run(row).numel(), 1)
+        together = max(min(most), 1)
         for start in range(0, len(chosen), together):
             part = chosen[start : start + together]
-            scores = _forced_scores(model, row, columns, active, part)
-            bits = target_bits(scores, row.targets.expand(len(scores), *row.targets.shape[1:])).double().cpu()
+            scores = _forced_scores(reader, row, columns, active, part)
+            targets = row.targets.expand(len(scores), *row.targets.shape[1:])
+            losses = reader.loss.of(scores, targets).double().cpu()
             answers = scores.argmax(-1).tolist() if row.targets.dim() == 1 else [None] * len(scores)
-            for (column, position), each, answer in zip(part, bits[1:], answers[1:], strict=True):
+            for (column, position), each, answer in zip(part, losses[1:], answers[1:], strict=True):
                 was_active = bool(active[position, column])
-                change = (each - bits[0]).nan_to_num()
+                change = (each - losses[0]).nan_to_num()
                 gain = float(change.sum()) * (1 if was_active else -1)
-                changes = _largest(change) if row.targets.dim() == 2 else []
+                changes = _largest(change) if row.targets.dim() > 1 else []
                 sure = float(confidence[position, column])
                 found.append(Flip(column, position, was_active, sure, gain, changes, answer))
     return found
 
 
 def _forced_scores(
-    model: nn.Module, row: Batch, columns: Sequence[Column], active: Tensor, part: Sequence[tuple[int, int]]
+    reader: Reader, row: Batch, columns: Sequence[Column], active: Tensor, part: Sequence[tuple[int, int]]
 ) -> Tensor:
     """The scores of 1 + K times the row: the first as it is, each other one with one decision flipped."""
     assert isinstance(row.inputs, Tensor)
@@ -151,8 +155,8 @@ def _forced_scores(
         if each.any()
     }
     repeated = Batch(row.inputs.expand(n, *row.inputs.shape[1:]), row.targets)
-    with sma.forcing(model, forced):
-        return repeated.scores(model)
+    with sma.forcing(reader.model, forced):
+        return reader.run(repeated)
 
 
 def _largest(change: Tensor) -> list[tuple[int, float]]:

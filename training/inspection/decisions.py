@@ -1,37 +1,15 @@
 """The decisions of a model about the elements of some rows, as one flat list."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import sma
-from sma.activation_map import kinds, sub_module_names
-from sma.training.tasks.running import evaluating, run_batch
-from sma.training.tasks.task import IGNORED, Batch, Split, Task
-
-
-@dataclass(frozen=True)
-class Column:
-    """A routed module of a model.
-
-    Attributes:
-        layer: dotted name of its layer.
-        module: its number there.
-        name: what a reader is told, such as `layer 1, GAU`.
-        window: how many activated neighbours its attention sees on one side; None: all, or no attention.
-        attends: whether it has attention.
-        bidirectional: whether that looks ahead.
-    """
-
-    layer: str
-    module: int
-    name: str
-    window: int | None = None
-    attends: bool = False
-    bidirectional: bool = False
+from sma.training.inspection.reader import Column, Reader
+from sma.training.tasks.running import evaluating
+from sma.training.tasks.task import Batch, Split, Task
 
 
 @dataclass(frozen=True)
@@ -44,8 +22,7 @@ class Decisions:
         confidence: `(n, C)` float.
         row: `(n,)` long, not falling.
         position: `(n,)` long; the place in the row, padding not counted.
-        loss: `(n,)` bits of the target at each element, NaN where there is none; None where rows have one
-            target.
+        loss: `(n,)` of the target at each element, NaN where there is none; None where rows have one target.
         roles: `(n,)` long, see `Batch.roles`; None if unknown.
         needs: `(n,)` bool, see `Batch.needs`; None if unknown.
     """
@@ -120,27 +97,29 @@ def _one_row(batch: Batch, row: int) -> Batch:
     return Batch(inputs, targets, None, cut(batch.roles), cut(batch.needs))
 
 
-def read_decisions(model: nn.Module, rows: Sequence[Batch]) -> Decisions:
+def read_decisions(reader: Reader, rows: Sequence[Batch]) -> Decisions:
     """What a model decides about rows, in evaluation mode.
 
     Args:
-        model: with SMA layers.
+        reader: of the model.
         rows: batches of one row each.
 
     Raises:
         ValueError: if the model routes nothing, or some layers see other elements than the model.
     """
-    like = next(model.parameters())
+    like = next(reader.model.parameters())
     columns: tuple[Column, ...] = ()
     active, confidence, losses = [], [], []
-    with evaluating(model), torch.no_grad():
+    with evaluating(reader.model), torch.no_grad():
         for batch in rows:
-            scores, recording = run_batch(model, batch.to(like))
-            columns = _columns(recording, batch)
+            with sma.record() as recording, reader.confidences(reader.model) as own:
+                scores = reader.run(batch.to(like))
+            columns = _columns(reader, recording, batch)
             calls = recording.layers
             active.append(torch.cat([call.routing.active[0] for call in calls], -1).cpu())
-            confidence.append(torch.cat([call.routing.confidence[0] for call in calls], -1).float().cpu())
-            losses.append(target_bits(scores.cpu(), batch.targets)[0])
+            each = [own.get(call.name, call.routing.confidence)[0] for call in calls]
+            confidence.append(torch.cat(each, -1).float().cpu())
+            losses.append(reader.loss.of(scores.cpu(), batch.targets)[0])
     lengths = torch.tensor([len(each) for each in active])
     return Decisions(
         columns,
@@ -148,21 +127,13 @@ def read_decisions(model: nn.Module, rows: Sequence[Batch]) -> Decisions:
         torch.cat(confidence),
         torch.repeat_interleave(torch.arange(len(lengths)), lengths),
         torch.cat([torch.arange(length) for length in lengths.tolist()]),
-        torch.cat(losses) if rows[0].targets.dim() == 2 else None,
+        torch.cat(losses) if rows[0].targets.dim() > 1 else None,
         _joined([batch.roles for batch in rows]),
         _joined([batch.needs for batch in rows]),
     )
 
 
-def target_bits(scores: Tensor, targets: Tensor) -> Tensor:
-    """The cross-entropy of every target in bits, `(B, L)` or `(B, 1)`; NaN where nothing is scored."""
-    exact = scores.flatten(0, -2).to(torch.promote_types(scores.dtype, torch.float32))
-    nats = nn.functional.cross_entropy(exact, targets.flatten(), ignore_index=IGNORED, reduction="none")
-    bits = (nats / math.log(2)).masked_fill(targets.flatten() == IGNORED, math.nan)
-    return bits.view(len(targets), -1)
-
-
-def _columns(recording: sma.Recording, batch: Batch) -> tuple[Column, ...]:
+def _columns(reader: Reader, recording: sma.Recording, batch: Batch) -> tuple[Column, ...]:
     if not recording.layers:
         raise ValueError(
             "the model has no routers, so there are no decisions to inspect; choose a run of a model with "
@@ -176,20 +147,7 @@ def _columns(recording: sma.Recording, batch: Batch) -> tuple[Column, ...]:
                 f"layer {call.name!r} is called more than once, or reads other elements than the model, as "
                 "inside a routed module; sma inspect reads models whose layers all see every element once"
             )
-    layers = [(call.name, m, module) for call in recording.layers for m, module in enumerate(call.modules)]
-    shown = sub_module_names([kinds(call.layer) for call in recording.layers])
-    return tuple(
-        replace(_attention(module), layer=layer, module=m, name=name)
-        for (layer, m, module), name in zip(layers, shown, strict=True)
-    )
-
-
-def _attention(module: nn.Module) -> Column:
-    """What is known of the attention in a module."""
-    for inner in module.modules():
-        if hasattr(inner, "window") and hasattr(inner, "bidirectional"):
-            return Column("", 0, "", inner.window, True, inner.bidirectional)  # type: ignore[arg-type]
-    return Column("", 0, "")
+    return reader.columns(recording)
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -8,12 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from sma.training.inspection.counterfactuals import Flip, Worth
-from sma.training.inspection.decisions import Column, Decisions
+from sma.training.inspection.decisions import Decisions
 from sma.training.inspection.rates import Curve, Group
+from sma.training.inspection.reader import Column
 from sma.training.inspection.spans import Span
 from sma.training.inspection.stability import Stability
+from sma.training.inspection.subject import Subject
 from sma.training.tasks.needs_section import Agreement
-from sma.training.tasks.task import Batch, Task
+from sma.training.tasks.task import Batch
 
 SHOWN = 2048
 """Elements of an example that are shown, and whose decisions may be flipped."""
@@ -26,12 +28,12 @@ class Example:
     Attributes:
         number: of the row in its split.
         length: of the whole row.
-        bits: the loss of the row, all of its targets together.
+        row_loss: that of all targets of the row together.
         texts: of each element.
         shades: of each pixel, from 0 to 1; None where the row is not a picture.
         active: of each routed module, whether each element activates it, as a string of 0 and 1.
         confidence: of each routed module, that of each element.
-        loss: bits of the target at each element, None where there is none; None where the row has one target.
+        loss: of the target at each element, None where there is none; None where the row has one target.
         roles: of each element, an index into the inspection's `role_names`; None if unknown.
         needed: whether an answer depends on each element; None if unknown.
         label: the class of the row; None where elements have targets.
@@ -41,7 +43,7 @@ class Example:
 
     number: int
     length: int
-    bits: float
+    row_loss: float
     texts: list[str]
     shades: list[float] | None
     active: list[str]
@@ -57,27 +59,27 @@ class Example:
     def of(
         cls,
         number: int,
-        task: Task,
+        subject: Subject,
         row: Batch,
         decisions: Decisions,
         flips: list[Flip],
         answer: int | None,
-        bits: float,
+        row_loss: float,
     ) -> "Example":
-        """A row of a task, and what was decided about it.
+        """A row of a subject, and what was decided about it.
 
         Args:
             number: of the row in its split.
-            task: shows its elements.
+            subject: shows its elements.
             row: a batch of it alone.
             decisions: about the row alone.
             flips: of some of them.
             answer: the class that the model answers, for a row with one target.
-            bits: the loss of the row.
+            row_loss: that of the row.
         """
         assert isinstance(row.inputs, Tensor)
         inputs = row.inputs[0, :SHOWN]
-        is_picture = task.columns is not None and inputs.dim() == 2 and inputs.shape[1] == 1
+        is_picture = subject.line is not None and inputs.dim() == 2 and inputs.shape[1] == 1
         loss, roles, needs = (
             None if each is None else each[:SHOWN].tolist()
             for each in (decisions.loss, decisions.roles, decisions.needs)
@@ -85,8 +87,8 @@ class Example:
         return cls(
             number,
             len(decisions),
-            round(bits, 4),
-            task.element_texts(inputs),
+            round(row_loss, 4),
+            subject.element_texts(inputs),
             [round(value, 3) for value in inputs.float().clamp(0, 1).flatten().tolist()]
             if is_picture
             else None,
@@ -103,13 +105,18 @@ class Example:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was measured of one run, and of others that differ in their seed.
+    """What was measured of one model, and of others that differ in their seed.
 
     Attributes:
         runs: the folders; all but `stability` is about the first.
-        task: its title.
+        task: a line that names the data.
         split: whose rows were read.
         unit: what results are given per.
+        loss_unit: that of losses and gains, in the plural.
+        loss_text: what the loss is.
+        loss_place: whether the target of an element is after or at it.
+        made_active: with what weight an element counts that a flip makes active, as a sentence.
+        left_out: what cannot be measured, and why, as a sentence.
         n_rows: rows that rates are of.
         n_elements: their elements.
         columns: the routed modules.
@@ -122,7 +129,7 @@ class Inspection:
         needs: agreement with the known need, of each module and of any; empty where it is unknown.
         stability: over runs; empty for one run.
         worth: of decisions, by counterfactuals.
-        role_names: of the task.
+        role_names: what elements may be.
         classes: their names, where rows have one.
         line: elements per line of a picture; None where rows are not pictures.
         examples: some rows, with their flips.
@@ -132,6 +139,11 @@ class Inspection:
     task: str
     split: str
     unit: str
+    loss_unit: str
+    loss_text: str
+    loss_place: str
+    made_active: str
+    left_out: str
     n_rows: int
     n_elements: int
     columns: tuple[Column, ...]

@@ -2,7 +2,7 @@ const byId = id => document.getElementById(id);
 const layer = byId("layer"), example = byId("example"), row = byId("row");
 let chosen = null; // position of the element that is shown in the panel
 
-const rounding = 1e-5; // bits
+const rounding = 1e-5; // of losses
 const size = value => value < rounding ? "0" : value < 0.01 ? value.toPrecision(2) : value.toFixed(3);
 const signed = value => (value < 0 ? "−" : "+") + size(Math.abs(value));
 const visible = text => text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "·"); // control characters, such as separators
@@ -39,7 +39,7 @@ function drawSummary({ it, column, flips }) {
   const active = [...it.active[column]].filter(bit => bit === "1").length;
   const first = it.length > it.texts.length ? ` of the first ${it.texts.length}` : "";
   let text = `${active}${first || ` of ${it.length}`} elements activate it; ${flips.length} decisions were flipped. ` +
-    `Loss of the row: ${it.bits.toFixed(2)} bits.`;
+    `Loss of the row: ${it.row_loss.toFixed(2)} ${found.loss_unit}.`;
   if (it.label !== null) text += ` Class ${name(it.label)}, answered ${name(it.answer)}.`;
   byId("summary").textContent = text;
 }
@@ -95,7 +95,7 @@ function drawPanel({ it, column, flip }) {
   }
   const change = flip.was_active ? flip.gain : -flip.gain;
   const said = make(panel, "p", `${flip.was_active ? "Skipped" : "Activated"} instead, the loss of the row changes by `);
-  make(said, "b", `${signed(change)} bits`).id = "change";
+  make(said, "b", `${signed(change)} ${found.loss_unit}`).id = "change";
   said.append(`: activation ${flip.gain > rounding ? "helps" : flip.gain < -rounding ? "hurts" : "changes nothing"}.`);
   if (flip.answer !== null && flip.answer !== it.answer) make(panel, "p", `The answer becomes ${name(flip.answer)}.`);
   if (!flip.changes.length) return;
@@ -103,10 +103,10 @@ function drawPanel({ it, column, flip }) {
   make(where, "span", "worse", "key worse");
   where.append(" and ");
   make(where, "span", "better", "key better");
-  where.append(" predictions are marked in the row. Largest changes:");
+  where.append(` ${found.loss_place === "at" ? "elements" : "predictions"} are marked in the row. Largest changes:`);
   const top = [...flip.changes].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 5);
   const shown = top.filter(([i]) => i < it.texts.length);
-  make(panel, "p", shown.map(([i, bits]) => `after element ${i} “${shownText(it.texts[i])}” ${signed(bits)}`).join("; "));
+  make(panel, "p", shown.map(([i, more]) => `${found.loss_place} element ${i} “${shownText(it.texts[i])}” ${signed(more)}`).join("; "));
 }
 
 function drawScatter({ column }) {
@@ -133,7 +133,7 @@ function drawScatter({ column }) {
   }
   for (const value of [low, (low + high) / 2, high])
     draw("text", { x: x(value), y: height - 20, "text-anchor": "middle" }, value.toFixed(2));
-  draw("text", { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, "confidence; upwards: gain in bits");
+  draw("text", { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, `confidence; upwards: gain in ${found.loss_unit}`);
   const order = dots.sort((a, b) => (a.number == example.value) - (b.number == example.value));
   for (const dot of order) {
     const here = dot.number == example.value;

@@ -9,7 +9,7 @@ from sma.training.pages.rendering import render
 from sma.training.run.folder import guard
 from sma.training.tasks.section import Image
 
-ON_PAGE = ("columns", "role_names", "classes", "line", "examples")
+ON_PAGE = ("columns", "role_names", "classes", "line", "loss_unit", "loss_place", "examples")
 """What the script of the page reads."""
 
 
@@ -29,6 +29,7 @@ def inspection_page(found: Inspection) -> str:
                 "runs": ", ".join(found.runs),
                 "rows": f"{found.n_rows:,} of the {found.split} split, evenly spaced",
                 "elements": f"{found.n_elements:,}",
+                "loss": found.loss_text,
                 "examples": ", ".join(str(example.number) for example in found.examples),
                 "flips": f"{sum(len(example.flips) for example in found.examples):,}",
             }
@@ -51,8 +52,8 @@ def _cards(found: Inspection) -> list[tuple[str, str]]:
     last = found.worth[-1]
     cards = [
         (f"{100 * sum(found.rates) / len(found.rates):.0f} %", "activation rate, all layers"),
-        (_gain(last.gain_active), "bits gained by an active decision"),
-        (_gain(last.gain_inactive), "bits that an inactive one would gain"),
+        (_gain(last.gain_active), f"{found.loss_unit} gained by an active decision"),
+        (_gain(last.gain_inactive), f"{found.loss_unit} that an inactive one would gain"),
     ]
     if found.needs:
         recall = found.needs[-1].recall

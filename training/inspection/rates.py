@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sma.training.inspection.decisions import Column, Decisions
+from sma.training.inspection.decisions import Decisions
+from sma.training.inspection.reader import Column
 from sma.training.run.folder import Run
 
 N_POSITIONS, N_LOSSES, N_STEPS = 16, 10, 120
@@ -71,8 +72,13 @@ def by_role(decisions: Decisions, names: Sequence[str]) -> list[Group]:
     return [] if decisions.roles is None else _groups(decisions, names, decisions.roles)
 
 
-def by_loss(decisions: Decisions) -> list[Group]:
-    """Rates of elements by the loss of their own target, in tenths; none where rows have one target."""
+def by_loss(decisions: Decisions, unit: str = "bits") -> list[Group]:
+    """Rates of elements by the loss of their own target, in tenths; none where rows have one target.
+
+    Args:
+        decisions: with losses.
+        unit: of these.
+    """
     if decisions.loss is None:
         return []
     scored = (~decisions.loss.isnan()).nonzero().squeeze(1)
@@ -82,7 +88,7 @@ def by_loss(decisions: Decisions) -> list[Group]:
     for i, part in enumerate(parts):
         number[part] = i
     ends = [(float(decisions.loss[part[0]]), float(decisions.loss[part[-1]])) for part in parts]
-    return _groups(decisions, [f"{low:.2f} to {high:.2f} bits" for low, high in ends], number)
+    return _groups(decisions, [f"{low:.2f} to {high:.2f} {unit}" for low, high in ends], number)
 
 
 def _groups(decisions: Decisions, names: Iterable[str], number: Tensor) -> list[Group]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sma.training.inspection.decisions import Column, Decisions
+from sma.training.inspection.decisions import Decisions
+from sma.training.inspection.reader import Column
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sma.architectures.files.atomic import write_whole
 from sma.training.pages.rendering import render
 from sma.training.run.folder import guard
 from sma.training.sparsification.distillation import Distillation
+from sma.training.sparsification.sparsified_folder import REPORT
 from sma.training.sparsification.sparsify_measures import Measures
 from sma.transformers import SparsifySpec
 
@@ -29,6 +30,7 @@ class SparsifyReport:
     Attributes:
         model: the name of the dense model.
         data: the files.
+        data_hash: of their rows.
         spec: what tokens may skip.
         settings: of the distillation.
         batch_size: rows of a batch.
@@ -39,6 +41,7 @@ class SparsifyReport:
 
     model: str
     data: list[str]
+    data_hash: str
     spec: SparsifySpec
     settings: Distillation
     batch_size: int
@@ -74,7 +77,7 @@ def write_report(report: SparsifyReport, folder: Path) -> None:
         "threads": torch.get_num_threads(),
     }
     with guard(folder, "name another folder by --out"):
-        write_whole(folder / "report.json", json.dumps(values, indent=1) + "\n")
+        write_whole(folder / REPORT, json.dumps(values, indent=1) + "\n")
         write_whole(folder / "report.html", page(report))
 
 

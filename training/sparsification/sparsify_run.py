@@ -11,6 +11,7 @@ from sma.checks import check_size
 from sma.training.run.folder import guard
 from sma.training.sparsification.distillation import Distillation, DistillationStep, distill
 from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
+from sma.training.sparsification.sparsified_folder import MODEL_FOLDER
 from sma.training.sparsification.sparsify_measures import Measures, difference, measure
 from sma.training.sparsification.sparsify_page import SparsifyReport, write_report
 from sma.training.sparsification.token_operations import is_causal
@@ -18,7 +19,6 @@ from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.transformers import SparsifySpec, sparsify
 
 CONTROLS = ("random", "dropped")
-MODEL_FOLDER = "model"
 N_CHOOSING = 8
 """Rows on which the parts to be dropped are chosen."""
 
@@ -90,7 +90,15 @@ def sparsify_model(
                 model.save_pretrained(out / MODEL_FOLDER)
                 tokenizer.save_pretrained(out / MODEL_FOLDER)
     report = SparsifyReport(
-        str(name), [str(path) for path in data], spec, settings, batch_size, length, seed, found
+        str(name),
+        [str(path) for path in data],
+        texts.hash,
+        spec,
+        settings,
+        batch_size,
+        length,
+        seed,
+        found,
     )
     write_report(report, out)
     return report

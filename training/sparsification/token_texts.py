@@ -1,6 +1,8 @@
 """Text files as rows of tokens for a model of transformers: what is distilled on, and what is held out."""
 
+import hashlib
 import random
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,14 @@ class TokenTexts:
     held_out: list[list[int]]
     padding: int
     padding_side: str = "right"
+
+    @property
+    def hash(self) -> str:
+        """A SHA-256 of all rows, which says whether they are those of another time."""
+        found = hashlib.sha256()
+        for row in (*self.training, (-1,), *self.held_out):
+            found.update(array("q", (len(row), *row)).tobytes())
+        return found.hexdigest()
 
     def batches(self, n_rows: int, n_batches: int, *, seed: int) -> Iterator[dict[str, Tensor]]:
         """Batches of rows drawn at random."""

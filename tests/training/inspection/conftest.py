@@ -1,13 +1,16 @@
 """Runs that were not trained: their weights are random enough for routers to choose."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from typing_extensions import override
 
+from sma import Router, Routing
 from sma.training import Run, TrainSpec
 from sma.training.results import write_facts
 from sma.training.run.checkpoints import save_best
@@ -78,6 +81,21 @@ def recall(runs: dict[str, Run]) -> tuple[Task, nn.Module]:
     model = spec.model.build().double().eval()
     disturb(model, 0)
     return spec.task.build(), model
+
+
+class Stubborn(Router):
+    """Another router, that decides otherwise about one element."""
+
+    def __init__(self, router: Router, position: int) -> None:
+        super().__init__(router.n_modules)
+        self.router, self.position = router, position
+
+    @override
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
+        routing = self.router(x, mask)
+        active = routing.active.clone()
+        active[:, self.position] ^= True
+        return replace(routing, active=active)
 
 
 class Ragged:

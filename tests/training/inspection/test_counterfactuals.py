@@ -1,48 +1,31 @@
 """Flips of single decisions, against the same model with one router that decides so."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor, nn
-from typing_extensions import override
+from torch import nn
 
-from sma import Router, Routing
 from sma.training import Run
 from sma.training.inspection import counterfactuals
 from sma.training.inspection.correlation import Correlation
 from sma.training.inspection.counterfactuals import Flip, choose, flip, worth
-from sma.training.inspection.decisions import Column, Decisions, pick_rows, read_decisions, target_bits
+from sma.training.inspection.decisions import Decisions, pick_rows, read_decisions
+from sma.training.inspection.reader import Column, Reader, target_bits
 from sma.training.tasks.task import Batch, Task
 
-from .conftest import LENGTH
-
-
-class Stubborn(Router):
-    """Another router, that decides otherwise about one element."""
-
-    def __init__(self, router: Router, position: int) -> None:
-        super().__init__(router.n_modules)
-        self.router, self.position = router, position
-
-    @override
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        routing = self.router(x, mask)
-        active = routing.active.clone()
-        active[:, self.position] ^= True
-        return replace(routing, active=active)
+from .conftest import LENGTH, N_TOKENS, Stubborn
 
 
 def read(task: Task, model: nn.Module) -> tuple[Batch, Decisions]:
     (row,) = pick_rows(task, "test", 5, [3])
-    return row, read_decisions(model, [row])
+    return row, read_decisions(Reader(model), [row])
 
 
 def flips(row: Batch, read: Decisions, model: nn.Module, chosen: list[tuple[int, int]]) -> list[Flip]:
-    return flip(model, row, read.columns, read.active, read.confidence, chosen)
+    return flip(Reader(model), row, read.columns, read.active, read.confidence, chosen)
 
 
 @pytest.mark.parametrize("together", [2**14, 3 * LENGTH])
@@ -72,6 +55,20 @@ def test_flips_one_by_one(
         assert all(i >= position for i, _ in each.changes)  # the model is causal
         assert each.answer is None
     assert any(each.changes for each in found)
+
+
+@pytest.mark.parametrize(("limit", "most"), [("ELEMENTS", 3 * LENGTH), ("SCORES", 3 * LENGTH * N_TOKENS)])
+def test_passes_are_no_larger_than_they_may_be(
+    recall: tuple[Task, nn.Module], monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    """Three flips at once, and the row as it is."""
+    monkeypatch.setattr(counterfactuals, limit, most)
+    row, decisions = read(*recall)
+    sizes: list[int] = []
+    hook = recall[1].register_forward_hook(lambda model, args, scores: sizes.append(len(scores)))
+    flips(row, decisions, recall[1], [(0, position) for position in range(8)])
+    hook.remove()
+    assert sizes[1:] == [4, 4, 3]
 
 
 def test_rows_with_one_target_have_an_answer(runs: dict[str, Run]) -> None:

@@ -14,6 +14,7 @@ from sma.modules import LatentConfigurator
 from sma.modules.adapters import SequenceSubModule
 from sma.testing import CausalMean
 from sma.training.inspection.decisions import count_rows, pick_rows, read_decisions, spread
+from sma.training.inspection.reader import Reader
 from sma.training.tasks.task import Batch, Task
 
 from .conftest import LENGTH, N_ROWS, Ragged
@@ -22,7 +23,7 @@ from .conftest import LENGTH, N_ROWS, Ragged
 def test_decisions_are_those_of_the_recording(recall: tuple[Task, nn.Module]) -> None:
     task, model = recall
     rows = pick_rows(task, "test", 5, [1, 7, 11])
-    found = read_decisions(model, rows)
+    found = read_decisions(Reader(model), rows)
     assert found.names == ["layer 1, GAU", "layer 2, GAU"]
     assert found.n_rows == 3
     assert len(found) == 3 * LENGTH
@@ -68,7 +69,7 @@ def test_rows_are_spread_over_a_split() -> None:
 
 def test_attention_is_known(recall: tuple[Task, nn.Module]) -> None:
     task, model = recall
-    columns = read_decisions(model, pick_rows(task, "test", 5, [0])).columns
+    columns = read_decisions(Reader(model), pick_rows(task, "test", 5, [0])).columns
     assert [(c.layer, c.module, c.window, c.attends, c.bidirectional) for c in columns] == [
         (f"blocks.{i}.branches.1", 0, 3, True, False) for i in range(2)
     ]
@@ -91,11 +92,11 @@ def test_models_that_cannot_be_read_are_named() -> None:
     layer = sma.SMA(LatentConfigurator(6), [CausalMean(6)])
     outer = sma.SMA(LatentConfigurator(6), [SequenceSubModule(layer)])
     with pytest.raises(ValueError, match="no routers, so there are no decisions"):
-        read_decisions(model(), [row])
+        read_decisions(Reader(model()), [row])
     with pytest.raises(ValueError, match="called more than once, or reads other elements"):
-        read_decisions(model(layer, layer), [row])
+        read_decisions(Reader(model(layer, layer)), [row])
     with pytest.raises(ValueError, match="layers all see every element once"):
-        read_decisions(model(outer), [row])
+        read_decisions(Reader(model(outer)), [row])
 
 
 @pytest.mark.parametrize(("inputs", "what"), [((0, 0), "pairs of rows"), (object(), "graphs")])

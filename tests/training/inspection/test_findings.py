@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from sma.training.inspection.decisions import Column, Decisions
+from sma.training.inspection.decisions import Decisions
 from sma.training.inspection.findings import agreements
+from sma.training.inspection.reader import Column
 
 
 def decided(active: torch.Tensor, needs: torch.Tensor | None) -> Decisions:

@@ -39,7 +39,7 @@ def test_examples_show_the_row(runs: dict[str, Run]) -> None:
     assert example.needed == batch.needs[4].tolist()
     assert all(len(each) == example.length == LENGTH for each in (*example.active, *example.confidence))
     assert example.loss is not None
-    assert sum(bits or 0 for bits in example.loss) == pytest.approx(example.bits, abs=0.01)
+    assert sum(bits or 0 for bits in example.loss) == pytest.approx(example.row_loss, abs=0.01)
     assert example.shades is None
     values = json.loads(found.json())
     assert values["examples"][0]["loss"][0] is None

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from sma.training import Run
-from sma.training.inspection.decisions import Column, Decisions
+from sma.training.inspection.decisions import Decisions
 from sma.training.inspection.rates import by_loss, by_position, by_role, over_training
+from sma.training.inspection.reader import Column
 
 LENGTHS = [40, 25, 1]
 
@@ -65,6 +66,7 @@ def test_by_loss(decisions: Decisions) -> None:
         chosen, order = order[: group.n], order[group.n :]
         assert group.name == f"{losses[chosen[0]]:.2f} to {losses[chosen[-1]]:.2f} bits"
         assert group.rates == pytest.approx(mean(decisions, chosen))
+    assert by_loss(decisions, "hundredths")[0].name == groups[0].name.replace("bits", "hundredths")
 
 
 def test_what_is_unknown_has_no_groups(decisions: Decisions) -> None:

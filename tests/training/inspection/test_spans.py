@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sma.training.inspection.decisions import Column, Decisions
+from sma.training.inspection.decisions import Decisions
+from sma.training.inspection.reader import Column
 from sma.training.inspection.spans import Span, distances, spans
 
 N = 60

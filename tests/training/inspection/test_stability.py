@@ -4,7 +4,8 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from sma.training.inspection.decisions import Column, Decisions
+from sma.training.inspection.decisions import Decisions
+from sma.training.inspection.reader import Column
 from sma.training.inspection.stability import stability
 
 

@@ -1,9 +1,16 @@
 """A small language model in a folder, with a tokenizer and a text."""
 
+import json
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sma.training.sparsification.sparsify_run import load_dense
+from sma.training.sparsification.token_operations import is_causal
+from sma.training.sparsification.token_texts import read_token_texts
+from sma.transformers import routed_parts, sparsify
 
 WORDS = [
     "the",
@@ -50,6 +57,33 @@ def write_llama(folder):
     return folder
 
 
+def write_bert(folder):
+    torch.manual_seed(0)
+    BertModel(BertConfig(**SIZES, vocab_size=18), add_pooling_layer=False).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def write_sparsified(folder, dense, data, *, seed=0, **spec):
+    """What `sma sparsify` writes, without training: all weights are disturbed, and routers choose."""
+    model, named = load_dense(str(dense))
+    sparsify(model, **spec)
+    drawn = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=drawn))
+        for part in routed_parts(model).values():
+            projection = part.router.router.router.projection  # of the sigmoid router
+            projection.weight.normal_(std=1.5, generator=drawn)
+            projection.bias.zero_()
+    model.save_pretrained(folder / "model")
+    named.save_pretrained(folder / "model")
+    texts = read_token_texts([data], named, length=12, causal=is_causal(model))
+    values = {"model": str(dense), "data": [str(data)], "data_hash": texts.hash, "length": 12}
+    (folder / "report.json").write_text(json.dumps(values | {"spec": model.config.sparsify}))
+    return folder
+
+
 @pytest.fixture
 def llama_folder(tmp_path):
     return write_llama(tmp_path / "dense")
@@ -57,10 +91,7 @@ def llama_folder(tmp_path):
 
 @pytest.fixture
 def bert_folder(tmp_path):
-    torch.manual_seed(0)
-    BertModel(BertConfig(**SIZES, vocab_size=18), add_pooling_layer=False).save_pretrained(tmp_path / "bert")
-    tokenizer().save_pretrained(tmp_path / "bert")
-    return tmp_path / "bert"
+    return write_bert(tmp_path / "bert")
 
 
 @pytest.fixture

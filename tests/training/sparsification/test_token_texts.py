@@ -1,5 +1,7 @@
 """Rows of text files: pieces of the whole, or lines; padding on the tokenizer's side."""
 
+from dataclasses import replace
+
 import pytest
 
 from sma.training.sparsification.token_texts import read_token_texts
@@ -43,6 +45,16 @@ def test_batches_are_those_of_their_seed(data):
     assert not all(a["input_ids"].equal(b["input_ids"]) for a, b in zip(first, other, strict=True))
     held = texts.held_out_batches(5, 7)
     assert [len(batch["input_ids"]) for batch in held] == [5, 2]
+
+
+def test_other_rows_have_another_hash(data):
+    texts, again, shorter, unlike = (
+        read_token_texts([data], tokenizer(), length=length, causal=causal)
+        for length, causal in ((5, False), (5, False), (4, False), (5, True))
+    )
+    assert texts.hash == again.hash
+    last = replace(texts, training=[*texts.training, texts.held_out[0]], held_out=texts.held_out[1:])
+    assert len({each.hash for each in (texts, shorter, unlike, last)}) == 4
 
 
 def test_errors(tmp_path):

@@ -1,0 +1,69 @@
+"""The folder that `sma sparsify` writes: what is in it, how it was made, and its model."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sma.architectures.files.reading import read_whole
+from sma.training.run.errors import RunError
+
+REPORT = "report.json"
+MODEL_FOLDER = "model"
+_LARGEST = 2**28
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How the model of a folder was made sparse.
+
+    Attributes:
+        model: the name of the dense one.
+        data: the files.
+        data_hash: of their rows, see `TokenTexts.hash`.
+        length: tokens of a row at most.
+        spec: the fields of the `SparsifySpec`.
+    """
+
+    model: str
+    data: list[Path]
+    data_hash: str
+    length: int
+    spec: dict[str, Any]
+
+
+def is_sparsified(path: Path) -> bool:
+    """Whether a folder is one that `sma sparsify` wrote."""
+    return (path / REPORT).is_file() and (path / MODEL_FOLDER / "config.json").is_file()
+
+
+def read_origin(path: Path) -> Origin:
+    """How the model of a folder was made sparse, by its report.
+
+    Raises:
+        RunError: if the report is damaged.
+    """
+    try:
+        values = json.loads(read_whole(path / REPORT, limit=_LARGEST))
+        data = [Path(name) for name in values["data"]]
+        return Origin(values["model"], data, values["data_hash"], values["length"], dict(values["spec"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path / REPORT} is damaged ({type(error).__name__}: {error}); restore it from a copy, or run "
+            "sma sparsify again"
+        ) from error
+
+
+def load_sparsified(path: Path) -> tuple[Any, Any]:
+    """The model of a folder, of its own class, in float32 and evaluation mode; and its tokenizer."""
+    import torch
+    import transformers
+
+    from sma.transformers.sparsification.saving import sparsified_class
+
+    folder = path / MODEL_FOLDER
+    config: Any = transformers.AutoConfig.from_pretrained(folder)
+    own = config.model_config()
+    model_class = sparsified_class(getattr(transformers, own.architectures[0]))
+    model = model_class.from_pretrained(folder, config=own, dtype=torch.float32)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder)
