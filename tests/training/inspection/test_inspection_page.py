@@ -1,6 +1,7 @@
 """The page in a browser: what is picked is shown."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from browsing import Browser
 from sma.training import Inspection, Run
 from sma.training.inspection.inspecting import inspect
 from sma.training.inspection.inspection_page import write_page
+from sma.training.inspection.rates import Curve, Group
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,24 @@ def pick(column: int, example: int) -> Any:
 
 def test_the_page_fits_every_screen(browser: Browser, page: Path) -> None:
     browser.check(page, pick(1, 2))
+
+
+def test_many_layers_of_long_names_fit(browser: Browser, found: Inspection, tmp_path: Path) -> None:
+    """As a sparsified model has them: the tables scroll by themselves."""
+    times = 12
+
+    def repeated(groups: list[Group]) -> list[Group]:
+        return [replace(group, rates=times * group.rates) for group in groups]
+
+    wide = replace(
+        found,
+        columns=tuple(replace(c, name="encoder.layer.11.intermediate") for c in times * found.columns),
+        positions=repeated(found.positions),
+        roles=repeated(found.roles),
+        losses=repeated(found.losses),
+        training=Curve([], []),
+    )
+    browser.check(write_page(wide, tmp_path / "page.html"), pick(0, 2))
 
 
 def test_a_layer_and_an_example_are_picked(browser: Browser, page: Path, found: Inspection) -> None:
