@@ -20,7 +20,7 @@ def _layers(
     """`n` SeqBoat layers: bidirectional ones with a `norm`, causal ones without; a budget holds the rate."""
     routed: dict[str, Any] = {"kind": router}
     if rate is not None:
-        routed = {"kind": "activation_budget", "router": routed, "rate": rate, "coefficient": 1.0}
+        routed = {"kind": "activation_budget", "router": routed, "rate": rate, "coefficient": 0.1}
     both = {} if norm is None else {"bidirectional": True}
     gau = {"kind": "gau", "d_qk": d_qk, "d_hidden": d_hidden, "window": window, **both}
     return {
@@ -104,7 +104,7 @@ _TEXT_RUN: dict[str, Any] = {
     "batch_size": 4,
     "learning_rate": 7e-3,
     "schedule": {"kind": "linear", "warmup": 100},
-    "optimizer": {**_ADAMW, "decayed": "all"},  # 1.754 bits; with weights alone 1.766
+    "optimizer": {**_ADAMW, "decayed": "all"},  # with weights alone 0.012 bits per byte more
     "validation_interval": 200,
 }
 
