@@ -202,7 +202,7 @@ def _losses(model: Any, teacher: Any, batch: Inputs, settings: Distillation) -> 
             found.hidden_states, wanted.hidden_states, real
         )
     if settings.logits > 0 and getattr(found, "logits", None) is not None:
-        losses["logits"] = settings.logits * divergence(found.logits[real], wanted.logits[real])
+        losses["logits"] = settings.logits * divergence(found.logits, wanted.logits, real)
     if labels:
         losses["task"] = settings.task * found.loss
     return losses
@@ -223,7 +223,15 @@ def hidden_difference(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...], rea
     return torch.stack(each).mean()
 
 
-def divergence(found: Tensor, wanted: Tensor) -> Tensor:
-    """The Kullback-Leibler divergence of predictions from wanted ones, both as logits `(n, V)`, in nats."""
+def divergence(found: Tensor, wanted: Tensor, real: Tensor) -> Tensor:
+    """The mean Kullback-Leibler divergence of predictions from wanted ones, in nats.
+
+    Args:
+        found: logits `(B, L, V)`, of which those of real tokens count, or `(B, C)` of whole rows.
+        wanted: the same of the dense model.
+        real: `(B, L)` bool.
+    """
+    if found.dim() == 3:
+        found, wanted = found[real], wanted[real]
     logs = F.log_softmax(found.float(), -1), F.log_softmax(wanted.float(), -1)
     return F.kl_div(*logs, reduction="batchmean", log_target=True)

@@ -105,8 +105,8 @@ def _quality(found: Any, wanted: Any, batch: Mapping[str, Tensor], *, causal: bo
     quality = {"hidden difference": hidden_difference(found.hidden_states, wanted.hidden_states, real).item()}
     if getattr(found, "logits", None) is None:
         return quality
-    quality["divergence in nats"] = divergence(found.logits[real], wanted.logits[real]).item()
-    if causal:
+    quality["divergence in nats"] = divergence(found.logits, wanted.logits, real).item()
+    if causal and found.logits.dim() == 3:
         known = real[:, 1:] & real[:, :-1]
         loss = F.cross_entropy(found.logits[:, :-1][known].float(), batch["input_ids"][:, 1:][known])
         quality["bits per token"] = loss.item() / math.log(2)

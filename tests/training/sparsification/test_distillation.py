@@ -95,9 +95,11 @@ def test_the_losses_are_those_of_real_tokens():
         for b, t in real.nonzero().tolist()
     ]
     assert hidden_difference(mine, theirs, real).item() == pytest.approx(sum(total) / len(total), rel=1e-5)
-    p, q = F.softmax(theirs[0][0], -1), F.softmax(mine[0][0], -1)
-    wanted = (p * (p / q).log()).sum(-1).mean().item()
-    assert divergence(mine[0][0], theirs[0][0]).item() == pytest.approx(wanted, rel=1e-5)
+    p, q = F.softmax(theirs[0], -1), F.softmax(mine[0], -1)
+    each = (p * (p / q).log()).sum(-1)
+    assert divergence(mine[0], theirs[0], real).item() == pytest.approx(each[real].mean().item(), rel=1e-5)
+    of_rows = divergence(mine[0][:, 0], theirs[0][:, 0], real)
+    assert of_rows.item() == pytest.approx(each[:, 0].mean().item(), rel=1e-5)
 
 
 def test_errors():

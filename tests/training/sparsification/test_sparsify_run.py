@@ -4,7 +4,13 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 
 from sma.training.sparsification.distillation import Distillation
 from sma.training.sparsification.sparsify_run import sparsify_model
@@ -65,6 +71,25 @@ def test_an_encoder_whose_weights_are_frozen(bert_folder, data, tmp_path):
     for name, value in dense.state_dict().items():
         if "attention" in name:
             assert torch.equal(loaded.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("kind", [BertForSequenceClassification, BertForTokenClassification])
+def test_a_classifier(kind, bert_folder, data, tmp_path):
+    """Its predictions, of rows or of tokens, are compared as well."""
+    torch.manual_seed(0)
+    kind(AutoConfig.from_pretrained(bert_folder)).save_pretrained(bert_folder)
+    report = sparsify_model(
+        str(bert_folder),
+        [data],
+        tmp_path / "out",
+        spec=SparsifySpec(),
+        settings=SETTINGS,
+        controls=(),
+        **SIZES,
+    )
+    dense, learned = report.measures
+    assert dense.quality["divergence in nats"] == 0.0
+    assert learned.quality["divergence in nats"] == pytest.approx(0, abs=0.1)
 
 
 def test_errors(llama_folder, data, tmp_path):
