@@ -27,7 +27,7 @@ KEPT = ROOT / "build" / "bench"
 LITERAL = ("ema", "attention")
 """Benchmarks that print text, not Markdown."""
 WITH_REFERENCE = ("layer", "peers")
-WITHOUT_THREADS = ("imports", "peer_states")
+WITHOUT_THREADS = ("imports", "peer_states", "ready_step")
 
 
 PLACE = re.compile(r"^\{\{([\w -]+)\}\}$", re.MULTILINE)

@@ -64,7 +64,8 @@ def layers(reference: Path | None = None) -> Contest:
     return Contest(
         title="Layers",
         text="A training step (forward and backward) of one layer on one row, D 128. Attention has 2 heads "
-        "of 64 and windows of 128 elements, states have 16 columns; all but CoLT5's are causal.",
+        "of 64 and windows of 128 elements (Llama, mega-pytorch: the whole row), states have 16 columns; "
+        "all but CoLT5's are causal.",
         ours="SeqBoat, 10 % active",
         peers=peers,
         settings={f"L {length:,}": (length, reference) for length in (1024, 4096, 16384)},
@@ -147,7 +148,8 @@ def prompt_step(threads: int, name: str, n_rows: int, length: int) -> Callable[[
 def decoding(threads: int) -> Contest:
     return Contest(
         title=f"Decoding, {threads} thread{'s' if threads > 1 else ''}",
-        text="A token for every row: 6 layers, D 256, vocabulary 256, windows of 128, eager.",
+        text="A token for every row: 6 layers, D 256, vocabulary 256, windows of 128 (Llama: the whole "
+        "row), eager.",
         ours="SeqBoat",
         peers={f"transformers {name}": Peer(*TRANSFORMERS, why=why) for name, why in STEPS.items()},
         settings={
