@@ -1,9 +1,10 @@
 """Everything that only a GPU can tell, in one command of under five minutes, written to a folder.
 
-    python -m benchmarks.gpu_proof [--out gpu-proof]
+    python -m benchmarks.gpu_proof [--out gpu-proof] [--reference /path/to/SeqBoat]
 
-GPU tests, `sma doctor`, kernels against plain torch at real sizes with times and memory, and the models of
-docs/performance.md from 8K to 64K elements. Without a GPU it says so in one line.
+GPU tests, `sma doctor`, kernels against plain torch at real sizes with times and memory, and from 8K to
+64K elements the models of docs/performance.md, and layers beside those of other packages that are
+installed. Without a GPU it says so in one line.
 """
 
 import argparse
@@ -11,11 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
 
 from benchmarks.models import MODELS, QUADRATIC, step
+from benchmarks.peer_layers import LAYERS, layer_step
 from sma.modules import kernel_backend
 from sma.modules.kernels.estimates import attention_work, recurrence_work, scan_work
 from sma.training.inspection.backends import OPERATIONS, relative_difference
@@ -24,6 +28,10 @@ HERE = Path(__file__).parent
 LENGTHS = (8192, 16384, 32768, 65536)
 PEERS = {"mamba2": ("fla.layers", "Mamba2"), "gated linear attention": ("fla.layers", "GatedLinearAttention")}
 """Layers of flash-linear-attention, where it is installed."""
+LOOPS = ("transformers Mamba", "transformers RecurrentGemma, recurrent block")
+"""Layers that loop over elements, each with a gradient as long as the row: it would take minutes."""
+PATIENCE = 2.0
+"""Seconds of a peer's step, after which its longer rows are not run."""
 
 
 def milliseconds(run: Callable[[], object], rounds: int = 5) -> float:
@@ -96,22 +104,36 @@ def model_rows() -> Iterator[str]:
             torch.cuda.empty_cache()
 
 
-def peer_rows() -> Iterator[str]:
-    """Layers of flash-linear-attention of width 512, where it is installed."""
-    from importlib import import_module
+def peer_rows(reference: Path | None) -> Iterator[str]:
+    """Layers of this project and of others, of width 128 in float32; fla's are of 512 in bfloat16.
 
-    yield "| layer | L | forward and backward |"
-    yield "| --- " * 3 + "|"
-    for name, (module, kind) in PEERS.items():
-        try:
-            layer = getattr(import_module(module), kind)(hidden_size=512).cuda().bfloat16()
-        except Exception as error:  # not installed, or of another version
-            yield f"| {name} | | {type(error).__name__} |"
-            continue
+    Longer rows are left out where a step took longer than `PATIENCE`.
+    """
+    yield "| layer | L | forward and backward | tokens per second | memory |"
+    yield "| --- " * 5 + "|"
+    names = (*(name for name in LAYERS if name not in LOOPS), *(["published SeqBoat"] if reference else []))
+    makers = {name: partial(layer_step, 1, name, reference=reference, device="cuda") for name in names}
+    makers |= {name: partial(fla_step, *which) for name, which in PEERS.items()}
+    for name, make in makers.items():
         for length in LENGTHS:
-            x = torch.randn(1, length, 512, device="cuda", dtype=torch.bfloat16, requires_grad=True)
-            run = lambda layer=layer, x=x: layer(x)[0].sum().backward()  # noqa: E731
-            yield f"| {name} | {length:,} | {milliseconds(run, rounds=3):.2f} ms |"
+            try:
+                run = make(length=length)
+                time = milliseconds(run, rounds=3)
+                memory = peak(run)
+            except Exception as error:  # not installed, of another version, or out of memory
+                yield f"| {name} | {length:,} | {type(error).__name__} | | |"
+                break
+            yield f"| {name} | {length:,} | {time:.2f} ms | {1e3 * length / time:,.0f} | {memory:,.0f} MiB |"
+            if time > 1e3 * PATIENCE:
+                break
+            torch.cuda.empty_cache()
+
+
+def fla_step(module: str, kind: str, *, length: int) -> Callable[[], None]:
+    """A training step of a layer of flash-linear-attention."""
+    layer = getattr(import_module(module), kind)(hidden_size=512).cuda().bfloat16()
+    x = torch.randn(1, length, 512, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    return lambda: layer(x)[0].sum().backward()
 
 
 def command(*arguments: str, seconds: int) -> str:
@@ -130,6 +152,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("gpu-proof"))
+    parser.add_argument("--reference", type=Path, help="the published code")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("gpu-proof: torch finds no CUDA device here, so there is nothing to prove")
@@ -141,7 +164,7 @@ def main() -> None:
         "kernels.md": kernel_rows,
         "tests.txt": lambda: iter([command("-m", "pytest", "-q", "-m", "gpu", "tests", seconds=100)]),
         "models.md": model_rows,
-        "peers.md": peer_rows,
+        "peers.md": lambda: peer_rows(options.reference),
     }
     for name, rows in parts.items():
         with (options.out / name).open("w") as file:

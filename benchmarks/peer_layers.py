@@ -18,15 +18,17 @@ N_EXPERTS, TOP_K, D_EXPERT_MODEL, N_ELEMENTS = 8, 2, 256, 4096
 Call = Callable[[Tensor], Tensor]
 
 
-def layer_step(threads: int, name: str, length: int, reference: Path | None = None) -> Callable[[], None]:
+def layer_step(
+    threads: int, name: str, length: int, reference: Path | None = None, device: str = "cpu"
+) -> Callable[[], None]:
     """A training step of a layer on one row of `length` elements."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     x = torch.randn(1, length, D_MODEL)
     if reference is not None and name == "published SeqBoat":
-        layer = pair(reference, "rotary", False, length, SHARE, x)[0]
-        return training_step(layer, x, lambda x: layer(x.transpose(0, 1)).transpose(0, 1))
-    layer = LAYERS[name](length, x)
+        layer = pair(reference, "rotary", False, length, SHARE, x)[0].to(device)
+        return training_step(layer, x.to(device), lambda x: layer(x.transpose(0, 1)).transpose(0, 1))
+    layer, x = LAYERS[name](length, x).to(device), x.to(device)
     return training_step(layer, x, CALLS[name](layer, x) if name in CALLS else None)
 
 
@@ -108,14 +110,14 @@ def _llama(length: int, x: Tensor) -> nn.Module:
 
 
 def _call_recurrent(layer: nn.Module, x: Tensor) -> Call:
-    position = torch.arange(x.shape[1])[None]
+    position = torch.arange(x.shape[1], device=x.device)[None]
     return lambda x: layer(x, position, None, use_cache=False)[0]
 
 
 def _call_llama(layer: nn.Module, x: Tensor) -> Call:
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-    rotations = LlamaRotaryEmbedding(layer.config)(x, torch.arange(x.shape[1])[None])
+    rotations = LlamaRotaryEmbedding(layer.config)(x, torch.arange(x.shape[1], device=x.device)[None])
     return lambda x: layer(x, rotations, None)[0]
 
 
