@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.models import MODELS, QUADRATIC, step
 from benchmarks.peer_layers import LAYERS, layer_step
+from benchmarks.peers import LOOP, layers
 from sma.modules import kernel_backend
 from sma.modules.kernels.estimates import attention_work, recurrence_work, scan_work
 from sma.training.inspection.backends import OPERATIONS, relative_difference
@@ -28,8 +29,6 @@ HERE = Path(__file__).parent
 LENGTHS = (8192, 16384, 32768, 65536)
 PEERS = {"mamba2": ("fla.layers", "Mamba2"), "gated linear attention": ("fla.layers", "GatedLinearAttention")}
 """Layers of flash-linear-attention, where it is installed."""
-LOOPS = ("transformers Mamba", "transformers RecurrentGemma, recurrent block")
-"""Layers that loop over elements, each with a gradient as long as the row: it would take minutes."""
 PATIENCE = 2.0
 """Seconds of a peer's step, after which its longer rows are not run."""
 
@@ -107,11 +106,12 @@ def model_rows() -> Iterator[str]:
 def peer_rows(reference: Path | None) -> Iterator[str]:
     """Layers of this project and of others, of width 128 in float32; fla's are of 512 in bfloat16.
 
-    Longer rows are left out where a step took longer than `PATIENCE`.
+    Layers that loop over elements are left out, and longer rows where a step took longer than `PATIENCE`.
     """
     yield "| layer | L | forward and backward | tokens per second | memory |"
     yield "| --- " * 5 + "|"
-    names = (*(name for name in LAYERS if name not in LOOPS), *(["published SeqBoat"] if reference else []))
+    loops = {name for name, peer in layers().peers.items() if LOOP in peer.not_run.values()}
+    names = (*(name for name in LAYERS if name not in loops), *(["published SeqBoat"] if reference else []))
     makers = {name: partial(layer_step, 1, name, reference=reference, device="cuda") for name in names}
     makers |= {name: partial(fla_step, *which) for name, which in PEERS.items()}
     for name, make in makers.items():

@@ -67,7 +67,7 @@ class SequenceModuleContract(RowContract[Tested]):
         """Property 4: rows one after another in one give what they give padded, and the same gradients."""
         layout = draw(layouts(max_length=self.max_length, max_padding=4))
         module, x = self.build(layout.seed), self.inputs(draw, layout, fill=0.0)
-        if not getattr(module, "takes_rows", False):
+        if not module.takes_rows:
             return
         rows = PackedRows.of(layout.real)
         want = self.run(module, x, layout.real)
