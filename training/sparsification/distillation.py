@@ -184,7 +184,7 @@ def _optimizer(model: nn.Module, settings: Distillation) -> tuple[torch.optim.Ad
         raise ValueError(
             "nothing can be trained: the routers have no parameters; set weights to trained or lora"
         )
-    return torch.optim.AdamW(groups), [p for group in groups for p in group["params"]]
+    return torch.optim.AdamW(groups, fused=True), [p for group in groups for p in group["params"]]
 
 
 def _losses(model: Any, teacher: Any, batch: Inputs, settings: Distillation) -> dict[str, Tensor]:
