@@ -19,7 +19,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import sma
-from benchmarks.sparsify_runs import PARTS, Remembered, Run, become, cost, options, plan, read, times_by_rate, write
+from benchmarks.sparsify_runs import (
+    PARTS,
+    Remembered,
+    Run,
+    become,
+    cost,
+    options,
+    plan,
+    read,
+    times_by_rate,
+    write,
+)
 from benchmarks.sparsify_texts import python_source
 from sma.training.optimization.schedules import CosineSchedule
 from sma.training.sparsification.distillation import Distillation, distill

@@ -19,7 +19,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import sma
-from benchmarks.sparsify_runs import PARTS, Remembered, Run, become, cost, options, plan, read, times_by_rate, write
+from benchmarks.sparsify_runs import (
+    PARTS,
+    Remembered,
+    Run,
+    become,
+    cost,
+    options,
+    plan,
+    read,
+    times_by_rate,
+    write,
+)
 from benchmarks.sparsify_texts import Texts, read_texts
 from sma.training.sparsification.distillation import Distillation, distill
 from sma.training.tasks.standins.installed import python_package

@@ -3,16 +3,41 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter
+from sma.modules.routers.fixed import AlwaysActive, NeverActive
 from sma.recording import record
+from sma.routing import Router, Routing, mask_padding
 from sma.training.sparsification.token_operations import is_causal, saved_operations
 from sma.transformers.sparsification.wrap import routed_parts
 
 
+class DrawnRouter(Router):
+    """Activates each element at random, drawn anew in each call, with confidence 1.
+
+    So the positions differ between rows and between steps, where those of `RandomRouter` are always the same
+    and a model can adapt to them.
+
+    Args:
+        rate: the expected share of active elements, in [0, 1].
+        seed: of the draws.
+    """
+
+    def __init__(self, *, rate: float, seed: int) -> None:
+        super().__init__(1)
+        self.rate = rate
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @override
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
+        drawn = torch.rand(*x.shape[:2], 1, generator=self.generator).to(x.device)
+        return Routing(mask_padding(drawn < self.rate, mask), torch.ones_like(drawn, dtype=x.dtype))
+
+
 def skip_at_random(model: nn.Module, rates: Mapping[str, float], *, seed: int = 0) -> Callable[[float], None]:
-    """Put random routers in the place of a sparsified model's own.
+    """Put routers that draw anew in the place of a sparsified model's own.
 
     Args:
         model: sparsified.
@@ -28,7 +53,7 @@ def skip_at_random(model: nn.Module, rates: Mapping[str, float], *, seed: int = 
     """
     parts = routed_parts(model)
     _check_names(parts, rates)
-    routers = [RandomRouter(1, rate=1.0, seed=1000 * seed + i) for i in range(len(parts))]
+    routers = [DrawnRouter(rate=1.0, seed=1000 * seed + i) for i in range(len(parts))]
     for part, router in zip(parts.values(), routers, strict=True):
         part.router = router
 

@@ -34,9 +34,24 @@ def test_random_routers_have_the_rates_that_they_are_given():
     assert rates(model) == pytest.approx({name: (1 + rate) / 2 for name, rate in wanted.items()}, abs=0.1)
     move(1.0)
     assert rates(model) == pytest.approx(wanted, abs=0.1)
-    assert len({part.router.seed for part in routed_parts(model).values()}) == 4
     with pytest.raises(ValueError, match=r"parts without a rate: model\.layers\.1\.mlp"):
         skip_at_random(model, {name: 0.5 for name in wanted if ".1." not in name})
+
+
+def test_random_routers_draw_anew_for_every_element_part_and_call():
+    """And the same with the same seed; padding is never active."""
+    model = sparsified()
+    skip_at_random(model, dict.fromkeys(routed_parts(model), 0.5), seed=3)(1.0)
+    routers = [part.router for part in routed_parts(model).values()]
+    x, mask = torch.zeros(2, 40, 16), torch.ones(2, 40, dtype=torch.bool)
+    mask[1, 30:] = False
+    drawn = [router(x, mask).active[..., 0] for router in (*routers, routers[0])]
+    rows = [row for active in drawn for row in active[:, :30]]
+    assert all(not torch.equal(row, other) for i, row in enumerate(rows) for other in rows[:i])
+    assert not any(active[1, 30:].any() for active in drawn)
+    skip_at_random(model, dict.fromkeys(routed_parts(model), 0.5), seed=3)(1.0)
+    again = next(part.router for part in routed_parts(model).values())
+    assert torch.equal(again(x, mask).active[..., 0], drawn[0])
 
 
 def test_dropped_parts_are_those_of_least_damage():
