@@ -40,7 +40,7 @@ def sparsify(
     """Let the tokens of a pretrained model skip parts of it, and report what that costs and saves.
 
     It is distilled from itself; the controls skip at random at the same rates, or lack parts for good at the
-    same operations. It needs the extra `transformers`.
+    same operations. The same command resumes what was stopped. It needs the extra `transformers`.
     """
     from sma.training.cli.display import output
     from sma.training.sparsification.distillation import Distillation, DistillationStep

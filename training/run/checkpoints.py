@@ -16,6 +16,7 @@ from sma.architectures.models.base import UPGRADE
 from sma.spec.errors import one_line
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
 from sma.training.differences import differences
+from sma.training.optimization.state import load_named_state, named_state
 from sma.training.parallel.tensors import is_sharded, owner, sharded_like, whole
 from sma.training.run.background import Background
 from sma.training.run.errors import RunError, cause
@@ -61,14 +62,8 @@ def save_checkpoint(
     """
     tensors: dict[str, Tensor] = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in _state(average).items()}
-    names = _names(model, optimizer)
-    scalars: dict[str, dict[str, Any]] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer/{names[index]}/{key}"] = value
-            else:
-                scalars.setdefault(names[index], {})[key] = value
+    of_optimizer, scalars = named_state(model, optimizer)
+    tensors |= of_optimizer
     metadata = {
         "format": FORMAT,
         "spec": json.dumps(spec.influential()),
@@ -139,7 +134,7 @@ def load_checkpoint(
             f"steps would be others; {_remedy(run)}"
         )
     try:
-        _load_optimizer(optimizer, model, _below(tensors, "optimizer/"), metadata.optimizer)
+        load_named_state(model, optimizer, tensors, metadata.optimizer)
         if average is not None:
             average.load_state_dict(_below(tensors, "average/"))
         if scaler is not None:
@@ -272,22 +267,3 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _state(module: nn.Module | None) -> dict[str, Tensor]:
     return {} if module is None else dict(module.state_dict())
-
-
-def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """The names of the parameters in the order in which the optimizer's groups hold them."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _load_optimizer(
-    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor], scalars: dict[str, Any]
-) -> None:
-    state: dict[int, dict[str, Any]] = {}
-    index = {name: i for i, name in enumerate(_names(model, optimizer))}
-    for path, tensor in tensors.items():
-        name, key = path.rsplit("/", 1)
-        state.setdefault(index[name], {})[key] = tensor
-    for name, values in scalars.items():
-        state.setdefault(index[name], {}).update(values)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

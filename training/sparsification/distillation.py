@@ -16,6 +16,7 @@ from sma.routing import Router
 from sma.spec.base import Fields
 from sma.training.optimization.groups import parameter_groups
 from sma.training.optimization.schedules import CosineSchedule
+from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
 
 Inputs = Mapping[str, Tensor]
 
@@ -72,6 +73,7 @@ def distill(
     *,
     before_step: Callable[[float], None] = lambda progress: None,
     listener: Callable[[DistillationStep], None] = lambda step: None,
+    checkpoint: DistillationCheckpoint | None = None,
 ) -> Any:
     """Train a sparsified model to do what the dense one does, while its budget moves to its rate.
 
@@ -88,20 +90,26 @@ def distill(
         settings: see `Distillation`.
         before_step: called with the share of the training that lies behind.
         listener: called after every step.
+        checkpoint: is written from time to time. If its file exists, the distillation resumes from it, with
+            the batches behind those that it has seen, and does what it would have done.
 
     Returns:
         The student in evaluation mode.
 
     Raises:
         ValueError: if there are fewer batches than steps, or a loss is not a number.
+        RunError: if the checkpoint cannot be written, or is damaged.
     """
     model = _adapted(student, settings)
     optimizer, trained = _optimizer(model, settings)
     schedule = CosineSchedule()
     teacher = teacher.eval()
     _without_dropout(model)
-    start, behind = time.monotonic(), 0
+    behind = 0 if checkpoint is None else checkpoint.load(model, optimizer)
+    start = saved = time.monotonic()
     for step, batch in zip(range(settings.steps), batches, strict=False):
+        if step < behind:
+            continue
         progress = step / settings.steps
         set_progress(model, progress)
         before_step(progress)
@@ -121,6 +129,9 @@ def distill(
         numbers = {name: loss.item() for name, loss in losses.items()}
         listener(DistillationStep(step + 1, numbers, rates, time.monotonic() - start))
         behind = step + 1
+        if checkpoint is not None and time.monotonic() - saved > checkpoint.seconds:
+            checkpoint.save(behind, model, optimizer)
+            saved = time.monotonic()
     if behind < settings.steps:
         raise ValueError(f"there are {behind} batches for {settings.steps} steps; give more, or set steps")
     set_progress(model, 1.0)

@@ -1,5 +1,6 @@
 """Controls of a sparsified model: random skipping at the same rates, and parts dropped for good."""
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,15 +21,15 @@ class DrawnRouter(Router):
     So the positions differ between rows and between steps, where those of `RandomRouter` are always the same
     and a model can adapt to them.
 
-    Args:
+    Attributes:
         rate: the expected share of active elements, in [0, 1].
-        seed: of the draws.
+        generator: of the draws.
     """
 
-    def __init__(self, *, rate: float, seed: int) -> None:
+    def __init__(self) -> None:
         super().__init__(1)
-        self.rate = rate
-        self.generator = torch.Generator().manual_seed(seed)
+        self.rate = 1.0
+        self.generator = torch.Generator()
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
@@ -46,21 +47,23 @@ def skip_at_random(model: nn.Module, rates: Mapping[str, float], *, seed: int = 
 
     Returns:
         A function that sets the share of a training that lies behind: during its first half the rates move
-        from 1 to these, as a budget does by default.
+        from 1 to these, as a budget does by default. It also seeds the draws, so that those of a step do not
+        depend on the steps before it.
 
     Raises:
         ValueError: if a part has no rate.
     """
     parts = routed_parts(model)
     _check_names(parts, rates)
-    routers = [DrawnRouter(rate=1.0, seed=1000 * seed + i) for i in range(len(parts))]
-    for part, router in zip(parts.values(), routers, strict=True):
-        part.router = router
+    routers = {name: DrawnRouter() for name in parts}
+    for name, part in parts.items():
+        part.router = routers[name]
 
     def set_rates(progress: float) -> None:
         share = min(2 * progress, 1.0)
-        for name, router in zip(parts, routers, strict=True):
+        for name, router in routers.items():
             router.rate = 1 - share + share * rates[name]
+            router.generator.manual_seed(random.Random(f"{seed} {name} {progress}").getrandbits(32))
 
     return set_rates
 

@@ -43,15 +43,32 @@ def read_origin(path: Path) -> Origin:
     Raises:
         RunError: if the report is damaged.
     """
+    values = read_values(path)
     try:
-        values = json.loads(read_whole(path / REPORT, limit=_LARGEST))
         data = [Path(name) for name in values["data"]]
         return Origin(values["model"], data, values["data_hash"], values["length"], dict(values["spec"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path / REPORT} is damaged ({type(error).__name__}: {error}); restore it from a copy, or run "
-            "sma sparsify again"
-        ) from error
+        raise damaged(path, error) from error
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The fields of a folder's report.json.
+
+    Raises:
+        RunError: if it is not a JSON object.
+    """
+    try:
+        return dict(json.loads(read_whole(path / REPORT, limit=_LARGEST)))
+    except (ValueError, TypeError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> RunError:
+    """What is said of a folder whose report cannot be read."""
+    return RunError(
+        f"{path / REPORT} is damaged ({type(error).__name__}: {error}); restore it from a copy, or remove "
+        "the folder and run sma sparsify again"
+    )
 
 
 def load_sparsified(path: Path) -> tuple[Any, Any]:

@@ -1,16 +1,18 @@
 """The report of a sparsified model: report.json, and a self-contained page."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sma.architectures.files.atomic import write_whole
+from sma.training.differences import differences
 from sma.training.pages.rendering import render
 from sma.training.run.folder import guard
 from sma.training.sparsification.distillation import Distillation
-from sma.training.sparsification.sparsified_folder import REPORT
+from sma.training.sparsification.sparsified_folder import REPORT, damaged, read_values
 from sma.training.sparsification.sparsify_measures import Measures
 from sma.transformers import SparsifySpec
 
@@ -35,8 +37,9 @@ class SparsifyReport:
         settings: of the distillation.
         batch_size: rows of a batch.
         length: tokens of a row at most.
+        n_held_out: held-out rows that are measured on.
         seed: of batches and random skipping.
-        measures: the dense model's, the learned one's, and those of the controls.
+        measures: the dense model's, the learned one's, and those of the controls, as far as they are made.
     """
 
     model: str
@@ -46,6 +49,7 @@ class SparsifyReport:
     settings: Distillation
     batch_size: int
     length: int
+    n_held_out: int
     seed: int
     measures: list[Measures]
 
@@ -65,20 +69,54 @@ class SparsifyReport:
 
 
 def write_report(report: SparsifyReport, folder: Path) -> None:
-    """Write report.json and report.html into a folder.
+    """Write report.json into a folder, and report.html if there is a learned model.
 
     Raises:
         RunError: if a file cannot be written.
     """
-    values = asdict(report) | {
-        "spec": report.spec.model_dump(mode="json"),
-        "settings": report.settings.model_dump(mode="json"),
+    values = _fields(report) | {
+        "measures": [asdict(each) for each in report.measures],
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
+    contents = {folder / REPORT: json.dumps(values, indent=1) + "\n"}
+    if any(each.name == "learned" for each in report.measures):
+        contents[folder / "report.html"] = page(report)
     with guard(folder, "name another folder by --out"):
-        write_whole(folder / REPORT, json.dumps(values, indent=1) + "\n")
-        write_whole(folder / "report.html", page(report))
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in contents.items():
+            write_whole(path, content)
+
+
+def resume(report: SparsifyReport, folder: Path) -> None:
+    """Take over the measures of a folder's report, which must have been made in the same way.
+
+    Raises:
+        ValueError: if it was made otherwise; the message names the fields.
+        RunError: if the report is damaged.
+    """
+    values = read_values(folder)
+    now = _fields(report)
+    try:
+        then = {name: values[name] for name in now}
+        measures = [Measures(**each) for each in values["measures"]]
+    except (KeyError, TypeError) as error:
+        raise damaged(folder, error) from error
+    found = list(differences(then, now))
+    if found:
+        found = [each for each in found if each[0] != "data_hash"] or found  # it follows from others
+        shown = ", ".join(f"{path} ({there!r} there, {here!r} here)" for path, there, here in found[:3])
+        raise ValueError(
+            f"{folder} exists already and was made otherwise: {shown}; resume without changing these, or "
+            "name a new folder"
+        )
+    report.measures.extend(measures)
+
+
+def _fields(report: SparsifyReport) -> dict[str, Any]:
+    """How a report was made, as JSON."""
+    own = {each.name: getattr(report, each.name) for each in fields(report) if each.name != "measures"}
+    return own | {name: own[name].model_dump(mode="json") for name in ("spec", "settings")}
 
 
 def page(report: SparsifyReport) -> str:
@@ -108,7 +146,7 @@ def page(report: SparsifyReport) -> str:
             "run": {"model": report.model, "data": ", ".join(report.data), "seed": report.seed},
             "spec": report.spec.model_dump(mode="json", exclude={"kind"}),
             "distillation": report.settings.model_dump(mode="json")
-            | {"batch_size": report.batch_size, "length": report.length},
+            | {"batch_size": report.batch_size, "length": report.length, "rows": report.n_held_out},
             "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
         },
     )

@@ -10,10 +10,11 @@ import torch
 from sma.checks import check_size
 from sma.training.run.folder import guard
 from sma.training.sparsification.distillation import Distillation, DistillationStep, distill
+from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
 from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
-from sma.training.sparsification.sparsified_folder import MODEL_FOLDER
-from sma.training.sparsification.sparsify_measures import Measures, difference, measure
-from sma.training.sparsification.sparsify_page import SparsifyReport, write_report
+from sma.training.sparsification.sparsified_folder import MODEL_FOLDER, REPORT
+from sma.training.sparsification.sparsify_measures import difference, measure
+from sma.training.sparsification.sparsify_page import SparsifyReport, resume, write_report
 from sma.training.sparsification.token_operations import is_causal
 from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.transformers import SparsifySpec, sparsify
@@ -39,10 +40,13 @@ def sparsify_model(
 ) -> SparsifyReport:
     """Make a pretrained model sparse.
 
+    What was stopped resumes when it is called again with the same arguments; further controls may be named.
+
     Args:
         name: of the model: a folder, or a repository of the Hub.
         data: text files, whose last tenth is held out.
-        out: the folder to make: `model`, which the Auto classes load, report.json and report.html.
+        out: the folder to make: `model`, which the Auto classes load, report.json and report.html; and, until
+            a model is distilled, its checkpoint.
         spec: what tokens may skip.
         settings: of the distillation, the controls' as well.
         controls: random, dropped, or both.
@@ -56,52 +60,66 @@ def sparsify_model(
         The report.
 
     Raises:
-        ValueError: if the model cannot be sparsified, the data have too few rows, or `out` exists.
+        ValueError: if the model cannot be sparsified, the data have too few rows, or `out` exists and is that
+            of other arguments or has nothing left to do.
     """
     for field, value in (("batch_size", batch_size), ("length", length), ("n_held_out", n_held_out)):
         check_size(field, value)
     for control in controls:
         if control not in CONTROLS:
             raise ValueError(f"there is no control {control!r}; use {' or '.join(CONTROLS)}")
-    if out.exists():
+    if out.exists() and not (out / REPORT).is_file():
         raise ValueError(f"{out} exists already; name a new folder, or remove it")
     dense, tokenizer = load_dense(name)
     sparsify(copy.deepcopy(dense), spec)  # what cannot be routed is found before anything is read
     texts = read_token_texts(data, tokenizer, length=length, causal=is_causal(dense))
-    held_out = texts.held_out_batches(batch_size, n_held_out)
-    found = [measure("dense", dense, dense, held_out, tokenizer)]
-    for entrant in ("learned", *controls):
-        torch.manual_seed(seed)
-        model = sparsify(copy.deepcopy(dense), spec)
-        before_step = _control(entrant, model, dense, texts, found, held_out, seed)
-        if entrant == "learned" or settings.weights != "frozen":  # else a control has nothing to learn
-            batches = texts.batches(batch_size, settings.steps, seed=seed)
-            model = distill(
-                model,
-                dense,
-                batches,
-                settings,
-                before_step=before_step,
-                listener=lambda step, entrant=entrant: listener(entrant, step),  # type: ignore[misc]
-            )
-        found.append(measure(entrant, model, dense, held_out, tokenizer))
+    files, ids = [str(path) for path in data], texts.hash
+    report = SparsifyReport(name, files, ids, spec, settings, batch_size, length, n_held_out, seed, [])
+    if out.exists():
+        resume(report, out)
+    made = {each.name for each in report.measures}
+    missing = [each for each in ("dense", "learned", *dict.fromkeys(controls)) if each not in made]
+    if not missing:
+        raise ValueError(f"{out} exists already and is complete; name a new folder, or remove it")
+    for entrant in missing:
+        checkpoint = DistillationCheckpoint(out / f"{entrant}.safetensors")
+        model = dense
+        if entrant != "dense":
+            model = _distilled(entrant, dense, texts, report, checkpoint, listener)
         if entrant == "learned":
             with guard(out, "name another folder by --out"):
                 model.save_pretrained(out / MODEL_FOLDER)
                 tokenizer.save_pretrained(out / MODEL_FOLDER)
-    report = SparsifyReport(
-        str(name),
-        [str(path) for path in data],
-        texts.hash,
-        spec,
-        settings,
-        batch_size,
-        length,
-        seed,
-        found,
-    )
-    write_report(report, out)
+        held_out = texts.held_out_batches(batch_size, n_held_out)
+        report.measures.append(measure(entrant, model, dense, held_out, tokenizer))
+        write_report(report, out)
+        checkpoint.path.unlink(missing_ok=True)
     return report
+
+
+def _distilled(
+    entrant: str,
+    dense: Any,
+    texts: TokenTexts,
+    report: SparsifyReport,
+    checkpoint: DistillationCheckpoint,
+    listener: Callable[[str, DistillationStep], None],
+) -> Any:
+    """The learned model, or one of its controls."""
+    torch.manual_seed(report.seed)
+    model = sparsify(copy.deepcopy(dense), report.spec)
+    before_step = _control(entrant, model, dense, texts, report)
+    if entrant != "learned" and report.settings.weights == "frozen":
+        return model  # there is nothing that it could learn
+    return distill(
+        model,
+        dense,
+        texts.batches(report.batch_size, report.settings.steps, seed=report.seed),
+        report.settings,
+        before_step=before_step,
+        listener=lambda step: listener(entrant, step),
+        checkpoint=checkpoint,
+    )
 
 
 def load_dense(name: str) -> tuple[Any, Any]:
@@ -124,25 +142,19 @@ def load_dense(name: str) -> tuple[Any, Any]:
 
 
 def _control(
-    entrant: str,
-    model: Any,
-    dense: Any,
-    texts: TokenTexts,
-    found: Sequence[Measures],
-    held_out: Sequence[Any],
-    seed: int,
+    entrant: str, model: Any, dense: Any, texts: TokenTexts, report: SparsifyReport
 ) -> Callable[[float], None]:
     """Make a sparsified model the control that its name says; returns what is called before each step."""
     if entrant == "learned":
         return lambda progress: None
-    learned = next(each for each in found if each.name == "learned")
+    learned = next(each for each in report.measures if each.name == "learned")
     if entrant == "random":
-        move = skip_at_random(model, learned.rates, seed=seed)
+        move = skip_at_random(model, learned.rates, seed=report.seed)
         move(1.0)
         return move
     sample = texts.batch(texts.training[:N_CHOOSING])
+    held_out = texts.held_out_batches(report.batch_size, report.n_held_out)
     n_measured = sum(int(batch["attention_mask"].sum()) for batch in held_out)
     saved = round(learned.saved * int(sample["attention_mask"].sum()) / n_measured)
-
     choose_dropped(model, sample, saved, lambda: difference(model, dense, sample))
     return lambda progress: None

@@ -1,6 +1,7 @@
 """A model made sparse from files: report, controls, and the saved folder."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from transformers import (
     BertForTokenClassification,
 )
 
+from sma.training.run.errors import RunError
+from sma.training.sparsification import sparsify_run
 from sma.training.sparsification.distillation import Distillation
+from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
 from sma.training.sparsification.sparsify_run import sparsify_model
 from sma.transformers import SparsifySpec, routed_parts
 
@@ -90,6 +94,60 @@ def test_a_classifier(kind, bert_folder, data, tmp_path):
     dense, learned = report.measures
     assert dense.quality["divergence in nats"] == 0.0
     assert learned.quality["divergence in nats"] == pytest.approx(0, abs=0.1)
+
+
+def test_what_was_stopped_resumes(llama_folder, data, tmp_path, monkeypatch):
+    """In the middle of any model, with the same result; nothing that was made is made again."""
+    always = partial(DistillationCheckpoint, seconds=0.0)
+    monkeypatch.setattr(sparsify_run, "DistillationCheckpoint", always)
+    options = {"spec": SparsifySpec(coefficient=4.0), "settings": SETTINGS.model_copy(update={"steps": 6})}
+    steps = []
+
+    def run(out, stop=None):
+        steps.clear()
+
+        def listener(name, step):
+            steps.append((name, step.step))
+            if (name, step.step) == stop:
+                raise KeyboardInterrupt
+
+        sparsify_model(str(llama_folder), [data], tmp_path / out, listener=listener, **options, **SIZES)
+
+    def measures(out):
+        values = json.loads((tmp_path / out / "report.json").read_text())
+        return [{**each, "seconds": None} for each in values["measures"]]
+
+    run("whole")
+    assert len(steps) == 18
+    for stop in (("learned", 4), ("random", 2), ("dropped", 3)):
+        with pytest.raises(KeyboardInterrupt):
+            run("out", stop=stop)
+    assert steps == [*(("random", i) for i in range(2, 7)), *(("dropped", i) for i in range(1, 4))]
+    assert (tmp_path / "out" / "report.html").exists()
+    with pytest.raises(ValueError, match=r"made otherwise: length \(12 there, 8 here\); resume without"):
+        sparsify_model(str(llama_folder), [data], tmp_path / "out", **options, **SIZES | {"length": 8})
+    run("out")
+    assert steps == [("dropped", step) for step in range(3, 7)]
+    assert measures("out") == measures("whole")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "model",
+        "report.html",
+        "report.json",
+    ]
+    with pytest.raises(ValueError, match="out exists already and is complete; name a new folder"):
+        run("out")
+
+
+def test_a_control_is_added(llama_folder, data, tmp_path):
+    options = {"spec": SparsifySpec(), "settings": SETTINGS.model_copy(update={"steps": 2}), **SIZES}
+    sparsify_model(str(llama_folder), [data], tmp_path / "out", controls=(), **options)
+    report = sparsify_model(
+        str(llama_folder), [data], tmp_path / "out", controls=("random", "random"), **options
+    )
+    assert [each.name for each in report.measures] == ["dense", "learned", "random"]
+    (tmp_path / "out" / "report.json").write_text("{}")
+    with pytest.raises(RunError, match=r"report\.json is damaged .KeyError.*remove the folder"):
+        sparsify_model(str(llama_folder), [data], tmp_path / "out", **options)
 
 
 def test_errors(llama_folder, data, tmp_path):
