@@ -1,8 +1,9 @@
 """Attention functions of transformers that compute the chosen queries only."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -12,43 +13,89 @@ from torch import Tensor, nn
 
 from sma.elements import Elements
 from sma.transformers.sparsification.selection import scatter
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, Cache
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 PREFIX = "sma_"
 SUPPORTED = ("sdpa", "eager")
 """The attention implementations that take a mask with a row for every query."""
+TABLE = "ALL_ATTENTION_FUNCTIONS"
+"""The name of the table in which an attention of transformers looks up its function."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attending:
     """The queries of an attention that runs.
 
     Attributes:
         elements: the tokens that attend.
-        marked: whether a NaN in a value says that its token is not seen.
+        hides: whether no other tokens are seen.
+        called: whether the attention has called a function of this module.
+        cached: whether keys and values went through a cache, where a NaN in a value marks an unseen token.
     """
 
     elements: Elements
-    marked: bool
+    hides: bool
+    called: bool = False
+    cached: bool = False
 
 
 @contextmanager
-def attending(elements: Elements, *, marked: bool) -> Iterator[None]:
-    """Inside, the attention functions of this module compute the queries of `elements` only."""
-    token = _attending.set(Attending(elements, marked))
+def attending(
+    attention: nn.Module, elements: Elements, *, hides: bool, arguments: Iterable[Any] = ()
+) -> Iterator[None]:
+    """Inside, the attention functions of this module compute the queries of `elements` only.
+
+    Args:
+        attention: called inside.
+        elements: the tokens that attend.
+        hides: whether no other tokens are seen, by these and by later ones that find them in a cache.
+        arguments: of the attention's call; one may be a cache.
+
+    Raises:
+        ValueError: if the attention does not call these functions.
+    """
+    call = Attending(elements, hides)
+    token = _attending.set(call)
     try:
-        yield
+        with ExitStack() as stack:
+            for held in (each for each in arguments if hides and isinstance(each, Cache)):
+                stack.enter_context(_marking(getattr(held, "self_attention_cache", held), call))
+            yield
     finally:
         _attending.reset(token)
+    if not call.called:
+        configs: list[Any] = [each.config for each in attention.modules() if hasattr(each, "config")]
+        raise ValueError(
+            f"{type(attention).__name__} did not call the attention function of a sparsified model (its "
+            f"config names {', '.join(repr(each._attn_implementation) for each in configs)}); choose one by "
+            "set_attn_implementation of the model that was sparsified"
+        )
 
 
-def use_sparse_attention(config: Any) -> None:
-    """Let a model with this configuration call the functions of this module."""
-    name = config._attn_implementation or "eager"
-    if not name.startswith(PREFIX):
-        config._attn_implementation = f"{PREFIX}{name}"
+def sparse_implementation(name: Any) -> Any:
+    """The name under which a model calls the functions of this module, in place of those that it would call.
+
+    Args:
+        name: as transformers' `attn_implementation`: a name, None, or a dict of names by parts of a model.
+
+    Raises:
+        ValueError: if an implementation cannot leave queries out.
+    """
+    if isinstance(name, dict):
+        return {part: sparse_implementation(inner) for part, inner in name.items()}
+    plain = (name or "eager").removeprefix(PREFIX)
+    if plain not in SUPPORTED:
+        raise ValueError(
+            f"attn_implementation={plain!r} computes all queries of a batch at once and cannot skip any; use "
+            f"{' or '.join(map(repr, SUPPORTED))}"
+        )
+    return f"{PREFIX}{plain}"
+
+
+def calls_interface(attention: nn.Module) -> bool:
+    """Whether the code of an attention looks up the function that it calls in transformers' table."""
+    return any(_in_code(type(each), TABLE) is not None for each in attention.modules())
 
 
 def register_attention_functions() -> None:
@@ -64,13 +111,37 @@ def _whole_mask(*args: Any, **kwargs: Any) -> Any:
     return ALL_MASK_ATTENTION_FUNCTIONS["sdpa"](*args, **{**kwargs, "allow_is_causal_skip": False})
 
 
-def _sdpa(module: nn.Module, *tensors: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    return _chosen(ALL_ATTENTION_FUNCTIONS["sdpa"], module, *tensors, **kwargs)
+def _sdpa(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    causal = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    if attention_mask is None and causal and _attending.get() is not None:
+        attention_mask = key.new_ones(query.shape[2], key.shape[2], dtype=torch.bool)
+        attention_mask = attention_mask.tril(key.shape[2] - query.shape[2])[None, None]
+    return _chosen(
+        _in_code(type(module), TABLE)["sdpa"],
+        module,
+        query,
+        key,
+        value,
+        attention_mask,
+        **kwargs,
+    )
 
 
 def _eager(module: nn.Module, *tensors: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    function = sys.modules[type(module).__module__].eager_attention_forward
-    return _chosen(function, module, *tensors, **kwargs)
+    return _chosen(_in_code(type(module), "eager_attention_forward"), module, *tensors, **kwargs)
+
+
+def _in_code(module_class: Any, ending: str) -> Any:
+    """What a global name with this ending in the `forward` of a class, or of its bases, stands for."""
+    for base in module_class.__mro__:
+        forward: Any = inspect.unwrap(vars(base).get("forward", base))
+        for name in getattr(getattr(forward, "__code__", None), "co_names", ()):
+            if name.endswith(ending):
+                return forward.__globals__.get(name)
+    return None
 
 
 def _chosen(
@@ -90,27 +161,31 @@ def _chosen(
         query: `(B, H, L, d)`.
         key: `(B, H', Lk, d)`, those of a cache before those of the call.
         value: `(B, H', Lk, d)`.
-        attention_mask: `(B, 1, L, Lk)`; None: everything is seen.
+        attention_mask: `(B, 1, L, Lk)`, B and L may be 1; None: everything is seen.
         kwargs: of the function.
 
     Returns:
         `(B, L, H, d)`, and the weights of attention where all queries are computed, else None.
     """
-    chosen = _attending.get()
-    if chosen is None:
+    call = _attending.get()
+    if call is None:
         return function(module, query, key, value, attention_mask, **kwargs)
-    seen = None
-    if chosen.marked:
-        seen = ~value[:, 0, :, 0].isnan()
-        key, value = (torch.where(seen[:, None, :, None], tensor, 0) for tensor in (key, value))
+    call.called = True
     n_rows, n_heads, length, width = query.shape
-    if len(chosen.elements.index) == n_rows * length and seen is None:
+    everything = len(call.elements.index) == n_rows * length
+    seen = None
+    if call.cached and not (everything and key.shape[2] == length):
+        seen = ~value[:, 0, :, 0].isnan()
+        value = value.masked_fill(~seen[:, None, :, None], 0)
+    elif call.hides and not everything:
+        seen = _places(call.elements)
+    if everything and seen is None:
         return function(module, query, key, value, attention_mask, **kwargs)
-    if not len(chosen.elements.index):  # every tensor gets a gradient all the same
+    if not len(call.elements.index):  # every tensor gets a gradient all the same
         nothing = sum(tensor[..., :0].sum() for tensor in (query, key, value))
         return value.new_zeros(n_rows, length, n_heads, value.shape[-1]) + nothing, None
     flat = query.transpose(1, 2).reshape(n_rows * length, n_heads * width)
-    queries = chosen.elements.with_x(flat.index_select(0, chosen.elements.index))
+    queries = call.elements.with_x(flat.index_select(0, call.elements.index))
     padded, filled, place = queries.to_padded()
     query = padded.view(n_rows, -1, n_heads, width).transpose(1, 2)
     mask = _rows(attention_mask, queries, filled, place, seen, key)
@@ -126,19 +201,51 @@ def _rows(
     if mask is None and seen is None:
         return None
     n_rows, longest = queries.n_rows, int(filled.max()) if queries.n_rows else 0
-    position = queries.position.new_zeros(n_rows * longest).index_copy(0, place, queries.position)
-    position = position.view(n_rows, longest)
-    empty = torch.arange(longest, device=filled.device) >= filled[:, None]
-    if mask is None:
-        mask = key.new_ones(n_rows, 1, longest, key.shape[2], dtype=torch.bool)
+    if mask is None:  # added to scores, as eager attention takes it
+        mask = key.new_zeros(n_rows, 1, longest, key.shape[2])
+    elif mask.shape[2] == 1:
+        mask = mask.expand(n_rows, -1, longest, -1)
     else:
-        index = position[:, None, :, None].expand(n_rows, mask.shape[1], longest, mask.shape[3])
+        position = queries.position.new_zeros(n_rows * longest).index_copy(0, place, queries.position)
+        index = position.view(n_rows, 1, longest, 1).expand(-1, mask.shape[1], -1, mask.shape[3])
         mask = mask.expand(n_rows, -1, -1, -1).gather(2, index)
     is_bool = mask.dtype == torch.bool
     if seen is not None:
         unseen = ~seen[:, None, None, :]
         mask = mask & ~unseen if is_bool else mask.masked_fill(unseen, torch.finfo(mask.dtype).min)
+    empty = torch.arange(longest, device=filled.device) >= filled[:, None]
     return mask.masked_fill(empty[:, None, :, None], True if is_bool else 0.0)
+
+
+@contextmanager
+def _marking(held: Any, call: Attending) -> Iterator[None]:
+    """Inside, what a cache is given has NaN as the values of tokens that are not seen.
+
+    Values alone go through every operation of a cache (joined, reordered, cropped, slid) as tokens do. They
+    are marked after every map and norm, so that nothing computed, and no gradient, comes from a NaN.
+    """
+    if any(hasattr(layer, "_quantize") for layer in (*held.layers, held.layer_class_to_replicate)):
+        raise ValueError(
+            f"{type(held).__name__} quantises values, which would lose what tokens are unseen; generate "
+            "with another cache, or sparsify with skipped='seen'"
+        )
+    update = held.update
+    unseen = ~_places(call.elements)[:, None, :, None]
+
+    def marked(key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+        call.cached = True
+        return update(key, value.masked_fill(unseen, math.nan), *args, **kwargs)
+
+    held.update = marked
+    try:
+        yield
+    finally:
+        del held.update
+
+
+def _places(elements: Elements) -> Tensor:
+    """`(B, L)` bool: which tokens are among N."""
+    return scatter(torch.ones_like(elements.index, dtype=torch.bool), elements)
 
 
 _attending: ContextVar[Attending | None] = ContextVar("attending", default=None)

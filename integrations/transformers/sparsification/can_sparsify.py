@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sma.routing import Router
-from sma.transformers.sparsification.attention_functions import PREFIX, SUPPORTED
+from sma.transformers.sparsification.attention_functions import calls_interface, sparse_implementation
 from sma.transformers.sparsification.find_parts import FoundPart
 from transformers import PreTrainedModel
 
@@ -32,8 +32,8 @@ def check_model(model: Any) -> None:
         )
 
 
-def check_parts(model: PreTrainedModel, parts: Sequence[FoundPart]) -> None:
-    """Raise ValueError unless every part can be routed on its own."""
+def check_parts(model: PreTrainedModel, parts: Sequence[FoundPart], *, hides: bool) -> None:
+    """Raise ValueError unless every part can be routed on its own; `hides`: tokens that skip are unseen."""
     counts = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
     owners: Counter[int] = Counter(
         id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)
@@ -49,8 +49,7 @@ def check_parts(model: PreTrainedModel, parts: Sequence[FoundPart]) -> None:
                 f"{part.name}.{tied} is tied to another weight of the model; untie it, or leave {part.name} "
                 "out by `only`"
             )
-    if any(part.part != "feed_forward" for part in parts):
-        _check_attention(model)
+    _check_attentions(model, [part for part in parts if part.part != "feed_forward"], hides=hides)
 
 
 def check_routers(model: PreTrainedModel, routers: Sequence[Router]) -> None:
@@ -64,10 +63,21 @@ def check_routers(model: PreTrainedModel, routers: Sequence[Router]) -> None:
             )
 
 
-def _check_attention(model: PreTrainedModel) -> None:
-    name = (model.config._attn_implementation or "eager").removeprefix(PREFIX)
-    if name not in SUPPORTED:
+def _check_attentions(model: PreTrainedModel, parts: Sequence[FoundPart], *, hides: bool) -> None:
+    n_shared = getattr(model.config.get_text_config(), "num_kv_shared_layers", 0)
+    if parts and hides and n_shared:
         raise ValueError(
-            f"the attention {name!r} computes all queries of a batch at once and cannot skip any; load the "
-            f"model with attn_implementation={' or '.join(map(repr, SUPPORTED))}"
+            f"skipped='unseen': the last {n_shared} layers of {type(model).__name__} use keys of earlier "
+            "layers (num_kv_shared_layers), and would see those that are not there; set skipped='seen'"
         )
+    for part in parts:
+        attention = part.module.get_submodule(part.attention)
+        if not calls_interface(attention):
+            name = ".".join(filter(None, (part.name, part.attention)))
+            raise ValueError(
+                f"{name} ({type(attention).__name__}) does not call transformers' attention interface: it "
+                "computes all queries of a batch at once and cannot skip any; leave it out by `only`, or set "
+                "parts=('feed_forward',)"
+            )
+    if parts:
+        sparse_implementation(model.config._attn_implementation)

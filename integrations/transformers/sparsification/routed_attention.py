@@ -1,7 +1,6 @@
 """Attention of a transformers model behind a router."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +54,7 @@ def attention_of(
     *,
     sees_skipped: bool,
     weight: Tensor | None = None,
+    arguments: Iterable[Any] = (),
 ) -> Iterator[None]:
     """Inside, an attention computes the active tokens alone; its output is 0 at all others.
 
@@ -65,16 +65,15 @@ def attention_of(
         active: the tokens that attend.
         sees_skipped: whether the keys and values of tokens that skip are there for others.
         weight: `(N,)`, a factor of the output of each.
+        arguments: of its call; one may be a cache.
     """
     parts = [Packed(attention.get_submodule(projections.output), active, weight)]
     kept = real_tokens(x) if sees_skipped else active
     if not projections.fused:
         parts.append(Packed(attention.get_submodule(projections.query), active))
     if kept is not None:
-        fills = [0.0] * (len(projections.keys) - 1) + [0.0 if sees_skipped else math.nan]
-        keys = zip(projections.keys, fills, strict=True)
-        parts += [Packed(attention.get_submodule(name), kept, fill=fill) for name, fill in keys]
-    with packing(parts), attending(active, marked=not sees_skipped):
+        parts += [Packed(attention.get_submodule(name), kept) for name in projections.keys]
+    with packing(parts), attending(attention, active, hides=not sees_skipped, arguments=arguments):
         yield
 
 
@@ -151,6 +150,7 @@ class RoutedAttention(nn.Module):
             active,
             sees_skipped=part.sees_skipped,
             weight=confidence_of(routing, active),
+            arguments=(*args, *kwargs.values()),
         ):
             return part(hidden_states, *args, **kwargs)
 

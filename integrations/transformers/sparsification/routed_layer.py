@@ -82,6 +82,7 @@ class RoutedLayer(nn.Module):
             hidden_states,
             active,
             sees_skipped=parts.sees_skipped,
+            arguments=(*args, *kwargs.values()),
         )
         with attention, packing(self._packed_feed_forward(active)):
             output = super().forward(hidden_states, *args, **kwargs)

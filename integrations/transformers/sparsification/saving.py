@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from sma.architectures.files.atomic import write_whole
 from sma.recomputation import recompute
 from sma.recording import naming
+from sma.transformers.sparsification.attention_functions import PREFIX, sparse_implementation
 from sma.transformers.sparsification.selection import Reading, current_reading, reading
 from sma.transformers.sparsification.sparsify_spec import SparsifySpec
 from sma.transformers.sparsification.wrap import as_spec, wrap_parts
@@ -87,6 +88,12 @@ class Sparsified:
                 "has no such option; leave it out"
             )
         super()._set_gradient_checkpointing(enable, _recomputed, every_n_layers)  # type: ignore[misc]
+
+    def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
+        """Choose the function that routed attention computes its queries with, `sdpa` or `eager`."""
+        if (self.config._attn_implementation or "").startswith(PREFIX):
+            attn_implementation = sparse_implementation(attn_implementation)
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)  # type: ignore[misc]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write the model to a folder, as one that only this package loads: others would load it dense."""

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from sma.routing import Router
-from sma.transformers.sparsification.attention_functions import use_sparse_attention
+from sma.transformers.sparsification.attention_functions import sparse_implementation
 from sma.transformers.sparsification.can_sparsify import check_model, check_parts, check_routers
 from sma.transformers.sparsification.find_parts import FoundPart, find_parts
 from sma.transformers.sparsification.open_router import open_router
@@ -26,14 +26,15 @@ def wrap_parts(model: Any, spec: SparsifySpec) -> None:
     """
     check_model(model)
     parts = find_parts(model.base_model, spec)
-    check_parts(model, parts)
+    hides = spec.skipped == "unseen"
+    check_parts(model, parts, hides=hides)
     like = next(model.parameters())
     routers = [_router(spec, part).to(device=like.device, dtype=like.dtype) for part in parts]
     check_routers(model, routers)
     for part, router in zip(parts, routers, strict=True):
-        _route(model.base_model, part, router, sees_skipped=spec.skipped == "seen")
+        _route(model.base_model, part, router, sees_skipped=not hides)
     if any(part.part != "feed_forward" for part in parts):
-        use_sparse_attention(model.config)
+        model.config._attn_implementation = sparse_implementation(model.config._attn_implementation)
 
 
 def as_spec(spec: SparsifySpec | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> SparsifySpec:

@@ -25,9 +25,12 @@ FAMILIES = {
     "qwen3": ("Qwen3ForCausalLM", {**GROUPED, "head_dim": 8}),
     "gpt_neox": ("GPTNeoXForCausalLM", {"use_parallel_residual": False}),
     "gpt_neox_parallel": ("GPTNeoXForCausalLM", {}),
+    "persimmon": ("PersimmonForCausalLM", {"qk_layernorm": True}),
     "bert": ("BertForMaskedLM", {}),
+    "layoutlm": ("LayoutLMForMaskedLM", {}),
 }
-CAUSAL = tuple(name for name in FAMILIES if name != "bert")
+ENCODERS = ("bert", "layoutlm")
+CAUSAL = tuple(name for name in FAMILIES if name not in ENCODERS)
 
 
 def tiny(family, **fields):

@@ -4,17 +4,20 @@ import copy
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 import sma
 from sma.transformers.sparsification import routed_parts, sparsify
 
-from .conftest import scramble, tiny
+from .conftest import ENCODERS, scramble, tiny
 
 ATTENTIONS = {
     "llama": "layers.0.self_attn",
     "qwen3": "layers.0.self_attn",
     "gpt_neox": "layers.0.attention",
+    "persimmon": "layers.0.self_attn",
     "bert": "encoder.layer.0.attention",
+    "layoutlm": "encoder.layer.0.attention",
 }
 
 
@@ -48,22 +51,63 @@ def test_queries_are_skipped_and_keys_are_seen(family, implementation, batch):
     torch.testing.assert_close(found, torch.where(active, wanted, 0), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
-def test_what_is_unseen_is_as_if_it_were_not_there(family):
-    """An attention over the active tokens of one row alone, at their positions."""
-    batch = {"input_ids": torch.randint(2, 40, (1, 12), generator=torch.Generator().manual_seed(3))}
-    model = scramble(sparsify(tiny(family), parts=("attention",), skipped="unseen"))
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "persimmon", "bert", "layoutlm"])
+def test_what_is_unseen_is_as_if_it_were_not_there(family, implementation, padded, batch):
+    """An attention over the active tokens of each row alone, at their positions."""
+    dense = tiny(family)
+    dense.set_attn_implementation(implementation)
+    model = scramble(sparsify(dense, parts=("attention",), skipped="unseen"), bias=1.0)
+    if not padded:
+        del batch["attention_mask"]
     with sma.record(model) as recording:
         call = outputs_of(model, ATTENTIONS[family], batch)
-    index = recording.layers[0].routing.active[0, :, 0].nonzero().squeeze(1)
-    assert 2 < len(index) < 12
     attention = model.base_model.get_submodule(ATTENTIONS[family]).part.module
-    angles = tuple(each[:, index] for each in call["kwargs"]["position_embeddings"])
-    mask = torch.ones(len(index), len(index), dtype=torch.bool).tril()[None, None]
-    with torch.no_grad():
-        hidden = call["hidden"][:, index]
-        alone = attention(hidden, attention_mask=mask, position_embeddings=angles)[0]
-    torch.testing.assert_close(call["output"][0][:, index], alone, atol=1e-6, rtol=0)
+    active = recording.layers[0].routing.active[..., 0]
+    assert active.any(1).all()
+    assert not active[batch.get("attention_mask", torch.ones_like(active)).bool()].all()
+    for row, output in enumerate(first(call["output"])):
+        index = active[row].nonzero().squeeze(1)
+        angles = call["kwargs"].get("position_embeddings", ())
+        more = {"position_embeddings": tuple(each[-1:, index] for each in angles)} if angles else {}
+        with torch.no_grad():
+            hidden = call["hidden"][row : row + 1, index]
+            alone = attention(hidden, attention_mask=in_order(family, len(index)), **more)
+        torch.testing.assert_close(output[index], first(alone)[0], atol=1e-6, rtol=0)
+
+
+def first(output):
+    """What an attention gives, with weights or without."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def in_order(family, length):
+    """A mask by which the tokens of a causal model see what is before them, and those of an encoder all."""
+    hidden = 0.0 if family in ENCODERS else torch.finfo(torch.float32).min
+    return torch.full((length, length), hidden).triu(1)[None, None]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("family", ["llama", "persimmon"])
+def test_gradients_are_those_of_what_is_seen(family, cached):
+    """Also of norms of queries and keys, through which tokens that are not there go as well."""
+    model = scramble(sparsify(tiny(family), parts=("attention",), skipped="unseen"))
+    routed = model.base_model.get_submodule(ATTENTIONS[family])
+    hidden = torch.randn(1, 8, 16)
+    angles = model.model.rotary_emb(hidden, torch.arange(8)[None])
+    more = {"past_key_values": DynamicCache()} if cached else {}
+    with sma.record(model) as recording:
+        mask = in_order(family, 8)
+        output = routed(hidden, position_embeddings=angles, attention_mask=mask, **more)[0]
+    index = recording.layers[0].routing.active[0, :, 0].nonzero().squeeze(1)
+    assert 1 < len(index) < 8
+    parameters = dict(routed.part.module.named_parameters())
+    found = torch.autograd.grad(output.square().sum(), list(parameters.values()))
+    angles, mask = tuple(each[:, index] for each in angles), in_order(family, len(index))
+    alone = routed.part.module(hidden[:, index], position_embeddings=angles, attention_mask=mask)[0]
+    wanted = torch.autograd.grad(alone.square().sum(), list(parameters.values()))
+    torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize(("family", "skipped"), [("llama", "seen"), ("llama", "unseen"), ("bert", "seen")])

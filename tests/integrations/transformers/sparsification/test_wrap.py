@@ -2,8 +2,16 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
-from transformers import AlbertConfig, AlbertModel, T5Config, T5Model
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
+    T5Config,
+    T5Model,
+)
 
 from sma.modules import LatentConfigurator, RandomRouter
 from sma.transformers.sparsification import routed_parts, sparsify
@@ -49,6 +57,33 @@ def flash():
     return model
 
 
+def gemma_with_shared_keys():
+    config = Gemma4TextConfig(**SIZES, head_dim=8, num_kv_shared_layers=1, layer_types=["full_attention"] * 2)
+    return Gemma4ForCausalLM(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "attention"),
+    [
+        ("FalconForCausalLM", "h.0.self_attention"),
+        ("BloomForCausalLM", "h.0.self_attention"),
+        ("GPTNeoXJapaneseForCausalLM", "layers.0.attention"),
+        ("BigBirdForMaskedLM", "encoder.layer.0.attention"),
+        ("MegatronBertForMaskedLM", "encoder.layer.0.attention"),
+    ],
+)
+def test_attention_of_its_own_is_refused(name, attention):
+    model_class = getattr(transformers, name)
+    model = model_class(model_class.config_class(**SIZES, bos_token_id=1, eos_token_id=1, sep_token_id=1))
+    before = state(model)
+    wanted = (
+        rf"{attention} \(\w+\) does not call transformers' attention interface.*parts=\('feed_forward',\)"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        sparsify(model, parts=("attention",))
+    assert state(model) == before
+
+
 @pytest.mark.parametrize(
     ("build", "fields", "message"),
     [
@@ -72,6 +107,11 @@ def flash():
             "looks ahead, which LlamaForCausalLM must not",
         ),
         (flash, {"parts": ("attention",)}, "'flex_attention' computes all queries of a batch at once"),
+        (
+            gemma_with_shared_keys,
+            {"parts": ("attention",), "skipped": "unseen"},
+            r"the last 1 layers of Gemma4ForCausalLM use keys of earlier layers.*set skipped='seen'",
+        ),
         (tied_maps, {}, r"layers\.0\.mlp\.up_proj\.weight is tied to another weight"),
         (shared_layers, {}, r"layers\.0\.mlp is used in several places"),
         (quantised, {}, r"weights are quantised \(model\.layers\.0\.mlp\.up_proj\.weight\)"),
