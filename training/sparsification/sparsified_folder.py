@@ -76,11 +76,10 @@ def load_sparsified(path: Path) -> tuple[Any, Any]:
     import torch
     import transformers
 
-    from sma.transformers.sparsification.saving import sparsified_class
+    from sma.transformers.sparsification.auto_classes import auto_class_name
 
     folder = path / MODEL_FOLDER
     config: Any = transformers.AutoConfig.from_pretrained(folder)
-    own = config.model_config()
-    model_class = sparsified_class(getattr(transformers, own.architectures[0]))
-    model = model_class.from_pretrained(folder, config=own, dtype=torch.float32)
+    auto = getattr(transformers, auto_class_name(config.base))
+    model = auto.from_pretrained(folder, dtype=torch.float32)
     return model.eval(), transformers.AutoTokenizer.from_pretrained(folder)

@@ -13,6 +13,7 @@ from sma.elements import Elements
 from sma.routing import Router
 from sma.sequence import matrix_flops
 from sma.transformers.sparsification.routed_attention import Projections, attention_flops, attention_of
+from sma.transformers.sparsification.run_time_classes import reduced
 from sma.transformers.sparsification.selection import Packed, confidence_of, decide, packing, scatter
 
 
@@ -89,6 +90,10 @@ class RoutedLayer(nn.Module):
         weight = scatter(confidence_of(routing, active), active).unsqueeze(-1)
         result = torch.lerp(hidden_states, _first(output), weight.to(hidden_states))
         return (result, *output[1:]) if isinstance(output, tuple) else result
+
+    @override
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return reduced(routed_class, self)
 
     def _packed_feed_forward(self, active: Elements) -> list[Packed]:
         *inner, last = (self.get_submodule(name) for name in self.parts.feed_forward)

@@ -1,43 +1,32 @@
-"""Sparsified models of transformers: the call that knows its padding, saving, and loading by Auto classes."""
+"""Sparsified models of transformers: the call that knows its padding, loading, and copies."""
 
-import json
-import os
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial, wraps
 from inspect import signature
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
-from sma.architectures.files.atomic import write_whole
 from sma.recomputation import recompute
 from sma.recording import naming
 from sma.transformers.sparsification.attention_functions import PREFIX, sparse_implementation
+from sma.transformers.sparsification.auto_classes import auto_class_name, auto_classes
+from sma.transformers.sparsification.run_time_classes import reduced
 from sma.transformers.sparsification.selection import Reading, current_reading, reading
+from sma.transformers.sparsification.sparsified_config import (
+    FIELD,
+    SparsifiedConfig,
+    config_with_spec,
+    mark_config,
+)
 from sma.transformers.sparsification.sparsify_spec import SparsifySpec
-from sma.transformers.sparsification.wrap import as_spec, wrap_parts
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    PreTrainedConfig,
-)
-from transformers.utils import CONFIG_NAME
-
-FIELD = "sparsify"
-"""The field of a configuration that holds the spec."""
-_AUTO = (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+from sma.transformers.sparsification.wrap import as_spec, routed_parts, wrap_parts
+from transformers import AutoConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _get_model_class
 
 
 def sparsify(model: Any, spec: SparsifySpec | Mapping[str, Any] | None = None, **fields: Any) -> Any:
@@ -53,8 +42,9 @@ def sparsify(model: Any, spec: SparsifySpec | Mapping[str, Any] | None = None, *
         fields: of a `SparsifySpec`.
 
     Returns:
-        The same model, which is of its class still. `save_pretrained` writes a folder that the Auto classes
-        load as a sparsified model, where `sma.transformers` is imported.
+        The same model, which is of its class still. `save_pretrained` writes a folder that the Auto classes,
+        and the class of the result, load as a sparsified model, where `sma.transformers` is imported; the
+        dense class refuses it.
 
     Raises:
         ValueError: if the model or a part cannot be routed. The model is then what it was.
@@ -68,7 +58,8 @@ def sparsify(model: Any, spec: SparsifySpec | Mapping[str, Any] | None = None, *
         ('LlamaForCausalLM', 0.5)
     """
     read = as_spec(spec, fields)
-    wrap_parts(model, read)
+    with _own_config(model):
+        wrap_parts(model, read)
     _mark(model, read)
     return model
 
@@ -77,6 +68,33 @@ class Sparsified:
     """What a sparsified model adds to its class; `sparsified_class` mixes it in."""
 
     config: Any
+    loaded_by: str = ""
+    """The Auto class that loads the folder that the model is from; empty: it is not from a sparsified one."""
+
+    @classmethod
+    def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a folder or a repository, as transformers does.
+
+        Raises:
+            ValueError: if it says that it is sparsified, but has the weights of a dense model.
+        """
+        wanted = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
+        parts = tuple(f"{part}." for part in routed_parts(model))
+        missing = sorted(key for key in info["missing_keys"] if key.startswith(parts))
+        if missing:
+            raise ValueError(
+                f"{name} is of a sparsified model, but has no {missing[0]} of {cls.__name__}; load it by the "
+                "Auto class of what was saved; or, if a dense model was saved that shares its configuration "
+                "with a sparsified one, save it with a configuration of its own"
+            )
+        if hasattr(model.config, FIELD):
+            model.loaded_by = auto_class_name(model.config, cls.__name__)
+        return (model, info) if wanted else model
+
+    @override
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return reduced(sparsified_class, self)
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, every_n_layers: int = 1
@@ -94,15 +112,6 @@ class Sparsified:
         if (self.config._attn_implementation or "").startswith(PREFIX):
             attn_implementation = sparse_implementation(attn_implementation)
         super().set_attn_implementation(attn_implementation, *args, **kwargs)  # type: ignore[misc]
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Write the model to a folder, as one that only this package loads: others would load it dense."""
-        super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
-        if kwargs.get("is_main_process", True):
-            path = Path(save_directory) / CONFIG_NAME
-            base = json.loads(path.read_text())
-            config = SparsifiedConfig(base=base, sparsify=base.pop(FIELD))
-            write_whole(path, config.to_json_string(use_diff=False))
 
 
 @cache
@@ -125,35 +134,39 @@ def sparsified_class(base: Any) -> Any:
 
     Model.__name__, Model.__qualname__ = base.__name__, base.__qualname__
     Model.__module__, Model.__doc__ = base.__module__, base.__doc__
+    if base.config_class is not None:
+        Model.config_class = config_with_spec(base.config_class)
     return Model
 
 
-class SparsifiedConfig(PreTrainedConfig):
-    """The configuration of a saved sparsified model.
+@contextmanager
+def _own_config(model: Any) -> Iterator[None]:
+    """Give a model a configuration that no other has; back to the one that it had if it is not sparsified.
 
-    Attributes:
-        base: the fields of the model's own configuration.
-        sparsify: those of the `SparsifySpec`.
+    A model without a head may be the body of another one, which is then saved with this configuration.
     """
+    if not isinstance(model, PreTrainedModel) or model.base_model is model:
+        yield
+        return
+    old, new = model.config, copy.deepcopy(model.config)
+    _replace_config(model, old, new)
+    try:
+        yield
+    except BaseException:
+        _replace_config(model, new, old)
+        raise
 
-    model_type = "sma_sparsified"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
 
-    base: Any = None
-    sparsify: Any = None
-
-    def model_config(self) -> Any:
-        """The model's own configuration, with the spec in it."""
-        kind = self.base["model_type"]
-        config = AutoConfig.for_model(kind).from_dict(self.base)
-        config.sparsify = dict(self.sparsify)
-        return config
+def _replace_config(model: Any, old: Any, new: Any) -> None:
+    for module in model.modules():
+        for name in [name for name, value in vars(module).items() if value is old]:
+            module.__dict__[name] = new
 
 
 def register_sparsified_models() -> None:
-    """Let the Auto classes load folders of sparsified models."""
+    """Let every Auto class load folders of sparsified models."""
     AutoConfig.register(SparsifiedConfig.model_type, SparsifiedConfig, exist_ok=True)
-    for auto in _AUTO:
+    for auto in auto_classes():
         auto.register(SparsifiedConfig, _loader(auto), exist_ok=True)
 
 
@@ -165,17 +178,30 @@ def _loader(auto: Any) -> Any:
 
         @classmethod
         def from_pretrained(cls, name: str, *args: Any, config: SparsifiedConfig, **kwargs: Any) -> Any:
-            own = config.model_config()
-            model_class = sparsified_class(auto._model_mapping[type(own)])
-            return model_class.from_pretrained(name, *args, config=own, **kwargs)
+            return _meant(auto, config).from_pretrained(name, *args, config=config.base, **kwargs)
+
+        @classmethod
+        def _from_config(cls, config: SparsifiedConfig, **kwargs: Any) -> Any:
+            return _meant(auto, config)._from_config(config.base, **kwargs)
 
     Loader.__name__ = f"Sparsified{auto.__name__.removeprefix('Auto')}"
     return Loader
 
 
+def _meant(auto: Any, config: SparsifiedConfig) -> Any:
+    """The sparsified class that an Auto class loads for a configuration."""
+    try:
+        return sparsified_class(_get_model_class(config.base, auto._model_mapping))
+    except KeyError as error:
+        raise ValueError(
+            f"{auto.__name__} has no class for the model type {config.base.model_type!r}, of which this "
+            f"sparsified model is; load it by {auto_class_name(config.base)}"
+        ) from error
+
+
 def _mark(model: Any, spec: SparsifySpec) -> None:
     """Give a wrapped model, and its body, the class of sparsified ones, and its configuration the spec."""
-    setattr(model.config, FIELD, spec.model_dump(mode="json"))
+    mark_config(model.config, spec.model_dump(mode="json"))
     for module in {id(m): m for m in (model, model.base_model)}.values():
         if not isinstance(module, Sparsified):
             model_class: Any = type(module)

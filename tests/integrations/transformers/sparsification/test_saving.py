@@ -1,7 +1,9 @@
 """Sparsified models: the same at first, with and without a cache, saved, loaded, adapted and recomputed."""
 
 import copy
+import io
 import json
+import pickle
 
 import peft
 import pytest
@@ -88,7 +90,7 @@ def test_a_folder_gives_the_model_back(family, parts, batch, tmp_path):
     set_progress(model, 0.4)
     model.save_pretrained(tmp_path)
     kind = json.loads((tmp_path / "config.json").read_text())["model_type"]
-    assert kind not in CONFIG_MAPPING_NAMES  # without this package, it is not loaded as a dense model
+    assert kind not in CONFIG_MAPPING_NAMES
     auto = AutoModelForCausalLM if family == "llama" else AutoModel
     loaded = auto.from_pretrained(tmp_path)
     assert type(loaded).__name__ == ("LlamaForCausalLM" if family == "llama" else "BertModel")
@@ -101,8 +103,34 @@ def test_a_folder_gives_the_model_back(family, parts, batch, tmp_path):
         assert all(
             torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items()
         )
+    again = type(model).from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(real(again(**batch).logits, batch), real(model(**batch).logits, batch))
     loaded.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == kind
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_it_is_pickled(parts, batch):
+    model = scramble(sparsify(tiny("llama"), parts=parts))
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for loaded in (torch.load(file, weights_only=False), pickle.loads(pickle.dumps(model))):
+        assert type(loaded) is type(model)
+        assert type(loaded.config) is type(model.config)
+        with torch.no_grad():
+            assert torch.equal(real(loaded(**batch).logits, batch), real(model(**batch).logits, batch))
+
+
+def test_its_class_loads_dense_folders_too(tmp_path):
+    dense = tiny("llama")
+    dense.save_pretrained(tmp_path)
+    loaded = type(sparsify(copy.deepcopy(dense))).from_pretrained(tmp_path)
+    assert not routed_parts(loaded)
+    assert not loaded.loaded_by
+    loaded.save_pretrained(tmp_path / "again")
+    LlamaForCausalLM.from_pretrained(tmp_path / "again")
 
 
 def test_it_keeps_its_class_and_its_dtype(tmp_path):
