@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -15,12 +16,15 @@ from sma.elements import Elements
 from sma.transformers.sparsification.selection import scatter
 from transformers import AttentionInterface, AttentionMaskInterface, Cache
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 PREFIX = "sma_"
 SUPPORTED = ("sdpa", "eager")
 """The attention implementations that take a mask with a row for every query."""
 TABLE = "ALL_ATTENTION_FUNCTIONS"
 """The name of the table in which an attention of transformers looks up its function."""
+EAGER = "eager_attention_forward"
+"""The name, or its end, of the function that it calls if `eager` is asked for."""
 
 
 @dataclass
@@ -95,7 +99,7 @@ def sparse_implementation(name: Any) -> Any:
 
 def calls_interface(attention: nn.Module) -> bool:
     """Whether the code of an attention looks up the function that it calls in transformers' table."""
-    return any(_in_code(type(each), TABLE) is not None for each in attention.modules())
+    return any(_in_code(each, TABLE) is not None for each in attention.modules())
 
 
 def register_attention_functions() -> None:
@@ -119,24 +123,18 @@ def _sdpa(
     if attention_mask is None and causal and _attending.get() is not None:
         attention_mask = key.new_ones(query.shape[2], key.shape[2], dtype=torch.bool)
         attention_mask = attention_mask.tril(key.shape[2] - query.shape[2])[None, None]
-    return _chosen(
-        _in_code(type(module), TABLE)["sdpa"],
-        module,
-        query,
-        key,
-        value,
-        attention_mask,
-        **kwargs,
-    )
+    function = (_in_code(module, TABLE) or ALL_ATTENTION_FUNCTIONS)["sdpa"]
+    return _chosen(function, module, query, key, value, attention_mask, **kwargs)
 
 
 def _eager(module: nn.Module, *tensors: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    return _chosen(_in_code(type(module), "eager_attention_forward"), module, *tensors, **kwargs)
+    function = _in_code(module, EAGER) or getattr(sys.modules[type(module).__module__], EAGER)
+    return _chosen(function, module, *tensors, **kwargs)
 
 
-def _in_code(module_class: Any, ending: str) -> Any:
-    """What a global name with this ending in the `forward` of a class, or of its bases, stands for."""
-    for base in module_class.__mro__:
+def _in_code(module: nn.Module, ending: str) -> Any:
+    """What a global name with this ending stands for in a module's `forward`, or a base's, or None."""
+    for base in type(module).__mro__:
         forward: Any = inspect.unwrap(vars(base).get("forward", base))
         for name in getattr(getattr(forward, "__code__", None), "co_names", ()):
             if name.endswith(ending):
@@ -172,6 +170,12 @@ def _chosen(
         return function(module, query, key, value, attention_mask, **kwargs)
     call.called = True
     n_rows, n_heads, length, width = query.shape
+    if (n_rows, length) != (call.elements.n_rows, call.elements.longest):
+        raise ValueError(
+            f"{type(module).__name__} attends in {n_rows} rows of {length} tokens, where the model has "
+            f"{call.elements.n_rows} of {call.elements.longest}: it divides rows, and no token can skip it; "
+            "set parts=('feed_forward',)"
+        )
     everything = len(call.elements.index) == n_rows * length
     seen = None
     if call.cached and not (everything and key.shape[2] == length):
@@ -189,6 +193,8 @@ def _chosen(
     padded, filled, place = queries.to_padded()
     query = padded.view(n_rows, -1, n_heads, width).transpose(1, 2)
     mask = _rows(attention_mask, queries, filled, place, seen, key)
+    if kwargs.get("position_bias") is not None:
+        kwargs["position_bias"] = _rows(kwargs["position_bias"], queries, filled, place, None, key)
     output, _ = function(module, query, key, value, mask, **{**kwargs, "is_causal": False})
     output = queries.from_padded(output.flatten(2), place)
     return scatter(output.view(len(output), n_heads, -1), queries), None
@@ -197,7 +203,7 @@ def _chosen(
 def _rows(
     mask: Tensor | None, queries: Elements, filled: Tensor, place: Tensor, seen: Tensor | None, key: Tensor
 ) -> Tensor | None:
-    """The rows of a mask at the queries, `(B, 1, n, Lk)`; all is seen in places that no query fills."""
+    """The rows of a mask or a bias at the queries, `(B, 1, n, Lk)`; 0 or True where no query is."""
     if mask is None and seen is None:
         return None
     n_rows, longest = queries.n_rows, int(filled.max()) if queries.n_rows else 0

@@ -1,14 +1,20 @@
 """The attention functions of sparsified models: chosen, changed, and never passed by."""
 
+import copy
+
 import pytest
 import torch
-from transformers import Cache, DynamicCache
+from torch import nn
+from transformers import Cache, DynamicCache, T5Config, T5EncoderModel
 from transformers.cache_utils import Fp8QuantizedLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import sma
 from sma.transformers.sparsification import sparsify
+from sma.transformers.sparsification.attention_functions import attending
 
 from .conftest import scramble, tiny
+from .test_routed_attention import outputs_of
 
 SKIPPED = ("seen", "unseen")
 
@@ -80,3 +86,32 @@ def test_a_cache_that_quantises_is_refused(batch):
     cache = Cache(layer_class_to_replicate=Fp8QuantizedLayer)
     with pytest.raises(ValueError, match=r"Cache quantises values.*skipped='seen'"):
         model(**batch, past_key_values=cache)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_a_bias_of_positions_is_that_of_the_queries(implementation, batch):
+    dense = T5EncoderModel(
+        T5Config(d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4, vocab_size=40)
+    ).eval()
+    dense.set_attn_implementation(implementation)
+    name = "encoder.block.0.layer.0.SelfAttention"
+    maps = {"pattern": name, "query": "q", "output": "o", "keys": ("k", "v")}
+    named = ({"part": "attention", **maps},)
+    model = scramble(sparsify(copy.deepcopy(dense), parts=("attention",), named=named), bias=1.0)
+    with sma.record(model) as recording:
+        found = outputs_of(model, name, batch)["output"][0]
+    active = recording.layers[0].routing.active
+    assert 5 < active.sum() < batch["attention_mask"].sum()
+    wanted = outputs_of(dense, name, batch)["output"][0]
+    torch.testing.assert_close(found, torch.where(active, wanted, 0), atol=1e-6, rtol=0)
+
+
+def test_attention_that_divides_rows_is_refused():
+    elements = sma.PackedCompaction().compress(torch.randn(1, 8, 4), torch.ones(1, 8, dtype=torch.bool))
+    halves = torch.randn(2, 1, 4, 4)
+    attend = ALL_ATTENTION_FUNCTIONS["sma_sdpa"]
+    with (
+        pytest.raises(ValueError, match=r"in 2 rows of 4 tokens, where the model has 1 of 8.*feed_forward"),
+        attending(nn.Identity(), elements, hides=False),
+    ):
+        attend(nn.Identity(), halves, halves, halves, None)
