@@ -21,7 +21,7 @@ from sma.training.sparsification.token_operations import is_causal
 from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.training.tasks.task import IGNORED, Batch
 from sma.transformers.sparsification.open_router import StraightThrough
-from sma.transformers.sparsification.wrap import routed_parts
+from sma.transformers.sparsification.routed_layer import routed_parts
 
 MADE_ACTIVE = "A token that is made active counts in full, however sure the router is of the opposite."
 LEFT_OUT = (

@@ -12,7 +12,7 @@ from sma.modules.routers.fixed import AlwaysActive, NeverActive
 from sma.recording import record
 from sma.routing import Router, Routing, mask_padding
 from sma.training.sparsification.token_operations import is_causal, saved_operations
-from sma.transformers.sparsification.wrap import routed_parts
+from sma.transformers.sparsification.routed_layer import routed_parts
 
 
 class DrawnRouter(Router):

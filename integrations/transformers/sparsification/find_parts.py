@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sma.transformers.sparsification.routed_attention import Projections
 from sma.transformers.sparsification.sparsify_spec import NamedPart, SparsifySpec
@@ -19,9 +19,10 @@ ATTENTIONS = (
 FEED_FORWARDS = (
     ("gate_proj", "up_proj", "down_proj"),  # Llama, Mistral, Gemma, Qwen
     ("dense_h_to_4h", "dense_4h_to_h"),  # GPT-NeoX
+    ("gate", "experts"),  # Mixtral, Qwen-MoE
 )
-"""Feed-forwards by their linear maps."""
-IN_TWO = ("intermediate.dense", "output.dense", "output.LayerNorm")
+"""Feed-forwards by their maps, the first of which reads the feed-forward's input."""
+IN_TWO = ("intermediate.dense", "output.dense", "output.LayerNorm", "output.dropout")
 """A layer whose feed-forward is two modules, the second with the residual connection: BERT."""
 
 
@@ -31,8 +32,9 @@ class FoundPart:
 
     Attributes:
         part: feed_forward, attention or layer.
-        name: its dotted name in the model's body; of a feed-forward in two modules, of its layer.
-        module: the module there.
+        name: its dotted name in the model's body, as recordings show it; of a feed-forward in two modules,
+            of the first.
+        module: the module there; of a feed-forward in two modules, the layer that holds them.
         d_model: D, the width of what its router reads.
         attention: the name of the attention in a layer.
         projections: the maps of an attention, or of that in a layer.
@@ -48,16 +50,32 @@ class FoundPart:
     projections: Projections | None = None
     feed_forward: tuple[str, ...] = ()
 
+    @property
+    def inner(self) -> tuple["FoundPart", ...]:
+        """The feed-forward of a layer as a part of its own."""
+        if self.part != "layer":
+            return ()
+        calls = self.feed_forward if len(self.feed_forward) > 1 else ()
+        name = _join(self.name, self.feed_forward[0])
+        return (FoundPart("feed_forward", name, self.module, self.d_model, feed_forward=calls),)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The dotted names of the modules that the part is."""
+        if self.part != "feed_forward" or not self.feed_forward:
+            return (self.name,)
+        return tuple(_join(self.name.rpartition(".")[0], name) for name in self.feed_forward)
+
 
 def find_parts(body: nn.Module, spec: SparsifySpec) -> list[FoundPart]:
-    """The parts that a spec names, in the model's order.
+    """The parts that a spec names, in the model's order, none of them inside another.
 
     Args:
         body: the model without its head.
         spec: what is looked for.
 
     Raises:
-        ValueError: if a kind of part is not found, or a pattern matches nothing.
+        ValueError: if a kind of part is not found, a pattern matches nothing, or a part is in another.
     """
     known = list(_named(body, spec.named) if spec.named else _by_structure(body))
     found = []
@@ -66,20 +84,56 @@ def find_parts(body: nn.Module, spec: SparsifySpec) -> list[FoundPart]:
         if not these:
             raise ValueError(_unknown(body, part, named=bool(spec.named)))
         found += these
+    chosen = _chosen(found, spec) if spec.only else found
+    _check_apart(chosen)
+    order = {name: i for i, (name, _) in enumerate(body.named_modules())}
+    return sorted(chosen, key=lambda each: order[each.name])
+
+
+def _chosen(found: list[FoundPart], spec: SparsifySpec) -> list[FoundPart]:
+    """The parts that the patterns of `only` match."""
     for pattern in spec.only:
         if not any(fnmatchcase(each.name, pattern) for each in found):
             raise ValueError(
                 f"only={pattern!r} matches no {' or '.join(spec.parts)}; there are: "
                 f"{', '.join(each.name for each in found)}"
             )
-    if spec.only:
-        found = [each for each in found if any(fnmatchcase(each.name, p) for p in spec.only)]
-    order = {name: i for i, (name, _) in enumerate(body.named_modules())}
-    return sorted(found, key=lambda each: order[each.name])
+    chosen = [each for each in found if any(fnmatchcase(each.name, pattern) for pattern in spec.only)]
+    for part in spec.parts:
+        if not any(each.part == part for each in chosen):
+            there = ", ".join(each.name for each in found if each.part == part)
+            raise ValueError(
+                f"only={', '.join(map(repr, spec.only))} matches no {part}; leave {part} out of parts, or "
+                f"add a pattern for one of: {there}"
+            )
+    return chosen
+
+
+def _check_apart(parts: list[FoundPart]) -> None:
+    """Raise ValueError if two parts are one module, or one is inside another."""
+    owner: dict[str, FoundPart] = {}
+    for part in parts:
+        for place in part.places:
+            if owner.setdefault(place, part) is not part:
+                raise ValueError(
+                    f"{place} is named twice, as {owner[place].part} and as {part.part}; keep one of the "
+                    "patterns in named"
+                )
+    for place, part in owner.items():
+        for outer in _around(place):
+            if outer in owner:
+                raise ValueError(
+                    f"{place} ({part.part}) is inside {outer} ({owner[outer].part}), and both are to be "
+                    "routed; make the patterns in named narrower (* matches dots too), or choose by `only`"
+                )
 
 
 def _by_structure(body: nn.Module) -> Iterator[FoundPart]:
+    """The parts of known structures; of feed-forwards inside one another, the outermost."""
+    outermost: set[str] = set()
     for name, module in body.named_modules():
+        if any(outer in outermost for outer in (name, *_around(name))):
+            continue
         attention = feed_forward = None
         for child, inner in module.named_children():
             attention = _attention(name, child, inner) or attention
@@ -87,7 +141,9 @@ def _by_structure(body: nn.Module) -> Iterator[FoundPart]:
         if _has(module, IN_TWO):
             width = module.get_submodule(IN_TWO[0]).in_features
             calls = tuple(each.partition(".")[0] for each in IN_TWO[:2])
-            feed_forward = FoundPart("feed_forward", name, module, width, feed_forward=calls)
+            feed_forward = FoundPart("feed_forward", _join(name, calls[0]), module, width, feed_forward=calls)
+        if feed_forward is not None:
+            outermost.update(feed_forward.places)
         yield from (part for part in (attention, feed_forward) if part is not None)
         if attention is not None and feed_forward is not None:
             calls = feed_forward.feed_forward or (feed_forward.name.rpartition(".")[2],)
@@ -108,15 +164,16 @@ def _attention(name: str, child: str, module: nn.Module) -> FoundPart | None:
 def _feed_forward(name: str, child: str, module: nn.Module) -> FoundPart | None:
     for names in FEED_FORWARDS:
         if _has(module, names):
-            width = module.get_submodule(names[0]).in_features
-            return FoundPart("feed_forward", _join(name, child), module, width)  # type: ignore[arg-type]
+            weight = getattr(module.get_submodule(names[0]), "weight", None)
+            if isinstance(weight, Tensor):
+                return FoundPart("feed_forward", _join(name, child), module, weight.shape[-1])
     return None
 
 
 def _named(body: nn.Module, named: tuple[NamedPart, ...]) -> Iterator[FoundPart]:
     config: Any = body.config
     for part in named:
-        matches = [(name, m) for name, m in body.named_modules() if fnmatchcase(name, part.pattern)]
+        matches = [(name, m) for name, m in body.named_modules() if name and fnmatchcase(name, part.pattern)]
         if not matches:
             raise ValueError(f"named.pattern={part.pattern!r} matches no module of {type(body).__name__}")
         for name, module in matches:
@@ -135,6 +192,12 @@ def _named(body: nn.Module, named: tuple[NamedPart, ...]) -> Iterator[FoundPart]
 def _has(module: nn.Module, names: tuple[str, ...]) -> bool:
     held = dict(module.named_modules())
     return all(name in held for name in names)
+
+
+def _around(name: str) -> Iterator[str]:
+    """The names of the modules that hold one."""
+    while name := name.rpartition(".")[0]:
+        yield name
 
 
 def _join(*names: str) -> str:

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sma.activation import SparseModularActivation
-from sma.elements import Edges, PackedRows
+from sma.elements import Edges, Elements, PackedRows
 from sma.routing import Router
+from sma.sequence import matrix_flops
 from sma.sub_module import Pointwise
 from sma.transformers.sparsification.selection import padding_mask
 
@@ -16,12 +17,12 @@ class RoutedFeedForward(SparseModularActivation):
     """A feed-forward that its tokens may skip: an SMA layer, whose mask is that of the model's call.
 
     Args:
-        feed_forward: maps `(N, D)` to `(N, D)` token by token.
+        feed_forward: maps `(1, N, D)` to `(1, N, D)` token by token.
         router: of one module.
     """
 
     def __init__(self, feed_forward: nn.Module, router: Router) -> None:
-        super().__init__(router, [Pointwise(feed_forward)])
+        super().__init__(router, [OneRow(feed_forward)])
 
     @override
     def forward(
@@ -34,6 +35,28 @@ class RoutedFeedForward(SparseModularActivation):
         if mask is None and rows is None:
             mask = padding_mask(self.router)
         return super().forward(x, mask, edges, rows)
+
+
+class OneRow(Pointwise):
+    """A feed-forward that is called with the active tokens as one row, since some need `(B, L, D)`."""
+
+    @override
+    def forward(self, elements: Elements) -> Tensor:
+        return self.module(elements.x.unsqueeze(0)).squeeze(0)
+
+    @override
+    def flops(self, n: int) -> int:
+        return n * feed_forward_flops(self.module)
+
+
+def feed_forward_flops(module: Any) -> int:
+    """Operations of one token: two per weight of every matrix, and of the experts that are chosen for it.
+
+    Experts are those of transformers: stacked as `(E, D', D)`, with the number of chosen ones in the gate.
+    """
+    chosen = getattr(getattr(module, "gate", None), "top_k", 0) if hasattr(module, "experts") else 0
+    weights = [weight[0] for weight in module.experts.parameters() if weight.dim() == 3] if chosen else []
+    return matrix_flops(module) + chosen * sum(2 * weight.numel() for weight in weights)
 
 
 class TwoMaps(nn.Module):

@@ -1,4 +1,4 @@
-"""Whole layers of a transformers model behind a router."""
+"""Whole layers of a transformers model behind a router, and all routed parts of a model."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,8 +11,13 @@ from typing_extensions import override
 
 from sma.elements import Elements
 from sma.routing import Router
-from sma.sequence import matrix_flops
-from sma.transformers.sparsification.routed_attention import Projections, attention_flops, attention_of
+from sma.transformers.sparsification.routed_attention import (
+    Projections,
+    RoutedAttention,
+    attention_flops,
+    attention_of,
+)
+from sma.transformers.sparsification.routed_feed_forward import RoutedFeedForward, feed_forward_flops
 from sma.transformers.sparsification.run_time_classes import reduced
 from sma.transformers.sparsification.selection import Packed, confidence_of, decide, packing, scatter
 
@@ -70,7 +75,7 @@ class RoutedLayer(nn.Module):
             n_pairs,
             sees_skipped=parts.sees_skipped,
         )
-        return attention + n * sum(matrix_flops(self.get_submodule(name)) for name in names)
+        return attention + n * sum(feed_forward_flops(self.get_submodule(name)) for name in names)
 
     @override
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -113,6 +118,12 @@ def route_layer(layer: nn.Module, router: Router, parts: LayerParts) -> None:
     layer.__class__ = routed_class(layer_class)
     layer.router = router
     layer.parts = parts  # type: ignore[assignment]
+
+
+def routed_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """The routed parts of a sparsified model by their names, as `record` gives them; each has a `router`."""
+    kinds = (RoutedFeedForward, RoutedAttention, RoutedLayer)
+    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
 
 
 def _first(output: Any) -> Tensor:

@@ -15,6 +15,7 @@ from sma.recomputation import recompute
 from sma.recording import naming
 from sma.transformers.sparsification.attention_functions import PREFIX, sparse_implementation
 from sma.transformers.sparsification.auto_classes import auto_class_name, auto_classes
+from sma.transformers.sparsification.routed_layer import routed_parts
 from sma.transformers.sparsification.run_time_classes import reduced
 from sma.transformers.sparsification.selection import Reading, current_reading, reading
 from sma.transformers.sparsification.sparsified_config import (
@@ -24,7 +25,7 @@ from sma.transformers.sparsification.sparsified_config import (
     mark_config,
 )
 from sma.transformers.sparsification.sparsify_spec import SparsifySpec
-from sma.transformers.sparsification.wrap import as_spec, routed_parts, wrap_parts
+from sma.transformers.sparsification.wrap import as_spec, wrap_parts
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _get_model_class
 
@@ -59,7 +60,7 @@ def sparsify(model: Any, spec: SparsifySpec | Mapping[str, Any] | None = None, *
     """
     read = as_spec(spec, fields)
     with _own_config(model):
-        wrap_parts(model, read)
+        wrap_parts(model, read, probed=True)
     _mark(model, read)
     return model
 
@@ -124,7 +125,7 @@ def sparsified_class(base: Any) -> Any:
             values = getattr(config, FIELD, None)
             if values is not None:
                 spec = SparsifySpec.model_validate(values)
-                wrap_parts(self, spec)
+                wrap_parts(self, spec, probed=False)
                 _mark(self, spec)
 
         @wraps(base.forward)

@@ -89,7 +89,7 @@ class Packed:
     """A module that runs on chosen tokens only.
 
     Attributes:
-        module: called with `(B, L, D)`, it is given the chosen tokens `(N, D)` instead.
+        module: called with `(B, L, D)`, it is given the chosen tokens as one row `(1, N, D)` instead.
         elements: the chosen tokens.
         weight: `(N,)`, a factor of its results; None: 1.
         fill: what its result is at all other tokens; None: the result stays `(N, D')`.
@@ -132,14 +132,17 @@ def confidence_of(routing: Routing, elements: Elements) -> Tensor:
 
 
 def _gathered(args: tuple[Any, ...], part: Packed) -> tuple[Any, ...]:
-    index = part.elements.index
-    return tuple(
-        arg.flatten(0, 1).index_select(0, index) if isinstance(arg, Tensor) and arg.dim() == 3 else arg
-        for arg in args
-    )
+    return tuple(_as_row(arg, part) if isinstance(arg, Tensor) and arg.dim() > 1 else arg for arg in args)
+
+
+def _as_row(x: Tensor, part: Packed) -> Tensor:
+    """The chosen tokens of `x (B, L, D)`, or those that are chosen already `(N, D)`, as `(1, N, D)`."""
+    chosen = x.flatten(0, 1).index_select(0, part.elements.index) if x.dim() == 3 else x
+    return chosen.unsqueeze(0)
 
 
 def _scattered(y: Tensor, part: Packed) -> Tensor:
+    y = y.squeeze(0)
     if part.weight is not None:
         y = part.weight.unsqueeze(-1).to(y) * y
     return y if part.fill is None else scatter(y, part.elements, part.fill)

@@ -1,6 +1,7 @@
 """`sparsify`: routers put in front of the parts of a transformers model, in place."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
@@ -10,16 +11,20 @@ from sma.transformers.sparsification.attention_functions import sparse_implement
 from sma.transformers.sparsification.can_sparsify import check_model, check_parts, check_routers
 from sma.transformers.sparsification.find_parts import FoundPart, find_parts
 from sma.transformers.sparsification.open_router import open_router
+from sma.transformers.sparsification.probe import starting_as_before
 from sma.transformers.sparsification.routed_attention import RoutedAttention
 from sma.transformers.sparsification.routed_feed_forward import AddAndNorm, RoutedFeedForward, TwoMaps
-from sma.transformers.sparsification.routed_layer import LayerParts, RoutedLayer, route_layer
+from sma.transformers.sparsification.routed_layer import LayerParts, route_layer
 from sma.transformers.sparsification.sparsify_spec import SparsifySpec
 
-ROUTED = (RoutedFeedForward, RoutedAttention, RoutedLayer)
 
-
-def wrap_parts(model: Any, spec: SparsifySpec) -> None:
+def wrap_parts(model: Any, spec: SparsifySpec, *, probed: bool) -> None:
     """Put routers in front of the parts that a spec names, or change nothing.
+
+    Args:
+        model: of transformers.
+        spec: what is routed.
+        probed: whether it is tried that the model computes the same; not where its weights are not there yet.
 
     Raises:
         ValueError: see `sparsify`.
@@ -31,10 +36,11 @@ def wrap_parts(model: Any, spec: SparsifySpec) -> None:
     like = next(model.parameters())
     routers = [_router(spec, part).to(device=like.device, dtype=like.dtype) for part in parts]
     check_routers(model, routers)
-    for part, router in zip(parts, routers, strict=True):
-        _route(model.base_model, part, router, sees_skipped=not hides)
-    if any(part.part != "feed_forward" for part in parts):
-        model.config._attn_implementation = sparse_implementation(model.config._attn_implementation)
+    with starting_as_before(model, parts) if probed else nullcontext():
+        for part, router in zip(parts, routers, strict=True):
+            _route(model.base_model, part, router, sees_skipped=not hides)
+        if any(part.part != "feed_forward" for part in parts):
+            model.config._attn_implementation = sparse_implementation(model.config._attn_implementation)
 
 
 def as_spec(spec: SparsifySpec | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> SparsifySpec:
@@ -48,11 +54,6 @@ def as_spec(spec: SparsifySpec | Mapping[str, Any] | None, fields: Mapping[str, 
     if isinstance(spec, SparsifySpec):
         return spec
     return SparsifySpec.model_validate(dict(fields if spec is None else spec))
-
-
-def routed_parts(model: nn.Module) -> dict[str, nn.Module]:
-    """The routed parts of a sparsified model by their names, as `record` gives them; each has a `router`."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, ROUTED)}
 
 
 def _router(spec: SparsifySpec, part: FoundPart) -> Router:

@@ -31,12 +31,36 @@ FAMILIES = {
 }
 ENCODERS = ("bert", "layoutlm")
 CAUSAL = tuple(name for name in FAMILIES if name not in ENCODERS)
+EXPERTS = {"num_experts_per_tok": 2}
+OTHERS = {
+    "mixtral": ("MixtralForCausalLM", {**GROUPED, **EXPERTS, "num_local_experts": 3}),
+    "qwen2_moe": (
+        "Qwen2MoeForCausalLM",
+        {
+            **GROUPED,
+            **EXPERTS,
+            "num_experts": 3,
+            "moe_intermediate_size": 8,
+            "shared_expert_intermediate_size": 8,
+        },
+    ),
+    "llama4": (
+        "Llama4ForCausalLM",
+        {**GROUPED, "head_dim": 8, "intermediate_size_mlp": 8, "num_local_experts": 2},
+    ),
+    "bloom": ("BloomForCausalLM", {"n_head": 4}),
+    "xmod": ("XmodModel", {"languages": ("en",), "default_language": "en"}),
+    "mobilebert": ("MobileBertModel", {"embedding_size": 16, "intra_bottleneck_size": 8}),
+    "albert": ("AlbertModel", {"embedding_size": 8}),
+    "fnet": ("FNetModel", {}),
+}
+"""Of other structures."""
 
 
 def tiny(family, **fields):
     """A dense model of a family, in evaluation mode."""
     torch.manual_seed(0)
-    name, more = FAMILIES[family]
+    name, more = {**FAMILIES, **OTHERS}[family]
     model_class = getattr(transformers, name)
     special = {"bos_token_id": 1, "eos_token_id": None, "pad_token_id": 0}
     return model_class(model_class.config_class(**{**SIZES, **special, **more, **fields})).eval()

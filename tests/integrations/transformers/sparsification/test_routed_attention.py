@@ -116,7 +116,7 @@ def test_linear_maps_are_given_active_tokens_only(family, skipped, batch):
     rows = {}
 
     def count(name, args):
-        rows.setdefault(name.rpartition("module.")[2], len(args[0]))
+        rows.setdefault(name.rpartition("module.")[2], args[0].shape[:-1].numel())
 
     for name, module in model.base_model.get_submodule(ATTENTIONS[family]).named_modules():
         if isinstance(module, torch.nn.Linear):

@@ -53,7 +53,7 @@ def test_the_feed_forward_is_given_active_tokens_only(family, batch):
     )
     with torch.no_grad(), sma.record(model) as recording:
         model(**batch)
-    assert rows == [(int(recording.layers[0].n_elements),)]
+    assert rows == [(1, int(recording.layers[0].n_elements))]
 
 
 def test_the_cost_is_that_of_both_parts():
