@@ -16,7 +16,7 @@ from torch import Tensor
 import sma
 from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
 from sma.training.sparsification.sparsify_measures import difference
-from sma.training.sparsification.token_operations import dense_operations, is_causal, saved_operations
+from sma.training.sparsification.token_operations import dense_operations, saved_operations
 from sma.transformers import routed_parts
 
 RESULTS = Path(__file__).parent / "results" / "sparsify"
@@ -104,7 +104,7 @@ def cost(model: Any, dense: Any, sample: dict[str, Tensor]) -> dict[str, Any]:
     """Operations and time beside those of the dense model, and the rate of every part."""
     with sma.record(model) as recording:
         model(**sample)
-    saved = saved_operations(recording.layers, causal=is_causal(dense))
+    saved = saved_operations(recording.layers, dense)
     rates = {name: rates[0] for name, rates in recording.activation_rates.items()}
     share = 1 - saved / dense_operations(dense, sample["attention_mask"].bool())
     found = {"operations": share, "saved": saved, "time": time_share(model, dense, sample)}

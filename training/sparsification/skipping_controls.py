@@ -11,7 +11,7 @@ from typing_extensions import override
 from sma.modules.routers.fixed import AlwaysActive, NeverActive
 from sma.recording import record
 from sma.routing import Router, Routing, mask_padding
-from sma.training.sparsification.token_operations import is_causal, saved_operations
+from sma.training.sparsification.token_operations import saved_operations
 from sma.transformers.sparsification.routed_layer import routed_parts
 
 
@@ -117,7 +117,7 @@ def _saved(model: Any, dropped: list[str], inputs: Mapping[str, Tensor]) -> int:
     drop_parts(model, dropped)
     with record(model) as recording:
         model(**inputs)
-    return saved_operations(recording.layers, causal=is_causal(model))
+    return saved_operations(recording.layers, model)
 
 
 def _check_names(parts: Mapping[str, nn.Module], rates: Mapping[str, float]) -> None:

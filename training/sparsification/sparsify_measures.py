@@ -69,7 +69,7 @@ def measure(
         for measure_name, value in _quality(found, wanted, batch, causal=is_causal(dense)).items():
             sums[measure_name] = sums.get(measure_name, 0.0) + n * value
         operations += dense_operations(dense, real)
-        saved += saved_operations(recording.layers, causal=is_causal(dense))
+        saved += saved_operations(recording.layers, dense)
         n_real += n
         for layer in recording.layers:
             rates[layer.name] += int(layer.n_elements)

@@ -4,56 +4,51 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sma.recording import LayerRecord
-from sma.transformers.sparsification.find_parts import find_parts
 from sma.transformers.sparsification.routed_attention import RoutedAttention, attention_flops
 from sma.transformers.sparsification.routed_layer import RoutedLayer
-from sma.transformers.sparsification.sparsify_spec import SparsifySpec
 
 
 def dense_operations(model: Any, mask: Tensor) -> int:
     """Operations of a dense model on the real tokens of a batch; a multiply-add counts as 2.
 
-    The linear maps inside its layers and that of its predictions, and attention's products; no embeddings,
-    norms or poolers.
+    The linear maps inside its layers and that of its predictions, of experts those that a token computes, and
+    attention's products; no embeddings, norms or poolers.
 
     Args:
-        model: of transformers, of a known structure.
+        model: of transformers.
         mask: `(B, L)` bool, True = a real token.
     """
-    body = model.base_model
-    layers = [
-        module
-        for name, module in body.named_modules()
-        if isinstance(module, nn.Linear) and any(part.isdigit() for part in name.split("."))
-    ]
     head = model.get_output_embeddings()
-    per_token = sum(2 * linear.weight.numel() for linear in (*layers, *([] if head is None else [head])))
-    attentions = find_parts(body, SparsifySpec(parts=("attention",)))
-    n_pairs = pairs(mask, mask, causal=is_causal(model), sees_skipped=True)
+    per_token = 0 if head is None else 2 * head.weight.numel()
     products = 0
-    for each in attentions:
-        assert each.projections is not None
-        output: Any = each.module.get_submodule(each.projections.output)
-        products += 4 * n_pairs * output.in_features
+    for name, module in model.base_model.named_modules():
+        if any(part.isdigit() for part in name.split(".")):
+            per_token += _own_maps(module, model.config)
+            if hasattr(module, "is_causal"):  # an attention
+                causal, window = module.is_causal, _window(module)
+                n_pairs = pairs(mask, mask, causal=causal, sees_skipped=True, window=window)
+                products += 4 * n_pairs * _width(module, model.config)
     return per_token * int(mask.sum()) + products
 
 
-def saved_operations(calls: Sequence[LayerRecord], *, causal: bool) -> int:
-    """Operations that the tokens of the recorded calls skipped, less those of the routers."""
+def saved_operations(calls: Sequence[LayerRecord], model: Any) -> int:
+    """Operations that the tokens of a model's recorded calls skipped, less those of the routers."""
     saved = 0
     for call in calls:
         active = call.routing.active[..., 0]
-        saved += _spent(call.layer, call.mask, call.mask, causal) - _spent(
-            call.layer, active, call.mask, causal
-        )
+        dense, sparse = (_spent(call.layer, each, call.mask, model) for each in (call.mask, active))
         router: Any = call.layer.router
+        saved += dense - sparse
         saved -= 2 * int(call.mask.sum()) * sum(p.numel() for p in router.parameters() if p.dim() == 2)
     return saved
 
 
-def pairs(active: Tensor, real: Tensor, *, causal: bool, sees_skipped: bool) -> int:
+def pairs(
+    active: Tensor, real: Tensor, *, causal: bool, sees_skipped: bool, window: int | None = None
+) -> int:
     """How many keys the active tokens see in all.
 
     Args:
@@ -61,6 +56,7 @@ def pairs(active: Tensor, real: Tensor, *, causal: bool, sees_skipped: bool) -> 
         real: `(B, L)` bool.
         causal: whether a token sees none after it.
         sees_skipped: whether it sees real tokens that are not active.
+        window: of a causal one, how many places it sees, its own among them; None: all.
 
     Example:
         >>> import torch
@@ -71,6 +67,8 @@ def pairs(active: Tensor, real: Tensor, *, causal: bool, sees_skipped: bool) -> 
     """
     seen = real if sees_skipped else active
     keys = seen.cumsum(1) if causal else seen.sum(1, keepdim=True).expand_as(seen)
+    if causal and window is not None:
+        keys = keys - F.pad(keys, (window, 0))[:, : seen.shape[1]]
     return int(keys[active].sum())
 
 
@@ -79,13 +77,57 @@ def is_causal(model: Any) -> bool:
     return any(getattr(module, "is_causal", False) for module in model.modules())
 
 
-def _spent(layer: nn.Module, active: Tensor, real: Tensor, causal: bool) -> int:
-    n = int(active.sum())
+def _spent(layer: nn.Module, active: Tensor, real: Tensor, model: Any) -> int:
+    """What the active tokens cause in a routed layer, as if all others skipped it."""
     if isinstance(layer, RoutedAttention):
-        part = layer.part
-        n_pairs = pairs(active, real, causal=causal, sees_skipped=part.sees_skipped)
-        return attention_flops(part.module, part.projections, n, n_pairs, sees_skipped=part.sees_skipped)
-    if isinstance(layer, RoutedLayer):
-        return layer.flops(n, pairs(active, real, causal=causal, sees_skipped=layer.parts.sees_skipped))
-    (module,) = layer.sub_modules  # type: ignore[misc]
-    return module.flops(n)
+        attention, projections, seen = layer.part.module, layer.part.projections, layer.part.sees_skipped
+        feed_forwards: list[nn.Module] = []
+    elif isinstance(layer, RoutedLayer):
+        parts = layer.parts
+        attention, projections, seen = (
+            layer.get_submodule(parts.attention),
+            parts.projections,
+            parts.sees_skipped,
+        )
+        feed_forwards = [layer.get_submodule(name) for name in parts.feed_forward]
+    else:
+        attention, feed_forwards = None, list(layer.sub_modules)  # type: ignore[arg-type]
+    n = int(active.sum())
+    spent = n * sum(_own_maps(inner, model.config) for each in feed_forwards for inner in each.modules())
+    if attention is not None:
+        window = _window(attention)
+        n_pairs = pairs(active, real, causal=is_causal(model), sees_skipped=seen, window=window)
+        spent += attention_flops(attention, projections, n, n_pairs, sees_skipped=seen)
+    return spent
+
+
+def _own_maps(module: nn.Module, config: Any) -> int:
+    """Operations per token of a module's own linear maps; those of experts are in one tensor."""
+    total = 0
+    for parameter in module.parameters(recurse=False):
+        if parameter.dim() == 2 and not isinstance(module, nn.Embedding):
+            total += 2 * parameter.numel()
+        elif parameter.dim() == 3:
+            share = 1 if isinstance(module, nn.Conv1d) else _n_active(config) / len(parameter)
+            total += round(2 * parameter.numel() * share)
+    return total
+
+
+def _n_active(config: Any) -> int:
+    """How many experts a token computes."""
+    return int(config.get_text_config().num_experts_per_tok)
+
+
+def _width(attention: nn.Module, config: Any) -> int:
+    """The width of all heads."""
+    for name in ("head_dim", "head_size", "attention_head_size"):
+        if hasattr(attention, name):
+            return int(getattr(attention, name)) * int(config.num_attention_heads)
+    return int(config.hidden_size)
+
+
+def _window(attention: Any) -> int | None:
+    """How many places a token of an attention sees, if not all."""
+    config = getattr(attention, "config", None)
+    window: int | None = getattr(attention, "sliding_window", getattr(config, "sliding_window", None))
+    return window

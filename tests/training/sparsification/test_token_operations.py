@@ -5,12 +5,22 @@ import copy
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 import sma
 from sma.training.sparsification.token_operations import (
     dense_operations,
-    is_causal,
     pairs,
     saved_operations,
 )
@@ -65,19 +75,67 @@ def test_what_is_saved(build, skipped, parts):
     with torch.no_grad(), sma.record(model) as recording:
         model(ids, attention_mask=mask)
     router = sum(2 * 10 * 16 for _ in routed_parts(model))
-    causal = is_causal(model)
-    assert saved_operations(recording.layers, causal=causal) == -router  # everything is active
+    assert saved_operations(recording.layers, dense) == -router  # everything is active
     for part in routed_parts(model).values():
         part.router.router.router.projection.bias.data.fill_(-1.0)
     with torch.no_grad(), sma.record(model) as recording:
         model(ids, attention_mask=mask)
-    saved = saved_operations(recording.layers, causal=causal) + router
+    saved = saved_operations(recording.layers, dense) + router
     kept = 0
     if skipped == "seen":
         width = 8 if build is llama else 16
         kept = 10 * 2 * (2 * 2 * 16 * width)  # tokens, layers, keys and values
     head = 10 * 2 * 16 * 30 if build is llama else 0
     assert saved == dense_operations(dense, mask.bool()) - kept - head
+
+
+def test_of_experts_those_count_that_a_token_computes():
+    """And attention alone is what its routing can save."""
+    sizes = {**SIZES, "num_key_value_heads": 2, "num_local_experts": 5, "num_experts_per_tok": 2}
+    dense = MixtralForCausalLM(MixtralConfig(**sizes)).eval()
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    attention = 2 * 16 * (16 + 8 + 8 + 16)
+    experts = 2 * 16 * 5 + 2 * 2 * 3 * 16 * 24
+    head, products = 2 * 16 * 30, 2 * 10 * 4 * 16
+    assert dense_operations(dense, mask) == 4 * (2 * (attention + experts) + head) + products
+    model = sma.sparsify(copy.deepcopy(dense), parts=("attention",), skipped="unseen")
+    for part in routed_parts(model).values():
+        part.router.router.router.projection.bias.data.fill_(-1.0)
+    with torch.no_grad(), sma.record(model) as recording:
+        model(torch.randint(2, 30, (1, 4)))
+    router = 2 * 2 * 4 * 16
+    assert saved_operations(recording.layers, dense) == 4 * 2 * attention + products - router
+
+
+@pytest.mark.parametrize("window", [3, None])
+def test_a_sliding_window(window):
+    sizes = {**SIZES, "num_key_value_heads": 2, "sliding_window": window}
+    dense = MistralForCausalLM(MistralConfig(**sizes)).eval()
+    mask = torch.tensor([[True] * 6, [False] * 2 + [True] * 4])
+    places = range(6)
+    n_pairs = sum(
+        bool(mask[b, t] and mask[b, s]) and s <= t and (window is None or t - s < window)
+        for b in range(2)
+        for t in places
+        for s in places
+    )
+    per_token = 2 * (2 * 16 * (16 + 8 + 8 + 16) + 2 * 3 * 16 * 24) + 2 * 16 * 30
+    assert dense_operations(dense, mask) == 10 * per_token + 2 * n_pairs * 4 * 16
+
+
+def test_a_model_of_another_structure_whose_parts_are_named():
+    config = GPT2Config(n_embd=16, n_head=4, n_layer=2, vocab_size=30, bos_token_id=0, eos_token_id=0)
+    dense = GPT2LMHeadModel(config).eval()
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    maps = 2 * 16 * (3 * 16 + 16 + 4 * 16 + 4 * 16)
+    assert dense_operations(dense, mask) == 3 * (2 * maps + 2 * 16 * 30) + 2 * 6 * 4 * 16
+    named = ({"part": "feed_forward", "pattern": "h.*.mlp"},)
+    model = sma.sparsify(copy.deepcopy(dense), parts=("feed_forward",), named=named)
+    for part in routed_parts(model).values():
+        part.router.router.router.projection.bias.data.fill_(-1.0)
+    with torch.no_grad(), sma.record(model) as recording:
+        model(torch.randint(2, 30, (1, 3)))
+    assert saved_operations(recording.layers, dense) == 3 * 2 * (2 * 16 * 8 * 16 - 2 * 16)
 
 
 @pytest.mark.parametrize("causal", [True, False])
