@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sma.training.cli.options import check_choice
+from sma.training.cli.options import SetOption
 
 
 def sparsify(
@@ -17,20 +17,25 @@ def sparsify(
         typer.Option(help="A text file; its last tenth is held out. Repeatable.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    changes: SetOption = None,
     rate: Annotated[
-        float, typer.Option(help="Share of the tokens that each part computes in the end.")
-    ] = 0.5,
+        float | None,
+        typer.Option(help="Share of the tokens that each part computes in the end. Short for --set rate=X."),
+    ] = None,
     parts: Annotated[
-        str, typer.Option(help="feed_forward, attention, both with a comma, or layer.")
-    ] = "feed_forward",
-    skipped: Annotated[
-        str, typer.Option(help="To others' attention, tokens that skip it are seen or unseen.")
-    ] = "seen",
-    router: Annotated[str, typer.Option(help="A kind of router.")] = "sigmoid",
-    weights: Annotated[str, typer.Option(help="The model's own: trained, frozen or lora.")] = "trained",
-    steps: Annotated[int, typer.Option(help="Of the distillation.")] = 1000,
-    learning_rate: Annotated[float, typer.Option(help="Of the model's own weights.")] = 1e-4,
-    router_learning_rate: Annotated[float, typer.Option(help="Of the routers.")] = 1e-2,
+        str | None,
+        typer.Option(
+            help="feed_forward, attention or both, with a comma, or layer. Short for --set parts=[X]."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="The model's own: trained, frozen or lora. Short for --set weights=NAME."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the distillation. Short for --set steps=N.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the model's own weights. Short for --set learning_rate=X.")
+    ] = None,
     controls: Annotated[str, typer.Option(help="Beside it: random,dropped.")] = "random,dropped",
     batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 8,
     length: Annotated[int, typer.Option(help="Tokens of a row at most.")] = 128,
@@ -41,29 +46,30 @@ def sparsify(
 
     It is distilled from itself; the controls skip at random at the same rates, or lack parts for good at the
     same operations. The same command resumes what was stopped. It needs the extra `transformers`.
+
+    --set takes the fields of `SparsifySpec`, such as router.kind, only or skipped, and those of
+    `Distillation`, such as router_learning_rate, lora_rank or task.
     """
     from sma.training.cli.display import output
-    from sma.training.sparsification.distillation import Distillation, DistillationStep
+    from sma.training.settings.overrides import parse_assignment
+    from sma.training.sparsification.distillation import DistillationStep
     from sma.training.sparsification.sparsified_folder import MODEL_FOLDER
     from sma.training.sparsification.sparsify_run import sparsify_model
-    from sma.transformers import SparsifySpec
+    from sma.training.sparsification.sparsify_settings import sparsify_settings
 
-    check_choice("--weights", weights, ("trained", "frozen", "lora"))
-    spec = SparsifySpec.model_validate(
-        {"parts": parts.split(","), "rate": rate, "skipped": skipped, "router": router}
-    )
-    settings = Distillation.model_validate(
-        {
-            "steps": steps,
-            "weights": weights,
-            "learning_rate": learning_rate,
-            "router_learning_rate": router_learning_rate,
-        }
-    )
+    given = {
+        "rate": rate,
+        "parts": None if parts is None else parts.split(","),
+        "weights": weights,
+        "steps": steps,
+        "learning_rate": learning_rate,
+    }
+    assignments = [((name,), value) for name, value in given.items() if value is not None]
+    spec, settings = sparsify_settings([*assignments, *map(parse_assignment, changes or [])])
     console = output()
 
     def show(name: str, step: DistillationStep) -> None:
-        if step.step in (1, steps) or step.step % max(1, steps // 10) == 0:
+        if step.step in (1, settings.steps) or step.step % max(1, settings.steps // 10) == 0:
             mean = sum(step.rates.values()) / len(step.rates)
             losses = ", ".join(f"{loss} {value:.4f}" for loss, value in step.losses.items())
             console.print(f"{name}, step {step.step}: {losses}, computed {100 * mean:.0f} %")

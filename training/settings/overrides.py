@@ -36,6 +36,15 @@ def parse_assignment(text: str) -> Assignment:
 
 
 def apply_overrides(values: dict[str, Any], assignments: Sequence[Assignment]) -> dict[str, Any]:
+    """A copy of the nested fields of a `TrainSpec`, its defaults beside them, with every path assigned.
+
+    Raises:
+        ValueError: see `assigned`.
+    """
+    return assigned({**_defaults(), **values}, assignments)
+
+
+def assigned(values: dict[str, Any], assignments: Sequence[Assignment]) -> dict[str, Any]:
     """A copy of nested `values` with every path assigned, whatever their order.
 
     Kinds come first: a new kind starts from its own defaults. Then come options of presets; any other path
@@ -45,7 +54,7 @@ def apply_overrides(values: dict[str, Any], assignments: Sequence[Assignment]) -
         ValueError: if a path leads through something that holds no fields, to an item that a list lacks, or
             to what is neither an option of a preset nor a field of its spec.
     """
-    result = {**_defaults(), **copy.deepcopy(values)}
+    result = copy.deepcopy(values)
     for path, value in sorted(assignments, key=lambda pair: _rank(result, pair[0])):
         _assign(result, path, value)
     return result

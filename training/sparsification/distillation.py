@@ -94,12 +94,13 @@ def distill(
             the batches behind those that it has seen, and does what it would have done.
 
     Returns:
-        The student in evaluation mode.
+        The student in evaluation mode; what could be trained before can be trained again.
 
     Raises:
         ValueError: if there are fewer batches than steps, or a loss is not a number.
         RunError: if the checkpoint cannot be written, or is damaged.
     """
+    trainable = [(parameter, parameter.requires_grad) for parameter in student.parameters()]
     model = _adapted(student, settings)
     optimizer, trained = _optimizer(model, settings)
     schedule = CosineSchedule()
@@ -136,7 +137,11 @@ def distill(
         raise ValueError(f"there are {behind} batches for {settings.steps} steps; give more, or set steps")
     set_progress(model, 1.0)
     before_step(1.0)
-    return (model.merge_and_unload() if settings.weights == "lora" else model).eval()
+    if settings.weights == "lora":
+        model = model.merge_and_unload()
+    for parameter, before in trainable:
+        parameter.requires_grad_(before)
+    return model.eval()
 
 
 def _without_dropout(model: nn.Module) -> None:

@@ -72,6 +72,11 @@ def sparsify_model(
         raise ValueError(f"{out} exists already; name a new folder, or remove it")
     dense, tokenizer = load_dense(name)
     sparsify(copy.deepcopy(dense), spec)  # what cannot be routed is found before anything is read
+    if settings.task > 0 and not is_causal(dense):
+        raise ValueError(
+            f"task={settings.task} is the weight of a loss that needs labels, and a text has those of a "
+            f"causal model alone; set task=0, or distil {type(dense).__name__} in Python, with labels"
+        )
     texts = read_token_texts(data, tokenizer, length=length, causal=is_causal(dense))
     files, ids = [str(path) for path in data], texts.hash
     report = SparsifyReport(name, files, ids, spec, settings, batch_size, length, n_held_out, seed, [])

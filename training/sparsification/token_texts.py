@@ -13,6 +13,8 @@ from torch import Tensor
 
 from sma.architectures.files.reading import read_whole
 
+IGNORED = -100
+"""The label of padding, in transformers' losses."""
 HELD_OUT = 0.1
 """The share of the rows, at least one, that is held out: the last of them."""
 _LARGEST = 2**32
@@ -27,12 +29,14 @@ class TokenTexts:
         held_out: the same, of rows that nothing is trained on.
         padding: the token that fills shorter rows.
         padding_side: where: left or right.
+        causal: whether the tokens are the labels of what is trained on; those of other models are not known.
     """
 
     training: list[list[int]]
     held_out: list[list[int]]
     padding: int
     padding_side: str = "right"
+    causal: bool = False
 
     @property
     def hash(self) -> str:
@@ -43,10 +47,13 @@ class TokenTexts:
         return found.hexdigest()
 
     def batches(self, n_rows: int, n_batches: int, *, seed: int) -> Iterator[dict[str, Tensor]]:
-        """Batches of rows drawn at random."""
+        """Batches of rows drawn at random, with their labels if there are any."""
         drawn = random.Random(seed)
         for _ in range(n_batches):
-            yield self.batch([drawn.choice(self.training) for _ in range(n_rows)])
+            batch = self.batch([drawn.choice(self.training) for _ in range(n_rows)])
+            if self.causal:
+                batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+            yield batch
 
     def held_out_batches(self, n_rows: int, most: int) -> list[dict[str, Tensor]]:
         """The held-out rows, up to a number of them, in batches."""
@@ -92,7 +99,7 @@ def read_token_texts(paths: Sequence[Path], tokenizer: Any, *, length: int, caus
         )
     n_held_out = max(1, round(HELD_OUT * len(rows)))
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-    return TokenTexts(rows[:-n_held_out], rows[-n_held_out:], padding, tokenizer.padding_side)
+    return TokenTexts(rows[:-n_held_out], rows[-n_held_out:], padding, tokenizer.padding_side, causal)
 
 
 def _read(path: Path) -> str:

@@ -24,7 +24,9 @@ def test_it_reports(sma, arguments, tmp_path):
 
 
 def test_what_it_wrote_is_inspected(sma, browser, arguments, tmp_path):
-    made = sma(*arguments, "--controls", "", "--parts", "feed_forward,attention", "--router-learning-rate", 9)
+    made = sma(
+        *arguments, "--controls", "", "--parts", "feed_forward,attention", "--set", "router_learning_rate=9"
+    )
     assert made.exit_code == 0, made.output
     assert f"sma inspect {tmp_path / 'out'}" in made.output.replace("\n", " ")
     options = ("--rows", 3, "--flips", 4, "--example", 0, "--example", 1)
@@ -51,10 +53,12 @@ def test_a_folder_of_another_kind_is_named(sma, arguments, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--weights", "adapted"), "--weights adapted: use trained or frozen or lora"),
+        (("--weights", "adapted"), "weights"),
+        (("--set", "skiped=seen"), "there is no field skiped; did you mean skipped"),
+        (("--set", "task=1", "--set", "kind=other"), "kind"),
         (("--parts", "mlp"), "parts"),
         (("--rate", 2), "rate"),
-        (("--router", "expert_choice"), "router"),
+        (("--set", "router.kind=expert_choice"), "router"),
     ],
 )
 def test_wrong_options_are_one_line(sma, arguments, tmp_path, options, message):

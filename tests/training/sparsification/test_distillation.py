@@ -56,6 +56,7 @@ def test_what_is_trained(weights):
     before = copy.deepcopy(student.state_dict())
     settings = Distillation(steps=3, weights=weights, lora_rank=2)
     student = distill(student, teacher, batches(3), settings)
+    assert all(parameter.requires_grad for parameter in student.parameters())
     assert type(student) is type(sma.sparsify(tiny()))
     changed = {name for name in moved(before, student) if "progress" not in name}
     routers = {name for name in changed if ".router." in name}

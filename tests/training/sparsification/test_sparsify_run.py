@@ -1,6 +1,7 @@
 """A model made sparse from files: report, controls, and the saved folder."""
 
 import json
+import math
 from functools import partial
 
 import pytest
@@ -148,6 +149,18 @@ def test_a_control_is_added(llama_folder, data, tmp_path):
     (tmp_path / "out" / "report.json").write_text("{}")
     with pytest.raises(RunError, match=r"report\.json is damaged .KeyError.*remove the folder"):
         sparsify_model(str(llama_folder), [data], tmp_path / "out", **options)
+
+
+def test_a_loss_of_the_task(llama_folder, bert_folder, data, tmp_path):
+    """A causal model's labels are its tokens."""
+    losses = []
+    options = {"spec": SparsifySpec(), "controls": (), **SIZES}
+    options["settings"] = SETTINGS.model_copy(update={"steps": 1, "task": 2.0})
+    listener = lambda name, step: losses.append(step.losses)  # noqa: E731
+    sparsify_model(str(llama_folder), [data], tmp_path / "out", listener=listener, **options)
+    assert losses[0]["task"] == pytest.approx(2 * math.log(18), rel=0.1)
+    with pytest.raises(ValueError, match=r"task=2\.0 is the weight of a loss that needs labels.*set task=0"):
+        sparsify_model(str(bert_folder), [data], tmp_path / "bert_out", **options)
 
 
 def test_errors(llama_folder, data, tmp_path):
