@@ -1,4 +1,4 @@
-"""What `--set` changes of a sparsification: the fields of its spec, and those of its distillation."""
+"""The settings of a sparsification by the names of their fields, as `--set` changes them."""
 
 from collections.abc import Sequence
 
