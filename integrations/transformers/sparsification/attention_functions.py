@@ -35,13 +35,13 @@ class Attending:
         elements: the tokens that attend.
         hides: whether no other tokens are seen.
         called: whether the attention has called a function of this module.
-        cached: whether keys and values went through a cache, where a NaN in a value marks an unseen token.
+        seen: `(B, Lk)` bool, the keys that are seen where a cache gives them; None: all, or `elements`.
     """
 
     elements: Elements
     hides: bool
     called: bool = False
-    cached: bool = False
+    seen: Tensor | None = None
 
 
 @contextmanager
@@ -177,11 +177,8 @@ def _chosen(
             "set parts=('feed_forward',)"
         )
     everything = len(call.elements.index) == n_rows * length
-    seen = None
-    if call.cached and not (everything and key.shape[2] == length):
-        seen = ~value[:, 0, :, 0].isnan()
-        value = value.masked_fill(~seen[:, None, :, None], 0)
-    elif call.hides and not everything:
+    seen = call.seen
+    if seen is None and call.hides and not everything:
         seen = _places(call.elements)
     if everything and seen is None:
         return function(module, query, key, value, attention_mask, **kwargs)
@@ -225,10 +222,10 @@ def _rows(
 
 @contextmanager
 def _marking(held: Any, call: Attending) -> Iterator[None]:
-    """Inside, what a cache is given has NaN as the values of tokens that are not seen.
+    """Inside, a cache holds NaN as the values of tokens that are not seen, and gives 0 for them.
 
-    Values alone go through every operation of a cache (joined, reordered, cropped, slid) as tokens do. They
-    are marked after every map and norm, so that nothing computed, and no gradient, comes from a NaN.
+    Values alone go through every operation of a cache (joined, reordered, cropped, slid) as tokens do. The
+    marks are there inside the cache only, so that nothing computed, and no gradient, comes from a NaN.
     """
     if any(hasattr(layer, "_quantize") for layer in (*held.layers, held.layer_class_to_replicate)):
         raise ValueError(
@@ -239,8 +236,9 @@ def _marking(held: Any, call: Attending) -> Iterator[None]:
     unseen = ~_places(call.elements)[:, None, :, None]
 
     def marked(key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-        call.cached = True
-        return update(key, value.masked_fill(unseen, math.nan), *args, **kwargs)
+        keys, values = update(key, value.masked_fill(unseen, math.nan), *args, **kwargs)
+        call.seen = ~values[:, 0, :, 0].isnan()
+        return keys, values.masked_fill(~call.seen[:, None, :, None], 0)
 
     held.update = marked
     try:

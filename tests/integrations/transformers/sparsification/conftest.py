@@ -26,6 +26,7 @@ FAMILIES = {
     "gpt_neox": ("GPTNeoXForCausalLM", {"use_parallel_residual": False}),
     "gpt_neox_parallel": ("GPTNeoXForCausalLM", {}),
     "persimmon": ("PersimmonForCausalLM", {"qk_layernorm": True}),
+    "doge": ("DogeForCausalLM", GROUPED),
     "bert": ("BertForMaskedLM", {}),
     "layoutlm": ("LayoutLMForMaskedLM", {}),
 }
