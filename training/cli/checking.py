@@ -12,8 +12,8 @@ def check(
     target: Annotated[
         str,
         typer.Argument(
-            help="A folder or an ID of transformers, my_module:build, or a spec, a run, a model's folder or "
-            "a preset of this project.",
+            help="A folder or an ID of transformers, my_module:build, what sma sparsify wrote, or a spec, a "
+            "run, a model's folder or a preset of this project.",
             show_default=False,
         ),
     ],
@@ -66,7 +66,7 @@ def check(
     """
     from sma.testing import check_model
     from sma.training.cli.display import output
-    from sma.training.settings.targets import function, target_model
+    from sma.training.cli.targets import function, target_model
 
     found = target_model(target, kind)
     report = check_model(

@@ -12,12 +12,13 @@ from sma.training.run.folder import guard
 from sma.training.sparsification.distillation import Distillation, DistillationStep, distill
 from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
 from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
-from sma.training.sparsification.sparsified_folder import MODEL_FOLDER, REPORT
+from sma.training.sparsification.sparsified_folder import MODEL_FOLDER, REPORT, is_sparsified
 from sma.training.sparsification.sparsify_measures import difference, measure
 from sma.training.sparsification.sparsify_page import SparsifyReport, resume, write_report
 from sma.training.sparsification.token_operations import is_causal
 from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.transformers import SparsifySpec, sparsify
+from sma.transformers.sparsification import SparsifiedConfig
 
 CONTROLS = ("random", "dropped")
 N_CHOOSING = 8
@@ -131,11 +132,15 @@ def load_dense(name: str) -> tuple[Any, Any]:
     """A pretrained model of its own class, in evaluation mode, and its tokenizer.
 
     Raises:
-        ValueError: if transformers has no class for it.
+        ValueError: if it is sparsified already, or transformers has no class for it.
     """
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(name)
+    config: Any = None
+    if not is_sparsified(Path(name)):
+        config = transformers.AutoConfig.from_pretrained(name)
+    if config is None or isinstance(config, SparsifiedConfig):
+        raise ValueError(f"{name} is sparsified already; name the dense model that it was made of")
     names = config.architectures or []
     model_class = getattr(transformers, names[0], None) if names else None
     if model_class is None:

@@ -89,9 +89,19 @@ class Sparsified:
                 "Auto class of what was saved; or, if a dense model was saved that shares its configuration "
                 "with a sparsified one, save it with a configuration of its own"
             )
-        if hasattr(model.config, FIELD):
+        if getattr(model.config, FIELD, None) is not None:
             model.loaded_by = auto_class_name(model.config, cls.__name__)
         return (model, info) if wanted else model
+
+    @property
+    def sparsify_call(self) -> str:
+        """The call, as Python, that makes a dense `model` such a one; empty: it is dense."""
+        values = getattr(self.config, FIELD, None)
+        if values is None:
+            return ""
+        given = SparsifySpec.model_validate(values).model_dump(mode="json", exclude_defaults=True)
+        fields = (f"{name}={value!r}" for name, value in given.items())
+        return f"sma.sparsify({', '.join(['model', *fields])})"
 
     @override
     def __reduce_ex__(self, protocol: Any) -> Any:

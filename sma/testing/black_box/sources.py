@@ -1,6 +1,7 @@
 """The lines of Python that build a model, for programs that show a violation."""
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 from sma.testing.black_box.callers.choosing import is_pretrained
 from sma.testing.black_box.programs import LONGEST
 
-_NOT_ARGUMENTS = ("transformers_version", "architectures", "dtype", "model_type", "_name_or_path")
+_NOT_ARGUMENTS = ("transformers_version", "architectures", "dtype", "model_type", "_name_or_path", "sparsify")
 
 
 def source_of(model: nn.Module, builder: Callable[[], nn.Module] | None) -> tuple[str, ...] | None:
@@ -35,10 +36,16 @@ def source_of(model: nn.Module, builder: Callable[[], nn.Module] | None) -> tupl
 def _pretrained(model: Any) -> tuple[str, ...]:
     kind, config = type(model).__name__, type(model.config).__name__
     if model.name_or_path and (Path(model.name_or_path).exists() or "/" in model.name_or_path):
+        loaded_by = getattr(model, "loaded_by", "")  # the Auto class of a sparsified model's folder
+        kind, made = loaded_by or kind, () if loaded_by else _sparsified(model)
+        imports = ("import sma.transformers",) if loaded_by else ()
         load = f"model = {kind}.from_pretrained({model.name_or_path!r})"
-        return f"from transformers import {kind}", load
+        return (*imports, f"from transformers import {kind}", load, *made)
+    known = signature(type(model.config)).parameters
     values = {
-        name: value for name, value in model.config.to_diff_dict().items() if name not in _NOT_ARGUMENTS
+        name: value
+        for name, value in model.config.to_diff_dict().items()
+        if name not in _NOT_ARGUMENTS and not (name in known and known[name].default == value)
     }
     fields = ", ".join(f"{name}={value!r}" for name, value in values.items())
     return (
@@ -46,7 +53,14 @@ def _pretrained(model: Any) -> tuple[str, ...]:
         "torch.manual_seed(0)",
         *broken(f"config = {config}({fields})"),
         f"model = {kind}(config)",
+        *_sparsified(model),
     )
+
+
+def _sparsified(model: Any) -> tuple[str, ...]:
+    """The lines that sparsify a dense model as one is, or whose body is; its routers are new ones."""
+    call = getattr(model.base_model, "sparsify_call", "")
+    return ("import sma", *broken(f"model = {call}")) if call else ()
 
 
 def broken(line: str) -> tuple[str, ...]:

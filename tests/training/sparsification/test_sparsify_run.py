@@ -18,8 +18,10 @@ from sma.training.run.errors import RunError
 from sma.training.sparsification import sparsify_run
 from sma.training.sparsification.distillation import Distillation
 from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
-from sma.training.sparsification.sparsify_run import sparsify_model
+from sma.training.sparsification.sparsify_run import load_dense, sparsify_model
 from sma.transformers import SparsifySpec, routed_parts
+
+from .conftest import write_sparsified
 
 SETTINGS = Distillation(steps=30, router_learning_rate=0.05)
 SIZES = {"batch_size": 4, "length": 12, "n_held_out": 8}
@@ -161,6 +163,13 @@ def test_a_loss_of_the_task(llama_folder, bert_folder, data, tmp_path):
     assert losses[0]["task"] == pytest.approx(2 * math.log(18), rel=0.1)
     with pytest.raises(ValueError, match=r"task=2\.0 is the weight of a loss that needs labels.*set task=0"):
         sparsify_model(str(bert_folder), [data], tmp_path / "bert_out", **options)
+
+
+def test_what_is_sparsified_already_is_named(bert_folder, data, tmp_path):
+    folder = write_sparsified(tmp_path / "sparse", bert_folder, data)
+    for name in (folder, folder / "model"):
+        with pytest.raises(ValueError, match="is sparsified already; name the dense model"):
+            load_dense(str(name))
 
 
 def test_errors(llama_folder, data, tmp_path):

@@ -15,6 +15,7 @@ from sma.training.imported import import_named
 from sma.training.results import best_model
 from sma.training.run.folder import Run
 from sma.training.settings.specs import model_spec
+from sma.training.sparsification.sparsified_folder import MODEL_FOLDER, is_sparsified
 
 _NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -37,8 +38,8 @@ def target_model(target: str, kind: str | None = None) -> Target:
     """The model that an argument names.
 
     Args:
-        target: `my_module:build`; a folder or an ID of transformers; or a spec, a run, a model's folder or a
-            preset of this project.
+        target: `my_module:build`; a folder or an ID of transformers; what `sma sparsify` wrote; or a spec, a
+            run, a model's folder or a preset of this project.
         kind: the class of transformers that loads it; None: as its configuration says.
 
     Raises:
@@ -47,6 +48,8 @@ def target_model(target: str, kind: str | None = None) -> Target:
     path = Path(target)
     if _NAMED.fullmatch(target) and not target.startswith("preset:"):
         return Target(function(target), None)
+    if is_sparsified(path):
+        return _pretrained(str(path / MODEL_FOLDER), kind)
     if kind is not None or (path / "config.json").is_file() or (_ID.fullmatch(target) and not path.exists()):
         return _pretrained(target, kind)
     if (path / "spec.json").is_file():
@@ -89,17 +92,26 @@ def function(name: str) -> Callable[..., Any]:
 
 
 def _pretrained(target: str, kind: str | None) -> Target:
-    """A model of transformers, loaded by the class that its configuration names."""
+    """A model of transformers or of `sma.transformers`, loaded by the class that its configuration names."""
     with needs("transformers", f"{target}, a model of transformers,"):
         import transformers
 
+        from sma.transformers.sparsification.auto_classes import auto_class_name
+
     if kind is None:
-        named = transformers.AutoConfig.from_pretrained(target).architectures or ["AutoModel"]
-        kind = named[0] if hasattr(transformers, named[0]) else "AutoModel"
+        config: Any = transformers.AutoConfig.from_pretrained(target)
+        config = getattr(config, "base", config)  # a sparsified model's
+        named = (config.architectures or ["AutoModel"])[0]
+        dense = hasattr(transformers, named) and not hasattr(config, "sparsify")
+        kind = named if dense else auto_class_name(config)
     loads: Any = getattr(transformers, kind, None)
     if not hasattr(loads, "from_pretrained"):
         raise ValueError(
             f"--class {kind}: transformers has no such model; use one such as AutoModelForCausalLM"
         )
-    lines = f"from transformers import {kind}", f"model = {kind}.from_pretrained({target!r})"
-    return Target(loads.from_pretrained(target), lines)
+    model = loads.from_pretrained(target)
+    own = getattr(model, "loaded_by", "") or type(model).__module__.startswith("sma.")
+    imports = ("import sma.transformers",) if own else ()
+    return Target(
+        model, (*imports, f"from transformers import {kind}", f"model = {kind}.from_pretrained({target!r})")
+    )

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+import sma
 from sma.architectures import save_model, seqboat
-from sma.training.settings.targets import function, target_model
+from sma.training.cli.targets import function, target_model
 
 
 def same(target):
@@ -39,6 +40,36 @@ def test_a_folder_of_transformers(tmp_path):
     assert type(base.model) is transformers.LlamaModel
     with pytest.raises(ValueError, match="--class LlamaModl: transformers has no such model"):
         target_model(str(tmp_path / "model"), "LlamaModl")
+
+
+def test_what_sma_sparsify_wrote(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    model = sma.sparsify(transformers.BertForTokenClassification(config), parts=("layer",))
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "report.json").write_text("{}")
+    for name in (tmp_path, tmp_path / "model"):
+        target = target_model(str(name))
+        assert type(target.model) is type(model)
+        assert target.source[:2] == (
+            "import sma.transformers",
+            "from transformers import AutoModelForTokenClassification",
+        )
+        assert same(target)
+    assert type(target_model(str(tmp_path), "AutoModel").model).__name__ == "BertModel"
+
+
+def test_a_folder_of_this_project_for_transformers(tmp_path):
+    pytest.importorskip("transformers")
+    from sma.transformers import SMAForCausalLM
+
+    model = SMAForCausalLM.from_model(seqboat(vocab_size=9, d_model=8, n_layers=1).build())
+    model.save_pretrained(tmp_path / "model")
+    target = target_model(str(tmp_path / "model"))
+    assert type(target.model) is SMAForCausalLM
+    assert same(target)
 
 
 def test_functions():
