@@ -1,7 +1,8 @@
 """Reasons against routing a model's parts, found before anything is changed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from inspect import signature
 from typing import Any
 
 from sma.routing import Router
@@ -19,16 +20,12 @@ def check_model(model: Any) -> None:
         )
     if any(isinstance(module, Router) for module in model.modules()):
         raise ValueError("the model has routers already; sparsify a dense one")
-    if model.config.is_encoder_decoder or getattr(model.config, "add_cross_attention", False):
+    _check_one_sequence(model)
+    quantised = next(_quantised(model), None)
+    if quantised is not None or getattr(model, "hf_quantizer", None) is not None:
         raise ValueError(
-            f"{type(model).__name__} attends to another sequence, which routed parts cannot; sparsify an "
-            "encoder or a decoder alone"
-        )
-    integer = next((n for n, p in model.named_parameters() if not p.is_floating_point()), None)
-    if integer is not None or getattr(model, "hf_quantizer", None) is not None:
-        raise ValueError(
-            f"the weights are quantised ({integer or model.config.quantization_config}); sparsify the model "
-            "in floating point and quantise it afterwards"
+            f"the weights are quantised ({quantised or model.config.quantization_config}); sparsify the "
+            "model in floating point and quantise it afterwards"
         )
 
 
@@ -41,7 +38,8 @@ def check_parts(model: PreTrainedModel, parts: Sequence[FoundPart], *, hides: bo
     for part in parts:
         if counts[id(part.module)] > 1:
             raise ValueError(
-                f"{part.name} is used in several places of the model; shared parts have one router"
+                f"{part.name} is used in several places of the model, and a router decides for one; give "
+                f"each a module of its own (copy.deepcopy), or leave {part.name} out by `only`"
             )
         tied = next((name for name, p in part.module.named_parameters() if owners[id(p)] > 1), None)
         if tied is not None:
@@ -61,6 +59,27 @@ def check_routers(model: PreTrainedModel, routers: Sequence[Router]) -> None:
                 f"router {type(router).__name__} looks ahead, which {type(model).__name__} must not; use a "
                 "causal router, such as sigmoid"
             )
+
+
+def _check_one_sequence(model: PreTrainedModel) -> None:
+    """Raise ValueError if a model's call takes another sequence; an encoder of such a model does not."""
+    takes = signature(type(model).forward).parameters
+    crosses = model.config.is_encoder_decoder or getattr(model.config, "add_cross_attention", False)
+    if "decoder_input_ids" in takes or (crosses and "encoder_hidden_states" in takes):
+        raise ValueError(
+            f"{type(model).__name__} attends to another sequence, which routed parts cannot; sparsify its "
+            "encoder alone, as get_encoder() gives it, or a model without cross-attention"
+        )
+
+
+def _quantised(model: PreTrainedModel) -> Iterator[str]:
+    """The names of weights that are integers or of 8 bits, or that a module does not hold as a tensor."""
+    for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point() or parameter.dtype.itemsize < 2:
+            yield name
+    for name, module in model.named_modules():
+        if callable(getattr(module, "weight", None)):  # of torch.ao.nn.quantized
+            yield f"{name}.weight"
 
 
 def _check_attentions(model: PreTrainedModel, parts: Sequence[FoundPart], *, hides: bool) -> None:

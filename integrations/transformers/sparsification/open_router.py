@@ -9,8 +9,10 @@ from typing_extensions import override
 
 from sma.architectures.specs.families import RouterSpec
 from sma.modules.routers.budget import ActivationBudget
+from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter
 from sma.modules.routers.pointwise import GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.routers.ramp import Ramp
+from sma.modules.routers.top_k import ExpertChoiceRouter, TopKRouter
 from sma.recomputation import replayed
 from sma.routing import Router, Routing
 from sma.state import State
@@ -70,7 +72,7 @@ def open_router(
         logit: by which every token is active at first.
 
     Raises:
-        ValueError: if the router cannot reach the rate.
+        ValueError: if the router cannot reach the rate, or has a budget already.
 
     Example:
         >>> from sma.architectures.specs.routers import SigmoidSpec
@@ -80,16 +82,37 @@ def open_router(
         ([True, True, True], [1.0, 1.0, 1.0])
     """
     router = spec.build(d_model, 1)
+    if any(isinstance(part, ActivationBudget) for part in router.modules()):
+        raise ValueError(
+            f"router {spec.kind!r} has a budget, and every router of a sparsified model is given one; name "
+            "the router inside it, and set rate and coefficient beside it"
+        )
+    _check_rate(router, spec.kind, rate)
     if not any(True for _ in router.parameters()):
         return router
-    if router.max_rate < rate:
-        raise ValueError(
-            f"rate={rate}, but router {spec.kind!r} activates at most {router.max_rate:g} of the tokens; "
-            "lower the rate, or raise what the router takes"
-        )
     _open(router, logit)
     certain = router if isinstance(router, GumbelRouter) else StraightThrough(router)
     return ActivationBudget(certain, rate=Ramp(1.0, rate, over), coefficient=coefficient)
+
+
+def _check_rate(router: Router, kind: str, rate: float) -> None:
+    """Raise ValueError if a router activates another share of the tokens, whatever it learns."""
+    fixed = None
+    if isinstance(router, RandomRouter):
+        fixed = router.rate
+    elif isinstance(router, AlwaysActive | NeverActive | TopKRouter | ExpertChoiceRouter):
+        fixed = router.max_rate
+    if fixed is not None and fixed != rate:
+        remedy = f"set rate={fixed:g}, or use" if fixed else "use"
+        raise ValueError(
+            f"rate={rate}, but router {kind!r} activates {fixed:g} of the tokens, whatever it learns; "
+            f"{remedy} a router that learns how many, such as sigmoid"
+        )
+    if router.max_rate < rate:
+        raise ValueError(
+            f"rate={rate}, but router {kind!r} activates at most {router.max_rate:g} of the tokens; lower "
+            "the rate, or raise what the router takes"
+        )
 
 
 @torch.no_grad()

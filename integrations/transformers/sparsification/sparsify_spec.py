@@ -18,8 +18,8 @@ class NamedPart(Fields):
     """A part of a model whose structure is not known here.
 
     Attributes:
-        part: feed_forward, a module that maps `(N, D)` to `(N, D)` token by token; or attention, which calls
-            transformers' attention interface.
+        part: feed_forward, a module that maps `(B, L, D)` to the same token by token, without a residual
+            connection in it; or attention, which calls transformers' attention interface.
         pattern: of the module's dotted name, such as `decoder.blocks.*.ffn`.
         query: of an attention: the linear map that gives its queries, by its name in the attention.
         output: of an attention: the linear map that gives its result.
@@ -46,7 +46,8 @@ class SparsifySpec(Spec):
     Attributes:
         parts: feed_forward, attention, or both; or layer, which skips both by one decision.
         only: patterns of dotted names in the model's body, such as `layers.[4-9].*`; empty: everywhere.
-        router: of every part, with one module of its own.
+        router: of every part, with one module of its own. A `gumbel` router draws in training, so that a
+            model starts as it was in evaluation only.
         rate: the share of tokens that each part should compute in the end.
         ramp: the share of training over which that target moves from 1 to `rate`.
         coefficient: of the loss that holds the rate to its target.

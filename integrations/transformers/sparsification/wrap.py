@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from sma.routing import Router
+from sma.spec.errors import one_line
 from sma.transformers.sparsification.attention_functions import sparse_implementation
 from sma.transformers.sparsification.can_sparsify import check_model, check_parts, check_routers
 from sma.transformers.sparsification.find_parts import FoundPart, find_parts
@@ -53,7 +55,11 @@ def as_spec(spec: SparsifySpec | Mapping[str, Any] | None, fields: Mapping[str, 
         raise ValueError(f"give a spec or its fields ({', '.join(fields)}), not both")
     if isinstance(spec, SparsifySpec):
         return spec
-    return SparsifySpec.model_validate(dict(fields if spec is None else spec))
+    values = fields if spec is None else spec
+    try:
+        return SparsifySpec.model_validate(dict(values) if isinstance(values, Mapping) else values)
+    except ValidationError as error:
+        raise ValueError(one_line(error)) from None
 
 
 def _router(spec: SparsifySpec, part: FoundPart) -> Router:

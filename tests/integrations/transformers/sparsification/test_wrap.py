@@ -109,7 +109,7 @@ def test_attention_of_its_own_is_refused(name, attention):
         (
             lambda: tiny("bert"),
             {"router": {"kind": "expert_choice", "capacity": 0.25}},
-            r"rate=0\.5, but router 'expert_choice' activates at most 0\.25",
+            r"rate=0\.5, but router 'expert_choice' activates 0\.25 of the tokens",
         ),
         (
             lambda: tiny("llama"),
