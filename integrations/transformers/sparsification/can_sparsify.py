@@ -47,6 +47,7 @@ def check_parts(model: PreTrainedModel, parts: Sequence[FoundPart], *, hides: bo
                 f"{part.name}.{tied} is tied to another weight of the model; untie it, or leave {part.name} "
                 "out by `only`"
             )
+    _check_experts(model, [part for part in parts if part.part != "attention"])
     _check_attentions(model, [part for part in parts if part.part != "feed_forward"], hides=hides)
 
 
@@ -80,6 +81,18 @@ def _quantised(model: PreTrainedModel) -> Iterator[str]:
     for name, module in model.named_modules():
         if callable(getattr(module, "weight", None)):  # of torch.ao.nn.quantized
             yield f"{name}.weight"
+
+
+def _check_experts(model: PreTrainedModel, parts: Sequence[FoundPart]) -> None:
+    """Raise ValueError if the model's loss asks the gates of experts about tokens that may skip them."""
+    if not getattr(model.config.get_text_config(), "output_router_logits", False):
+        return
+    for part in parts:
+        if any(hasattr(inner, "experts") for inner in part.module.modules()):
+            raise ValueError(
+                f"output_router_logits=True: the loss that balances experts asks the gate in {part.name} "
+                "about all tokens, also those that skip it; set it to False in the model's config"
+            )
 
 
 def _check_attentions(model: PreTrainedModel, parts: Sequence[FoundPart], *, hides: bool) -> None:

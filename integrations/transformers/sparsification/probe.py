@@ -1,5 +1,6 @@
 """The promise that a model starts as it was, tried on a few tokens; a model that does not is put back."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -63,27 +64,24 @@ class _Calls:
 
 
 class _Asked(AlwaysActive):
-    """Activates every token, and counts how often it is asked."""
+    """Activates every token, and notes when it is asked."""
 
     def __init__(self) -> None:
         super().__init__(1)
-        self.n_calls = 0
+        self.calls: list[Tensor] = []
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        self.n_calls += 1
+        self.calls.append(x)
         return super().forward(x, mask)
 
 
 def _inputs(model: Any) -> Inputs | None:
-    """Two rows of token ids, the second with padding on the right."""
-    try:
-        embeddings = model.get_input_embeddings()
-        vocab_size, device = len(embeddings.weight), embeddings.weight.device
-    except (AttributeError, NotImplementedError):
-        return None
+    """Two rows of token ids, the second with padding on the right; None if there are no weights."""
     if any(parameter.is_meta for parameter in model.parameters()):
         return None
+    device = next(model.parameters()).device
+    vocab_size = getattr(model.config.get_text_config(), "vocab_size", 0) or sys.maxunicode  # CANINE's
     length = 2 * (getattr(model.config, "chunk_size_feed_forward", 0) or 3)
     ids = (vocab_size // 2 + torch.arange(2 * length, device=device)).view(2, length) % vocab_size
     mask = torch.ones_like(ids)
@@ -161,9 +159,9 @@ def _compare(model: Any, before: Tensor, inputs: Inputs) -> None:
         for part_name, part in routed.items():
             part.router = routers[part_name]
     for part_name, router in asked.items():
-        if router.n_calls != 1:
+        if len(router.calls) != 1:
             raise ValueError(
-                f"{part_name} asks its router {router.n_calls} times in one pass of {name}; {LEAVE_OUT}"
+                f"{part_name} asks its router {len(router.calls)} times in one pass of {name}; {LEAVE_OUT}"
             )
     if before.shape[:2] == inputs["attention_mask"].shape:  # what is computed of padding counts for nothing
         real = inputs["attention_mask"].bool().to(before.device)
@@ -179,17 +177,18 @@ def _compare(model: Any, before: Tensor, inputs: Inputs) -> None:
 
 
 def _run(model: Any, inputs: Inputs) -> Tensor:
-    """The hidden states of a model's body, without a trace in the model or in random states."""
-    modes = [(module, module.training) for module in model.modules()]
+    """The hidden states of a model's body, without a trace in the model or in random states.
+
+    Some models change themselves when they are called, such as BigBird, by the length of what it reads.
+    """
     devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
-    call = Reading(inputs["attention_mask"].bool())
+    call, put_back = Reading(inputs["attention_mask"].bool()), _snapshot(model)
     try:
         model.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=sorted(devices)), reading(call):
             hidden: Tensor = model.base_model(**inputs)[0]
     finally:
-        for module, training in modes:
-            module.training = training
+        put_back()
     return hidden
 
 

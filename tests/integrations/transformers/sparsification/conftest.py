@@ -54,6 +54,8 @@ OTHERS = {
     "mobilebert": ("MobileBertModel", {"embedding_size": 16, "intra_bottleneck_size": 8}),
     "albert": ("AlbertModel", {"embedding_size": 8}),
     "fnet": ("FNetModel", {}),
+    "big_bird": ("BigBirdModel", {}),
+    "canine": ("CanineModel", {}),
 }
 """Of other structures."""
 

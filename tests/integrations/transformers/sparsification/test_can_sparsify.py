@@ -57,6 +57,13 @@ def test_of_an_encoder_and_a_decoder_the_encoder_can_be_sparsified_alone():
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("parts", [("feed_forward",), ("layer",)])
+def test_a_loss_over_the_gates_of_all_tokens(parts):
+    model = tiny("qwen2_moe", output_router_logits=True)
+    refused(model, {"parts": parts}, r"output_router_logits=True: .* gate in layers\.0.*; set it to False")
+    sparsify(model, parts=("attention",))
+
+
 def test_shared_layers_have_a_remedy():
     model = tiny("llama")
     model.model.layers[1] = model.model.layers[0]

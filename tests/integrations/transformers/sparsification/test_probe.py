@@ -29,6 +29,11 @@ ALBERT = {"parts": ("attention",), "named": ({**ATTENTION, "pattern": "*.attenti
         ("xmod", {"parts": ("layer",)}, r"encoder\.layer\.0\.output \(XmodOutput\) cannot"),
         ("mobilebert", {}, r"MobileBertModel has no feed_forward of a known structure"),
         ("albert", ALBERT, r"\(attention\) is called 2 times in one pass of AlbertModel: layers share it"),
+        (
+            "canine",
+            {},
+            r"\.intermediate \(CanineIntermediate\) cannot .* called with \(2, 1, 16\)",
+        ),
         ("fnet", {}, r"FNetModel with routed parts computes something else, by 0\.\d+ "),
     ],
 )
@@ -76,6 +81,16 @@ def test_the_model_and_random_states_are_left_alone():
     assert torch.equal(torch.rand(3), torch.manual_seed(3) and torch.rand(3))
     assert {module: module.training for module in modes} == modes
     assert all(part.router.rate == 0.3 for part in routed_parts(model).values())
+
+
+def test_a_model_that_changes_itself_when_it_is_called():
+    """Short rows turn block-sparse attention into another class, for good."""
+    model = tiny("big_bird")
+    attention = type(model.encoder.layer[0].attention.self)
+    sparsify(model)
+    assert type(model.encoder.layer[0].attention.self) is attention
+    model(torch.arange(5)[None])
+    assert type(model.encoder.layer[0].attention.self) is not attention
 
 
 def test_weights_that_are_not_there_are_not_tried():

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import sma
 from sma.transformers.sparsification import routed_parts, sparsify
@@ -48,6 +49,14 @@ def test_behind_a_norm_the_residual_stays(batch):
 def test_its_cost_is_two_operations_per_weight():
     part = routed_parts(sparsify(tiny("bert")))["bert.encoder.layer.0.intermediate"]
     assert part.sub_modules[0].flops(3) == 3 * 2 * 2 * 16 * 24
+
+
+def test_the_cost_of_experts_is_that_of_the_chosen_ones():
+    model = sparsify(tiny("qwen2_moe", experts_implementation="eager"))
+    part = routed_parts(model)["model.layers.0.mlp"].sub_modules[0]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        part.module(torch.randn(1, 7, 16))
+    assert part.flops(7) == counter.get_total_flops()
 
 
 def test_decisions_can_be_set_from_outside(batch):
