@@ -43,7 +43,8 @@ COLUMNS = {
     "save and load": "save",
 }
 """The columns of the tables, by property."""
-SIGNS = {"holds": "+", "violated": "**no**", "limit": "limit", "not tried": ""}
+SIGNS = {"holds": "+", "violated": "**no**", "not tried": ""}
+"""What stands in the tables for a verdict, if not its name."""
 
 
 def table(titles: dict[str, str], reports: dict[str, Report]) -> str:
@@ -54,20 +55,18 @@ def table(titles: dict[str, str], reports: dict[str, Report]) -> str:
         for column in COLUMNS:
             finding = report[column]
             drift = column == "bfloat16 drift" and finding.verdict == "holds"
-            unshown = finding.verdict == "violated" and not finding.confirmed
-            sign = "unconfirmed" if unshown else SIGNS[finding.verdict]
-            cells.append(f"{finding.difference:.1g}" if drift else sign)
+            cells.append(
+                f"{finding.difference:.1g}" if drift else SIGNS.get(finding.verdict, finding.verdict)
+            )
         lines.append([titles[name], *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def violations(titles: dict[str, str], reports: dict[str, Report]) -> str:
-    """What is violated, each with the program that shows it; what no program shows is left out."""
+    """What is violated, each with the program that shows it."""
     parts = []
     for name, report in reports.items():
         for finding in report.violations:
-            if not finding.confirmed:
-                continue
             note = NOTES.get((name, finding.name))
             parts += [
                 f"### {titles[name]}: {finding.name}",
@@ -80,7 +79,7 @@ def violations(titles: dict[str, str], reports: dict[str, Report]) -> str:
 
 
 def limits(titles: dict[str, str], reports: dict[str, Report]) -> str:
-    """What is documented as a limit, by its documentation."""
+    """The limits of architectures, each with its reason."""
     found: dict[str, list[str]] = {}
     for name, report in reports.items():
         for finding in report:

@@ -59,7 +59,7 @@ def check(
     confirmed: Annotated[bool, typer.Option("--run/--no-run", help="Run the programs of violations.")] = True,
     modules: ImportOption = None,
 ) -> None:
-    """Check a model for padding, cache, batches, causality and more; exit code 1 if a property is violated.
+    """Check a model for padding, cache, batches, causality and more; exit code 1 if one fails.
 
     What fails is shrunk to the smallest input, and printed as a program that shows it without this project.
     It needs the extra `test`, and for models of transformers the extra `transformers`.

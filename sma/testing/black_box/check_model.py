@@ -1,8 +1,9 @@
 """The check of any model for the properties of this project."""
 
+import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from typing import Any
@@ -13,18 +14,19 @@ from torch import nn
 from sma.checks import check_sizes
 from sma.testing.black_box.callers.choosing import choose_caller, is_pretrained
 from sma.testing.black_box.callers.pretrained import quiet
-from sma.testing.black_box.limits import documented
+from sma.testing.black_box.limits import limit_of
 from sma.testing.black_box.programs import Outcome, Trial, confirm
 from sma.testing.black_box.properties.all_properties import named
+from sma.testing.black_box.properties.determinism import Determinism
 from sma.testing.black_box.properties.property import Property
-from sma.testing.black_box.report import Finding, Report
+from sma.testing.black_box.report import Finding, Report, Verdict
 from sma.testing.black_box.searching import search
 from sma.testing.black_box.sources import source_of
 from sma.testing.black_box.subject import Subject, copied, prepare
 
 _PACKAGES = ("torch", "transformers")
 _AGAIN = 10
-"""Inputs on which it is tried whether positions mend a property."""
+"""Inputs on which a violation is looked into: whether another way of calling mends it, or calls differ."""
 _WHY_NOT_A_MODEL = "give a torch.nn.Module, or a function without arguments that returns one"
 
 
@@ -45,9 +47,9 @@ def check_model(
     """Check a model for the properties that hold of this project's own: padding, cache, batches, causality.
 
     As a black box, on the CPU, in float32; a difference counts that float64 has too, where the model runs in
-    it, and that is more than rounding. Models of transformers, of this project
-    and modules `(B, L, D) -> (B, L, D)` are called as they are made to be; others by a function of yours.
-    What fails is shrunk by Hypothesis to the smallest input, and shown by a program of its own.
+    it, and that is more than rounding. Models of transformers, of this project and modules
+    `(B, L, D) -> (B, L, D)` are called as they are made to be; others by a function of yours. What fails is
+    shrunk by Hypothesis to the smallest input, and shown by a program of its own.
 
     Args:
         model: the model, which is copied and not changed; or a function without arguments that builds it,
@@ -84,8 +86,11 @@ def check_model(
     if max_length < 2:
         raise ValueError(f"max_length={max_length} leaves nothing before or after an element; use at least 2")
     builder = None if isinstance(model, nn.Module) else model
-    built = model if isinstance(model, nn.Module) else _built(model)
-    with quiet() if is_pretrained(built) else nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(_random_state_kept())
+        built = model if isinstance(model, nn.Module) else _built(model)
+        if is_pretrained(built):
+            stack.enter_context(quiet())
         copy = copied(built, torch.float32)
         caller = choose_caller(copy, call=call, vocab_size=vocab_size, d_model=d_model, causal=causal)
         caller.window = caller.window if window is None else window
@@ -102,13 +107,30 @@ def check_model(
     )
 
 
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Leave the random numbers that are drawn afterwards as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    state = random.getstate()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(state)
+
+
 def _built(builder: Any) -> nn.Module:
     """The model that a function builds."""
     if not callable(builder):
         raise ValueError(f"model is of type {type(builder).__name__}; {_WHY_NOT_A_MODEL}")
-    model = builder()
+    name = getattr(builder, "__name__", "the function")
+    try:
+        model = builder()
+    except Exception as error:
+        raise ValueError(
+            f"{name}() raises {type(error).__name__}: {_line(error)}; {_WHY_NOT_A_MODEL}"
+        ) from error
     if not isinstance(model, nn.Module):
-        name = getattr(builder, "__name__", "the function")
         raise ValueError(f"{name}() returns {type(model).__name__}; {_WHY_NOT_A_MODEL}")
     return model
 
@@ -118,27 +140,49 @@ def _finding(of: Property, subject: Subject, examples: int, confirmed: bool) -> 
     if (why := of.missing(subject)) is not None:
         return Finding(of.name, "not tried", why)
     seen = search(of, subject, examples)
-    if seen.trial is not None and seen.outcome is not None:
-        if of.optional and seen.outcome.error is not None:
-            return Finding(of.name, "not tried", f"it raises {_raised(seen.outcome)}")
-        return _violation(of, subject, seen.n_trials, seen.trial, seen.outcome, confirmed=confirmed)
-    if seen.n_refused == seen.n_trials:
-        return Finding(of.name, "limit", f"the model refuses it: {_line(seen.refusal)}")
-    refused = f"refused for {seen.n_refused}: {_line(seen.refusal)}" if seen.n_refused else ""
-    return Finding(of.name, "holds", refused, seen.n_trials, seen.largest, of.tolerance(subject))
+    trial, outcome = seen.trial or seen.refused, seen.outcome or seen.refusal
+    if trial is None or outcome is None:
+        return Finding(
+            of.name,
+            "holds",
+            n_trials=seen.n_trials,
+            difference=seen.largest,
+            tolerance=of.tolerance(subject),
+        )
+    if of.optional and outcome.error is not None:
+        return Finding(of.name, "not tried", f"it raises {_raised(outcome)}")
+    verdict: Verdict
+    if seen.trial is None:
+        verdict = "limit" if outcome.stated else "refused"
+        every = seen.n_refused == seen.n_trials
+        reason = f"so the model says for {'every input' if every else f'{seen.n_refused} of {seen.n_trials}'}"
+    else:
+        limit = limit_of(of, subject)
+        verdict, reason = ("limit", limit) if limit else ("violated", _otherwise(of, subject))
+    return _failure(of, subject, seen.n_trials, trial, outcome, verdict, reason, confirmed=confirmed)
 
 
-def _violation(
-    of: Property, subject: Subject, n_trials: int, trial: Trial, outcome: Outcome, *, confirmed: bool
+def _failure(
+    of: Property,
+    subject: Subject,
+    n_trials: int,
+    trial: Trial,
+    outcome: Outcome,
+    verdict: Verdict,
+    reason: str,
+    *,
+    confirmed: bool,
 ) -> Finding:
-    limit = documented(subject.model, of.name)
+    """What was found where a property does not hold, confirmed by its program."""
     text, tolerance = subject.program(trial), of.tolerance(subject)
     shows = confirm(text, tolerance, outcome.error) if confirmed and subject.source is not None else None
+    if shows is False and verdict != "limit":
+        verdict, reason = "unconfirmed", _why_not_shown(subject)
     row, position = trial.places[outcome.first] if trial.places and outcome.error is None else (None, None)
     return Finding(
         name=of.name,
-        verdict="limit" if limit else "violated",
-        reason=limit or _with_positions(of, subject),
+        verdict=verdict,
+        reason=reason,
         n_trials=n_trials,
         difference=outcome.difference if isfinite(outcome.difference) else None,
         tolerance=tolerance,
@@ -152,12 +196,21 @@ def _violation(
     )
 
 
-def _with_positions(of: Property, subject: Subject) -> str:
-    """Whether a property that is violated holds where the model is told the positions of elements."""
-    told = of.with_positions() if subject.caller.positions else None
-    if told is None or search(told, subject, _AGAIN).trial is not None:
+def _otherwise(of: Property, subject: Subject) -> str:
+    """What it says of a model that a property, which is violated, holds where it is called in another way."""
+    other = of.otherwise(subject)
+    if other is None or search(other[0], subject, _AGAIN).trial is not None:
         return ""
-    return "it holds with position_ids of the real elements"
+    return other[1]
+
+
+def _why_not_shown(subject: Subject) -> str:
+    """Why a program, which builds the model anew, does not show what was found."""
+    if search(Determinism(), subject, _AGAIN).trial is not None:
+        return "its program does not show it: the model's results differ between calls"
+    return (
+        "its program does not show it: it depends on earlier calls, or on weights that the program draws anew"
+    )
 
 
 def _raised(outcome: Outcome) -> str:

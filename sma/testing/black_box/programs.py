@@ -40,8 +40,13 @@ class Outcome:
 
     @property
     def refused(self) -> bool:
-        """Whether the model says that it cannot do what it was asked."""
-        return isinstance(self.error, NotImplementedError | ValueError)
+        """Whether the model says that it does not do what it was asked: `stated`, or by a ValueError."""
+        return self.stated or isinstance(self.error, ValueError)
+
+    @property
+    def stated(self) -> bool:
+        """Whether the model says so by a NotImplementedError, which is not raised by mistake."""
+        return isinstance(self.error, NotImplementedError)
 
 
 @dataclass(frozen=True)

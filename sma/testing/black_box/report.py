@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
-Verdict = Literal["holds", "violated", "limit", "not tried"]
+Verdict = Literal["holds", "violated", "refused", "unconfirmed", "limit", "not tried"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,10 @@ class Finding:
 
     Attributes:
         name: of the property.
-        verdict: whether it holds of all inputs that were tried; `limit`: it does not, as the model's
-            documentation or the model itself says.
+        verdict: whether it holds of all inputs that were tried; `limit`: it does not, as the architecture's
+            documentation says, or the model itself by a NotImplementedError; `refused`: the model raises a
+            ValueError, and whether it means to is not known; `unconfirmed`: it was violated, but not in the
+            program that repeats it.
         reason: why it was not tried, what the documentation says, or what else there is to know.
         n_trials: inputs that were tried.
         difference: of a violation; else the largest that was seen. Relative to the largest result, but for
@@ -48,7 +50,7 @@ class Finding:
 
     @override
     def __str__(self) -> str:
-        return f"{self.verdict:<10}{self.name:<28}{self.detail}"
+        return f"{self.verdict:<12}{self.name:<28}{self.detail}"
 
     @property
     def detail(self) -> str:
@@ -101,13 +103,18 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether no property is violated; documented limits are not violations."""
-        return not self.violations
+        """Whether no property is violated or refused; limits, and what is unconfirmed, are neither."""
+        return not self.violations and not self.refusals
 
     @property
     def violations(self) -> tuple[Finding, ...]:
         """The findings of properties that are violated."""
         return tuple(finding for finding in self if finding.verdict == "violated")
+
+    @property
+    def refusals(self) -> tuple[Finding, ...]:
+        """The findings of properties whose inputs the model refuses by a ValueError."""
+        return tuple(finding for finding in self if finding.verdict == "refused")
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -128,14 +135,14 @@ class Report:
         return self.text()
 
     def text(self) -> str:
-        """All findings, then the programs of violations."""
+        """All findings, then the programs of those that fail."""
         drift = "it does not run in float64"
         if self.drift is not None:
             drift = f"float32 is {_number(self.drift)} from float64"
         head = f"{self.model}: {drift}, tolerance {_number(self.tolerance)}, relative to the largest result"
         lines = [head, *map(str, self)]
         for finding in self:
-            if finding.program and finding.verdict != "holds":
+            if finding.program and finding.verdict not in ("holds", "unconfirmed"):
                 lines += ["", f"{finding.name}{_confirmation(finding)}:", "", finding.program.rstrip()]
         return "\n".join(lines)
 
@@ -152,7 +159,7 @@ def _confirmation(finding: Finding) -> str:
     return {
         None: ", by a program that was not run",
         True: ", confirmed by this program",
-        False: ", NOT shown by this program alone",
+        False: ", not shown by this program",
     }[finding.confirmed]
 
 

@@ -23,7 +23,8 @@ class Search:
     Attributes:
         n_trials: inputs that were tried, before any was shrunk.
         n_refused: those that the model refused.
-        refusal: the last refusal.
+        refused: the smallest of these, one with a ValueError before others; None: there is none.
+        refusal: what came of it.
         largest: the largest difference that is not a violation.
         trial: the smallest input that violates the property; None: none was found.
         outcome: what came of it.
@@ -31,7 +32,8 @@ class Search:
 
     n_trials: int = 0
     n_refused: int = 0
-    refusal: Exception | None = None
+    refused: Trial | None = None
+    refusal: Outcome | None = None
     largest: float = 0.0
     trial: Trial | None = None
     outcome: Outcome | None = None
@@ -41,13 +43,21 @@ class Search:
         if self.trial is None:
             self.n_trials += 1
         if outcome.refused:
-            self.n_refused, self.refusal = self.n_refused + 1, outcome.error
+            self._see_refusal(trial, outcome)
             return False
         if violates:
             self.trial, self.outcome = trial, outcome
         elif self.trial is None:
             self.largest = max(self.largest, outcome.difference)
         return violates
+
+    def _see_refusal(self, trial: Trial, outcome: Outcome) -> None:
+        self.n_refused += 1
+        if self.refused is not None and self.refusal is not None:
+            before = self.refusal.stated, len(self.refused.shown)
+            if (outcome.stated, len(trial.shown)) >= before:
+                return
+        self.refused, self.refusal = trial, outcome
 
 
 class Model:

@@ -24,7 +24,7 @@ def source_of(model: nn.Module, builder: Callable[[], nn.Module] | None) -> tupl
         The lines; None if the model is known as an object only.
     """
     if builder is not None:
-        name = builder.__qualname__
+        name = getattr(builder, "__qualname__", "")
         return (
             (f"from {builder.__module__} import {name}", f"model = {name}()") if name.isidentifier() else None
         )
@@ -61,6 +61,12 @@ def _sparsified(model: Any) -> tuple[str, ...]:
     """The lines that sparsify a dense model as one is, or whose body is; its routers are new ones."""
     call = getattr(model.base_model, "sparsify_call", "")
     return ("import sma", *broken(f"model = {call}")) if call else ()
+
+
+def builder_name(builder: Callable[[], nn.Module]) -> str:
+    """What lines of Python call a function that builds a model."""
+    name = getattr(builder, "__name__", "")
+    return name if name.isidentifier() else "build"
 
 
 def broken(line: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sma.testing.black_box.callers.caller import Caller
 from sma.testing.black_box.inputs import sample
 from sma.testing.black_box.programs import Outcome, Trial, program
+from sma.testing.black_box.sources import builder_name
 
 DTYPES = {torch.float64: "double", torch.float32: "float"}
 """The precisions of the checks, and the methods that convert a module or a tensor to them."""
@@ -48,7 +49,7 @@ class Subject:
     def saving(self) -> tuple[str, ...] | None:
         """Lines that save the model and set `again` to one that is loaded; None: not offered."""
         if self.builder is not None:
-            return _through_file(f"{self.builder.__name__}()")
+            return _through_file(f"{builder_name(self.builder)}()")
         if hasattr(self.model, "spec"):
             return _through_file("type(model.spec).model_validate_json(model.spec.model_dump_json()).build()")
         return self.caller.saving()
@@ -56,7 +57,7 @@ class Subject:
     def names(self, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
         """What the lines of a trial may use, the model a copy of its own: trials may change it."""
         names = names_for(copied(self.model, dtype), self.caller, dtype)
-        return names if self.builder is None else {**names, self.builder.__name__: self.builder}
+        return names if self.builder is None else {**names, builder_name(self.builder): self.builder}
 
     def program(self, trial: Trial) -> str:
         """The program that repeats a trial without this project's checks."""

@@ -43,7 +43,7 @@ def module(tmp_path, monkeypatch):
 def test_a_model_that_is_right(sma, module, tmp_path):
     result = sma("check", f"{module}:build", *FEW, "--causal", "--json", tmp_path / "report.json")
     assert result.exit_code == 0, result.output
-    assert "holds     causality" in result.output
+    assert "holds       causality" in result.output
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["model"] == "Linear"
 
@@ -51,7 +51,7 @@ def test_a_model_that_is_right(sma, module, tmp_path):
 def test_a_violation_ends_with_1_and_its_program(sma, module):
     result = sma("check", f"{module}:leaks", "--property", "batch-mates", *FEW, "--no-run")
     assert result.exit_code == 1
-    assert "violated  batch-mates" in result.output
+    assert "violated    batch-mates" in result.output
     assert "from module_to_check import leaks\nmodel = leaks()" in result.output
 
 
@@ -59,7 +59,7 @@ def test_a_function_calls_the_model(sma, module):
     call = ("--call", f"{module}:first", "--d-model", 4)
     result = sma("check", f"{module}:recurrent", *call, "--property", "right padding", *FEW)
     assert result.exit_code == 0, result.output
-    assert "holds     right padding" in result.output
+    assert "holds       right padding" in result.output
     assert module not in imported_names()  # resuming a run does not need it
 
 

@@ -22,7 +22,7 @@ def test_it_reports(sma, arguments, tmp_path):
     assert "skipping at random at the same rates" in result.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model", "report.html", "report.json"}
     checked = sma("check", tmp_path / "out", "--property", "save and load")
-    assert (checked.exit_code, "holds     save and load" in checked.output) == (0, True), checked.output
+    assert (checked.exit_code, "holds       save and load" in checked.output) == (0, True), checked.output
 
 
 def test_what_it_wrote_is_inspected(sma, browser, arguments, tmp_path):

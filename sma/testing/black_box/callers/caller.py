@@ -97,8 +97,13 @@ class Caller(ABC):
             model: the model.
         """
 
-    def packed(self, positions: str) -> str | None:
-        """The expression of the result on documents one after another in a row; None: not offered."""
+    def packed(self, positions: str, mask: str | None = None) -> str | None:
+        """The expression of the result on documents one after another in a row; None: not offered.
+
+        Args:
+            positions: of elements in their documents, `(B, L)`.
+            mask: of the whole row; None: not given, so that the positions can tell documents apart.
+        """
         return None
 
     def recomputing(self) -> tuple[str, str]:

@@ -62,13 +62,13 @@ class PretrainedCaller(Caller):
         return self._call(x, mask, positions, model)
 
     @override
-    def packed(self, positions: str) -> str | None:
+    def packed(self, positions: str, mask: str | None = None) -> str | None:
         """Without a cache, as in training: only then positions that start anew separate documents."""
         if not self.positions or self.pooled or not self.causal:
             return None
         any_name = any(one.kind is one.VAR_KEYWORD for one in self.arguments.values())
         cache = ", use_cache=False" if "use_cache" in self.arguments or any_name else ""
-        return self._call("x", None, positions, "model", cache)
+        return self._call("x", mask, positions, "model", cache)
 
     @override
     def recomputing(self) -> tuple[str, str]:

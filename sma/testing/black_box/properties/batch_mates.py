@@ -11,21 +11,41 @@ from sma.testing.strategies import Draw
 
 
 class BatchMates(Property):
-    """A row has the same result alone as among others of its length."""
+    """A row has the same result alone as among others of its length.
+
+    Args:
+        swapped: whether rows stand on the second axis of the input, as in `(L, B, D)`.
+    """
 
     name = "batch-mates"
+
+    def __init__(self, *, swapped: bool = False) -> None:
+        self.swapped = swapped
+
+    @override
+    def otherwise(self, subject: Subject) -> tuple[Property, str] | None:
+        if subject.caller.pooled:
+            return None
+        return (
+            BatchMates(swapped=True),
+            "along its second axis it is independent: if it reads (L, B, D), build it with batch_first=True, "
+            "or give a function call(model, x, mask) that transposes",
+        )
 
     @override
     def trial(self, draw: Draw, subject: Subject) -> Trial:
         inputs, forward = subject.caller.inputs, subject.caller.forward
-        n_rows, length = draw(st.integers(2, 3)), draw(st.integers(1, subject.max_length))
+        n_rows = draw(st.integers(2, 3))
+        length = draw(st.integers(1 + self.swapped, subject.max_length))
         rows = draw_rows(draw, inputs, n_rows, length)
         return Trial(
             (
                 NO_GRADIENTS,
                 assign("x", inputs, rows),
                 f"got = {forward()}",
-                f"expected = torch.cat([{forward('x[b:b + 1]')} for b in range(len(x))])",
+                f"expected = torch.cat([{forward('x[:, t:t + 1]')} for t in range(x.shape[1])], 1)"
+                if self.swapped
+                else f"expected = torch.cat([{forward('x[b:b + 1]')} for b in range(len(x))])",
             ),
             places(n_rows, length, pooled=subject.caller.pooled),
             shown(inputs, x=rows),

@@ -12,6 +12,7 @@ from sma.testing.black_box.properties.property import (
     NO_GRADIENTS,
     Property,
     assign,
+    counting,
     needs_decoding,
     places,
     shown,
@@ -83,8 +84,8 @@ class Decoding(Property):
         return needs_decoding(subject)
 
     @override
-    def with_positions(self) -> Property | None:
-        return Decoding(self.name, self.most, counted=True)
+    def otherwise(self, subject: Subject) -> tuple[Property, str] | None:
+        return counting(Decoding(self.name, self.most, counted=True), subject)
 
     @override
     def trial(self, draw: Draw, subject: Subject) -> Trial:
@@ -132,8 +133,8 @@ class DecodingPastWindow(Decoding):
         return None
 
     @override
-    def with_positions(self) -> Property | None:
-        return DecodingPastWindow(counted=True)
+    def otherwise(self, subject: Subject) -> tuple[Property, str] | None:
+        return counting(DecodingPastWindow(counted=True), subject)
 
     @override
     def draw_ends(self, draw: Draw, subject: Subject) -> list[int]:

@@ -9,6 +9,7 @@ from sma.testing.black_box.properties.property import (
     NO_GRADIENTS,
     Property,
     assign,
+    counting,
     needs_decoding,
     places,
     shown,
@@ -42,8 +43,8 @@ class MovedRows(Property):
         return needs_decoding(subject) or _not_offered(subject, "leave" if self.leave else "select")
 
     @override
-    def with_positions(self) -> Property | None:
-        return MovedRows(leave=self.leave, counted=True)
+    def otherwise(self, subject: Subject) -> tuple[Property, str] | None:
+        return counting(MovedRows(leave=self.leave, counted=True), subject)
 
     @override
     def trial(self, draw: Draw, subject: Subject) -> Trial:

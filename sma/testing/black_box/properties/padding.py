@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from sma.testing.black_box.inputs import Inputs, Rows, draw_row
 from sma.testing.black_box.programs import Trial
-from sma.testing.black_box.properties.property import NO_GRADIENTS, Property, assign, shown
+from sma.testing.black_box.properties.property import NO_GRADIENTS, Property, assign, counting, shown
 from sma.testing.black_box.subject import Subject
 from sma.testing.strategies import Draw
 
@@ -84,8 +84,8 @@ class Padding(Property):
         return without_mask(subject)
 
     @override
-    def with_positions(self) -> Property | None:
-        return Padding(left=self.left, counted=True)
+    def otherwise(self, subject: Subject) -> tuple[Property, str] | None:
+        return counting(Padding(left=self.left, counted=True), subject)
 
     @override
     def trial(self, draw: Draw, subject: Subject) -> Trial:
@@ -128,8 +128,8 @@ class PaddingContent(Property):
         return without_mask(subject)
 
     @override
-    def with_positions(self) -> Property | None:
-        return PaddingContent(counted=True)
+    def otherwise(self, subject: Subject) -> tuple[Property, str] | None:
+        return counting(PaddingContent(counted=True), subject)
 
     @override
     def trial(self, draw: Draw, subject: Subject) -> Trial:

@@ -36,8 +36,12 @@ class Property(ABC):
         """The difference beyond which the property is violated."""
         return subject.tolerance
 
-    def with_positions(self) -> "Property | None":
-        """The same with positions given, for a model that counts them otherwise; None: there is no such."""
+    def otherwise(self, subject: Subject) -> "tuple[Property, str] | None":
+        """The property with the model called in another way, and what it says if it holds so."""
+        return None
+
+    def unsupported(self) -> "tuple[Property, str] | None":
+        """What holds of models that lack what this property needs, and the lack in words."""
         return None
 
     @abstractmethod
@@ -47,6 +51,11 @@ class Property(ABC):
     @override
     def __repr__(self) -> str:
         return f"<property {self.name}>"
+
+
+def counting(of: Property, subject: Subject) -> tuple[Property, str] | None:
+    """What `otherwise` returns for a property that is told the positions of elements."""
+    return (of, "it holds with position_ids of the real elements") if subject.caller.positions else None
 
 
 def per_element(subject: Subject) -> str | None:

@@ -1,5 +1,8 @@
 """The check as a whole: violations are confirmed by their programs, and bad input is named."""
 
+import functools
+import random
+
 import pytest
 import torch
 from broken_models import Plain, SeesBatchMates
@@ -30,16 +33,85 @@ def test_the_model_stays_as_it_was():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_refusal_is_a_limit():
-    class Refuses(Plain):
-        def forward(self, x, mask=None):
-            if mask is not None and not mask.all():
-                raise NotImplementedError("padding is not supported")
-            return self.linear(x)
+class Refuses(Plain):
+    """Takes padding on the right only."""
 
-    report = check_model(Refuses(), properties=["left padding"], examples=5)
-    assert (report["left padding"].verdict, report.ok) == ("limit", True)
-    assert report["left padding"].reason == "the model refuses it: padding is not supported"
+    def __init__(self, error=ValueError):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x, mask=None):
+        if mask is not None and not mask[:, 0].all():
+            raise self.error("no padding on the left")
+        return self.linear(x)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "ok"), [(NotImplementedError, "limit", True), (ValueError, "refused", False)]
+)
+def test_what_a_model_refuses_is_told_in_its_words(error, verdict, ok):
+    names = ["right padding", "left padding", "padding's content"]
+    report = check_model(Refuses(error), properties=names, examples=10)
+    assert report["right padding"].verdict == "holds"
+    assert (report["left padding"].verdict, report["padding's content"].verdict) == (verdict, verdict)
+    assert report["left padding"].error == f"{error.__name__}: no padding on the left"
+    assert "mask = [[0, 1]]; so the model says for every input" in report["left padding"].detail
+    assert "so the model says for" in report["padding's content"].reason
+    assert "of 10" in report["padding's content"].reason
+    assert report.ok == ok
+    assert bool(report.refusals) != ok
+    assert not report.violations
+
+
+class Counts(Plain):
+    """Sees batch-mates, more with every call, after those of a short program."""
+
+    calls = 0
+
+    def forward(self, x, mask=None):
+        Counts.calls += 1
+        return self.linear(x) + (len(x) > 1) * (Counts.calls > 8) * Counts.calls
+
+
+def built_otherwise():
+    """A model with a fault, but without one in a process of its own."""
+    return SeesBatchMates() if Counts.calls else Plain()
+
+
+def test_what_its_program_does_not_show_is_unconfirmed():
+    for build, reason in (
+        (Counts, "results differ between calls"),
+        (built_otherwise, "earlier calls, or on"),
+    ):
+        report = check_model(build, properties=["batch-mates"], examples=5)
+        finding = report["batch-mates"]
+        assert (finding.verdict, finding.confirmed) == ("unconfirmed", False)
+        assert reason in finding.reason
+        assert report.ok
+        assert finding.program not in report.text()
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_rows_and_positions_that_are_swapped(batch_first):
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=batch_first)
+    finding = check_model(layer, properties=["batch-mates"], examples=5)["batch-mates"]
+    assert finding.verdict == ("holds" if batch_first else "violated")
+    assert ("batch_first=True" in finding.reason) == (not batch_first)
+
+
+def test_random_numbers_go_on_as_before():
+    torch.manual_seed(3)
+    random.seed(3)
+    wanted = torch.rand(()), random.random()
+    torch.manual_seed(3)
+    random.seed(3)
+    check_model(Plain, examples=2, max_length=3, properties=["recomputation", "causality"])
+    assert (torch.rand(()), random.random()) == wanted
+
+
+def test_functions_of_any_name():
+    for build in (lambda: Plain(), functools.partial(Plain)):
+        assert check_model(build, properties=["save and load"])["save and load"].verdict == "holds"
 
 
 def test_an_error_is_a_violation():
@@ -57,6 +129,8 @@ def test_an_error_is_a_violation():
     [
         (3, {}, "model is of type int; give a torch.nn.Module, or a function"),
         (lambda: 3, {}, r"<lambda>\(\) returns int; give a torch.nn.Module"),
+        (lambda: 1 // 0, {}, r"<lambda>\(\) raises ZeroDivisionError: .*; give a torch.nn.Module"),
+        (nn.LayerNorm, {}, r"LayerNorm\(\) raises TypeError: .*; give a torch.nn.Module"),
         (Plain(), {"properties": ["casuality"]}, "there is no property 'casuality'; did you mean causality"),
         (Plain(), {"examples": 0}, "examples=0 must be an integer of at least 1"),
         (Plain(), {"max_length": 1}, "max_length=1 leaves nothing before or after an element"),

@@ -32,7 +32,12 @@ def test_errors_are_violations_and_refusals_are_told_apart():
     broken = TRIAL.run(names(lambda x: x[5]), 0.1)
     assert broken.violates(0.1)
     assert not broken.refused
-    assert Outcome(float("inf"), error=NotImplementedError("no cache")).refused
+    stated = Outcome(float("inf"), error=NotImplementedError("no cache"))
+    assert stated.refused
+    assert stated.stated
+    unclear = Outcome(float("inf"), error=ValueError("no cache"))
+    assert unclear.refused
+    assert not unclear.stated
 
 
 def test_results_of_another_shape_are_an_error():

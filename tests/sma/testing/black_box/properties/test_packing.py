@@ -28,7 +28,7 @@ class Documents(nn.Linear):
 
 
 class Caller(PlainCaller):
-    def packed(self, positions):
+    def packed(self, positions, mask=None):
         return f"model(x, {positions})"
 
 
