@@ -8,6 +8,7 @@ from typing import Any
 from sma.routing import Router
 from sma.transformers.sparsification.attention_functions import calls_interface, sparse_implementation
 from sma.transformers.sparsification.find_parts import FoundPart
+from sma.transformers.sparsification.probe import looks_ahead
 from transformers import PreTrainedModel
 
 
@@ -51,15 +52,15 @@ def check_parts(model: PreTrainedModel, parts: Sequence[FoundPart], *, hides: bo
     _check_attentions(model, [part for part in parts if part.part != "feed_forward"], hides=hides)
 
 
-def check_routers(model: PreTrainedModel, routers: Sequence[Router]) -> None:
-    """Raise ValueError if a router looks ahead in a model that must not."""
-    causal = any(getattr(module, "is_causal", False) for module in model.modules())
-    for router in routers:
-        if causal and not router.causal:
-            raise ValueError(
-                f"router {type(router).__name__} looks ahead, which {type(model).__name__} must not; use a "
-                "causal router, such as sigmoid"
-            )
+def check_routers(model: PreTrainedModel, routers: Sequence[Router], kind: str) -> None:
+    """Raise ValueError if routers of a kind look ahead in a model that must not."""
+    if all(router.causal for router in routers):
+        return
+    if any(getattr(module, "is_causal", False) for module in model.modules()) or not looks_ahead(model):
+        raise ValueError(
+            f"router {kind!r} looks ahead, which {type(model).__name__} must not; use a causal router, such "
+            "as sigmoid"
+        )
 
 
 def _check_one_sequence(model: PreTrainedModel) -> None:

@@ -37,7 +37,7 @@ def wrap_parts(model: Any, spec: SparsifySpec, *, probed: bool) -> None:
     check_parts(model, parts, hides=hides)
     like = next(model.parameters())
     routers = [_router(spec, part).to(device=like.device, dtype=like.dtype) for part in parts]
-    check_routers(model, routers)
+    check_routers(model, routers, spec.router.kind)
     with starting_as_before(model, parts) if probed else nullcontext():
         for part, router in zip(parts, routers, strict=True):
             _route(model.base_model, part, router, sees_skipped=not hides)

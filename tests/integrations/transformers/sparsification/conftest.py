@@ -56,6 +56,7 @@ OTHERS = {
     "fnet": ("FNetModel", {}),
     "big_bird": ("BigBirdModel", {}),
     "canine": ("CanineModel", {}),
+    "rembert": ("RemBertModel", {"input_embedding_size": 8}),
 }
 """Of other structures."""
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sma.transformers.sparsification import routed_parts, sparsify
+from sma.transformers.sparsification.probe import looks_ahead
 
 from .conftest import tiny
 from .test_find_parts import named
@@ -46,6 +47,17 @@ def test_pieces_of_a_sequence(parts):
     message = r"encoder\.layer\.0\.intermediate \(feed_forward\) is called 2 times .*chunk_size_feed_forward"
     refused(tiny("bert", chunk_size_feed_forward=3), {"parts": parts}, message)
     sparsify(tiny("bert", chunk_size_feed_forward=3), parts=("attention",))
+
+
+@pytest.mark.parametrize("is_decoder", [False, True])
+def test_a_model_that_must_not_look_ahead_is_known_by_what_it_does(is_decoder):
+    """The attention of this one does not say that it is causal."""
+    model, router = tiny("rembert", is_decoder=is_decoder), {"kind": "expert_choice", "capacity": 0.5}
+    assert looks_ahead(model) != is_decoder
+    if is_decoder:
+        refused(model, {"router": router}, r"router 'expert_choice' looks ahead, which RemBertModel must not")
+    else:
+        sparsify(model, router=router)
 
 
 def test_a_part_that_is_not_called():
