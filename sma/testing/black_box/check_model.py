@@ -157,8 +157,10 @@ def _finding(of: Property, subject: Subject, examples: int, confirmed: bool) -> 
         every = seen.n_refused == seen.n_trials
         reason = f"so the model says for {'every input' if every else f'{seen.n_refused} of {seen.n_trials}'}"
     else:
-        limit = limit_of(of, subject)
-        verdict, reason = ("limit", limit) if limit else ("violated", _otherwise(of, subject))
+        limit, otherwise = limit_of(of, subject), _otherwise(of, subject)
+        if otherwise == "" and of.otherwise(subject) is not None:
+            limit = None  # there is a fault beside what the documentation names
+        verdict, reason = ("limit", limit) if limit else ("violated", otherwise)
     return _failure(of, subject, seen.n_trials, trial, outcome, verdict, reason, confirmed=confirmed)
 
 

@@ -41,8 +41,18 @@ def test_an_architecture_without_support_has_a_limit(model):
     assert finding.reason == wanted
 
 
-def test_documentation_is_quoted():
+class LeakingGPT2(transformers.GPT2LMHeadModel):
+    """Sees padding, which no positions mend."""
+
+    def forward(self, input_ids, attention_mask=None, position_ids=None, **kwargs):
+        return super().forward(input_ids, position_ids=position_ids, **kwargs)
+
+
+def test_documentation_is_quoted_if_nothing_else_is_wrong():
     config = transformers.GPT2Config(vocab_size=16, n_embd=8, n_layer=1, n_head=2, n_positions=32)
-    model = transformers.GPT2LMHeadModel(config)
-    report = check_model(model, properties=["left padding"], examples=5, confirmed=False)
-    assert report["left padding"].reason.startswith('documented (page of GPT-2): "Pad inputs on the right')
+    for model, verdict in ((transformers.GPT2LMHeadModel, "limit"), (LeakingGPT2, "violated")):
+        report = check_model(model(config), properties=["left padding"], examples=5, confirmed=False)
+        finding = report["left padding"]
+        assert finding.verdict == verdict
+        quoted = finding.reason.startswith('documented (page of GPT-2): "Pad inputs on the right')
+        assert quoted == (verdict == "limit")
