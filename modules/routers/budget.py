@@ -93,9 +93,13 @@ class ActivationBudget(Router):
         confidence = routing.confidence.to(at_least_float32(routing.confidence.dtype))
         straight_through = routing.active + (confidence - confidence.detach())
         rates, n_real = mean_over_real(straight_through, mask, over_ranks=self.training)
+        return self.coefficient * self.penalty(rates) * (n_real > 0)
+
+    def penalty(self, rates: Tensor) -> Tensor:
+        """What the realised rates `(M,)` cost, a scalar."""
         each = torch.split(rates, 1) if len(self.rates) > 1 else (rates,)
         excess = torch.cat([rate - target() for rate, target in zip(each, self.rates, strict=True)])
-        return self.coefficient * excess.square().mean() * (n_real > 0)
+        return excess.square().mean()
 
 
 def mean_over_real(values: Tensor, mask: Tensor | None, *, over_ranks: bool) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from sma.training.sparsification.sparsify_run import load_dense
 from sma.training.sparsification.token_operations import is_causal
 from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.training.tasks.task import IGNORED, Batch
-from sma.transformers.sparsification.open_router import StraightThrough
+from sma.transformers.sparsification.open_router import Saturating
 from sma.transformers.sparsification.routed_layer import routed_parts
 
 MADE_ACTIVE = "A token that is made active counts in full, however sure the router is of the opposite."
@@ -148,7 +148,7 @@ def _confidences(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     with ExitStack() as stack:
         for name, part in routed_parts(model).items():
             for module in part.router.modules():  # type: ignore[union-attr]
-                if isinstance(module, StraightThrough):
+                if isinstance(module, Saturating):
                     hook = module.router.register_forward_hook(partial(keep, name=name))
                     stack.callback(hook.remove)
         yield found

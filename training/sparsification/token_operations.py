@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from sma.recording import LayerRecord
 from sma.transformers.sparsification.routed_attention import RoutedAttention, attention_flops
+from sma.transformers.sparsification.routed_feed_forward import feed_forward_flops, own_flops
 from sma.transformers.sparsification.routed_layer import RoutedLayer
 
 
@@ -26,7 +27,7 @@ def dense_operations(model: Any, mask: Tensor) -> int:
     products = 0
     for name, module in model.base_model.named_modules():
         if any(part.isdigit() for part in name.split(".")):
-            per_token += _own_maps(module, model.config)
+            per_token += own_flops(module)
             if hasattr(module, "is_causal"):  # an attention
                 causal, window = module.is_causal, _window(module)
                 n_pairs = pairs(mask, mask, causal=causal, sees_skipped=True, window=window)
@@ -93,29 +94,12 @@ def _spent(layer: nn.Module, active: Tensor, real: Tensor, model: Any) -> int:
     else:
         attention, feed_forwards = None, list(layer.sub_modules)  # type: ignore[arg-type]
     n = int(active.sum())
-    spent = n * sum(_own_maps(inner, model.config) for each in feed_forwards for inner in each.modules())
+    spent = n * sum(map(feed_forward_flops, feed_forwards))
     if attention is not None:
         window = _window(attention)
         n_pairs = pairs(active, real, causal=is_causal(model), sees_skipped=seen, window=window)
         spent += attention_flops(attention, projections, n, n_pairs, sees_skipped=seen)
     return spent
-
-
-def _own_maps(module: nn.Module, config: Any) -> int:
-    """Operations per token of a module's own linear maps; those of experts are in one tensor."""
-    total = 0
-    for parameter in module.parameters(recurse=False):
-        if parameter.dim() == 2 and not isinstance(module, nn.Embedding):
-            total += 2 * parameter.numel()
-        elif parameter.dim() == 3:
-            share = 1 if isinstance(module, nn.Conv1d) else _n_active(config) / len(parameter)
-            total += round(2 * parameter.numel() * share)
-    return total
-
-
-def _n_active(config: Any) -> int:
-    """How many experts a token computes."""
-    return int(config.get_text_config().num_experts_per_tok)
 
 
 def _width(attention: nn.Module, config: Any) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,38 +13,45 @@ from sma.modules.routers.budget import ActivationBudget
 from sma.modules.routers.fixed import AlwaysActive, NeverActive, RandomRouter
 from sma.modules.routers.pointwise import GumbelRouter, LatentConfigurator, SigmoidRouter
 from sma.modules.routers.ramp import Ramp
+from sma.modules.routers.shared_budget import PartRates, SharedBudget
 from sma.modules.routers.top_k import ExpertChoiceRouter, TopKRouter
 from sma.recomputation import replayed
 from sma.routing import Router, Routing
 from sma.state import State
 
 
-class StraightThrough(Router):
-    r"""Any router, whose confidence is exactly 1 where it is active, and has the gradient that it had.
+class Saturating(Router):
+    r"""Any router, whose confidence grows from 0 at its threshold to exactly 1, and then stays.
 
-    $$ c_t = a_t + p_t - \text{stop-gradient}(p_t) $$
+    $$ c_t = a_t \min\Big(1, \frac{p_t - \theta}{p_1 - \theta}\Big) $$
 
-    with decisions a and confidence p of the router (the straight-through estimator,
-    https://arxiv.org/abs/1308.3432): what is computed counts in full, as in the model before.
+    with decisions a, confidence p and threshold $\theta$ of the router. So a token begins to skip without a
+    jump, and on the way there the gradient says what skipping it costs: where c is always 1, a model that is
+    already trained has a gradient of 0. The gradient is that of p everywhere (the straight-through
+    estimator, https://arxiv.org/abs/1308.3432).
 
     Args:
-        router: the router.
+        router: the router, active where its confidence is above the threshold.
+        threshold: this.
+        full: p_1, from where on c is 1.
 
     Example:
-        >>> router = StraightThrough(SigmoidRouter(16))
-        >>> routing = router(torch.randn(2, 5, 16))
-        >>> bool((routing.confidence == routing.active).all()), routing.confidence.requires_grad
+        >>> router = Saturating(SigmoidRouter(16), threshold=0.5, full=0.7)
+        >>> routing = router(torch.randn(2, 50, 16))
+        >>> bool((routing.confidence[~routing.active] == 0).all()), routing.confidence.requires_grad
         (True, True)
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, threshold: float, full: float) -> None:
         super().__init__(router.n_modules)
         self.router = router
         self.max_rate = router.max_rate
+        self.threshold = threshold
+        self.full = full
 
     @override
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Routing:
-        return _certain(self.router(x, mask))
+        return self._saturated(self.router(x, mask))
 
     @override
     def init_state(
@@ -53,35 +61,56 @@ class StraightThrough(Router):
 
     @override
     def step(self, x: Tensor, state: State, mask: Tensor | None = None) -> Routing:
-        return _certain(self.router.step(x, state, mask))
+        return self._saturated(self.router.step(x, state, mask))
+
+    def _saturated(self, routing: Routing) -> Routing:
+        active, soft = replayed(routing.active), routing.confidence
+        share = (soft.detach() - self.threshold) / (self.full - self.threshold)
+        share = torch.where(
+            share > 0, share.clamp(max=1), 1
+        )  # what is active by `forcing` alone counts in full
+        confidence = active * share + (soft - soft.detach())
+        return replace(routing, active=active, confidence=confidence)
 
 
 def open_router(
-    spec: RouterSpec, d_model: int, *, rate: float, over: float, coefficient: float, logit: float
+    spec: RouterSpec,
+    d_model: int,
+    *,
+    rate: float,
+    over: float,
+    coefficient: float,
+    logit: float,
+    rates: PartRates,
+    part: int,
 ) -> Router:
-    """A router of one module that starts open, with a budget that moves from 1 to a rate.
+    """A router of one module that starts open, with its share in a budget that moves from 1 to a rate.
 
     Routers without parameters, such as `random`, are the spec's own: they have nothing to learn.
 
     Args:
         spec: of the router.
         d_model: D.
-        rate: the share of tokens that the budget ends at.
+        rate: the share of the parts' operations that the budget ends at.
         over: the share of training that it takes to get there.
         coefficient: of the budget.
         logit: by which every token is active at first.
+        rates: those of all parts.
+        part: which of these it is for.
 
     Raises:
         ValueError: if the router cannot reach the rate, or has a budget already.
 
     Example:
         >>> from sma.architectures.specs.routers import SigmoidSpec
-        >>> router = open_router(SigmoidSpec(), 8, rate=0.5, over=0.5, coefficient=1.0, logit=2.0)
+        >>> options = dict(over=0.5, coefficient=1.0, logit=2.0, rates=PartRates([1]), part=0)
+        >>> router = open_router(SigmoidSpec(), 8, rate=0.5, **options)
         >>> routing = router(torch.randn(1, 3, 8))
         >>> routing.active.flatten().tolist(), routing.confidence.flatten().tolist()
         ([True, True, True], [1.0, 1.0, 1.0])
     """
-    router = spec.build(d_model, 1)
+    with torch.device("cpu"):  # also while a model is made without its weights
+        router = spec.build(d_model, 1)
     if any(isinstance(part, ActivationBudget) for part in router.modules()):
         raise ValueError(
             f"router {spec.kind!r} has a budget, and every router of a sparsified model is given one; name "
@@ -90,9 +119,18 @@ def open_router(
     _check_rate(router, spec.kind, rate)
     if not any(True for _ in router.parameters()):
         return router
+    budget = partial(
+        SharedBudget, rate=Ramp(1.0, rate, over), coefficient=coefficient, rates=rates, part=part
+    )
     _open(router, logit)
-    certain = router if isinstance(router, GumbelRouter) else StraightThrough(router)
-    return ActivationBudget(certain, rate=Ramp(1.0, rate, over), coefficient=coefficient)
+    if isinstance(router, GumbelRouter):
+        return budget(router)
+    if not isinstance(router, SigmoidRouter | LatentConfigurator):
+        return budget(Saturating(router, threshold=-1.0, full=0.0))  # its threshold is not known: 1 at once
+    threshold = getattr(router, "threshold", 0.5)
+    with torch.no_grad():
+        first = router(torch.zeros(1, 1, d_model, device="cpu")).confidence.item()
+    return budget(Saturating(router, threshold=threshold, full=(threshold + first) / 2))
 
 
 def _check_rate(router: Router, kind: str, rate: float) -> None:
@@ -129,9 +167,3 @@ def _at_threshold(router: nn.Module) -> float:
     """The logit at which a router is undecided."""
     threshold = max(getattr(router, "threshold", 0.5), 1e-6)
     return math.log(threshold / (1 - threshold))
-
-
-def _certain(routing: Routing) -> Routing:
-    active = replayed(routing.active)
-    soft = routing.confidence
-    return replace(routing, active=active, confidence=active + (soft - soft.detach()))

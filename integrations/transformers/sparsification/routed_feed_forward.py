@@ -8,7 +8,6 @@ from typing_extensions import override
 from sma.activation import SparseModularActivation
 from sma.elements import Edges, Elements, PackedRows
 from sma.routing import Router
-from sma.sequence import matrix_flops
 from sma.sub_module import Pointwise
 from sma.transformers.sparsification.selection import padding_mask
 
@@ -49,14 +48,21 @@ class OneRow(Pointwise):
         return n * feed_forward_flops(self.module)
 
 
-def feed_forward_flops(module: Any) -> int:
-    """Operations of one token: two per weight of every matrix, and of the experts that are chosen for it.
+def feed_forward_flops(module: nn.Module) -> int:
+    """Operations of one token: two per weight of every matrix, and of the experts that are chosen for it."""
+    return sum(map(own_flops, module.modules()))
+
+
+def own_flops(module: Any) -> int:
+    """The same, of the weights of the module itself, and of its experts.
 
     Experts are those of transformers: stacked as `(E, D', D)`, with the number of chosen ones in the gate.
     """
+    weights = [weight for weight in module.parameters(recurse=False) if weight.dim() == 2]
     chosen = getattr(getattr(module, "gate", None), "top_k", 0) if hasattr(module, "experts") else 0
-    weights = [weight[0] for weight in module.experts.parameters() if weight.dim() == 3] if chosen else []
-    return matrix_flops(module) + chosen * sum(2 * weight.numel() for weight in weights)
+    if chosen:
+        weights += chosen * [weight[0] for weight in module.experts.parameters() if weight.dim() == 3]
+    return 0 if isinstance(module, nn.Embedding) else sum(2 * weight.numel() for weight in weights)
 
 
 class TwoMaps(nn.Module):

@@ -48,7 +48,8 @@ class SparsifySpec(Spec):
         only: patterns of dotted names in the model's body, such as `layers.[4-9].*`; empty: everywhere.
         router: of every part, with one module of its own. A `gumbel` router draws in training, so that a
             model starts as it was in evaluation only.
-        rate: the share of tokens that each part should compute in the end.
+        rate: the share of the parts' operations that their tokens should compute in the end, of all parts
+            together.
         ramp: the share of training over which that target moves from 1 to `rate`.
         coefficient: of the loss that holds the rate to its target.
         skipped: what a token that skips an attention is to others: `seen`, where its key and value are

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
+from sma.modules.routers.shared_budget import PartRates
 from sma.routing import Router
 from sma.spec.errors import one_line
 from sma.transformers.sparsification.attention_functions import sparse_implementation
@@ -14,8 +15,13 @@ from sma.transformers.sparsification.can_sparsify import check_model, check_part
 from sma.transformers.sparsification.find_parts import FoundPart, find_parts
 from sma.transformers.sparsification.open_router import open_router
 from sma.transformers.sparsification.probe import starting_as_before
-from sma.transformers.sparsification.routed_attention import RoutedAttention
-from sma.transformers.sparsification.routed_feed_forward import AddAndNorm, RoutedFeedForward, TwoMaps
+from sma.transformers.sparsification.routed_attention import RoutedAttention, attention_flops
+from sma.transformers.sparsification.routed_feed_forward import (
+    AddAndNorm,
+    RoutedFeedForward,
+    TwoMaps,
+    feed_forward_flops,
+)
 from sma.transformers.sparsification.routed_layer import LayerParts, route_layer
 from sma.transformers.sparsification.sparsify_spec import SparsifySpec
 
@@ -36,7 +42,8 @@ def wrap_parts(model: Any, spec: SparsifySpec, *, probed: bool) -> None:
     hides = spec.skipped == "unseen"
     check_parts(model, parts, hides=hides)
     like = next(model.parameters())
-    routers = [_router(spec, part).to(device=like.device, dtype=like.dtype) for part in parts]
+    rates = PartRates([_cost(part, sees_skipped=not hides) for part in parts])
+    routers = [_router(spec, part, rates, i).to(like) for i, part in enumerate(parts)]
     check_routers(model, routers, spec.router.kind)
     with starting_as_before(model, parts) if probed else nullcontext():
         for part, router in zip(parts, routers, strict=True):
@@ -62,7 +69,18 @@ def as_spec(spec: SparsifySpec | Mapping[str, Any] | None, fields: Mapping[str, 
         raise ValueError(one_line(error)) from None
 
 
-def _router(spec: SparsifySpec, part: FoundPart) -> Router:
+def _cost(part: FoundPart, *, sees_skipped: bool) -> int:
+    """Operations per token, but for those of attention that depend on its length."""
+    held = [part.module.get_submodule(name) for name in part.feed_forward]
+    if part.part == "feed_forward":
+        return sum(map(feed_forward_flops, held or [part.module]))
+    assert part.projections is not None
+    attention = part.module.get_submodule(part.attention)
+    own = attention_flops(attention, part.projections, 1, 0, sees_skipped=sees_skipped)
+    return own + sum(map(feed_forward_flops, held))
+
+
+def _router(spec: SparsifySpec, part: FoundPart, rates: PartRates, index: int) -> Router:
     return open_router(
         spec.router,
         part.d_model,
@@ -70,6 +88,8 @@ def _router(spec: SparsifySpec, part: FoundPart) -> Router:
         over=spec.ramp,
         coefficient=spec.coefficient,
         logit=spec.init_logit,
+        rates=rates,
+        part=index,
     )
 
 

@@ -6,6 +6,7 @@ import transformers
 
 from sma.modules import SigmoidRouter
 from sma.transformers.sparsification import routed_parts
+from sma.transformers.sparsification.open_router import Saturating
 
 SIZES = {
     "hidden_size": 16,
@@ -70,14 +71,19 @@ def tiny(family, **fields):
     return model_class(model_class.config_class(**{**SIZES, **special, **more, **fields})).eval()
 
 
-def scramble(model, bias=0.0):
-    """Give the routers weights by which about half of the tokens are active, more with a higher bias."""
+def scramble(model, bias=0.0, *, in_full=True):
+    """Give the routers weights by which about half of the tokens are active, more with a higher bias.
+
+    What is active counts in full, which a saved model does not keep, or by its confidence.
+    """
     torch.manual_seed(1)
     for part in routed_parts(model).values():
         for router in part.router.modules():
             if isinstance(router, SigmoidRouter):
                 torch.nn.init.normal_(router.projection.weight)
                 torch.nn.init.constant_(router.projection.bias, bias)
+            if isinstance(router, Saturating) and in_full:
+                router.full = router.threshold + 1e-9
     return model
 
 

@@ -17,9 +17,18 @@ from sma.architectures.specs.routers import (
     TopKSpec,
 )
 from sma.modules import SigmoidRouter, set_progress
-from sma.transformers.sparsification.open_router import StraightThrough, open_router
+from sma.modules.routers.shared_budget import PartRates
+from sma.routing import Router
+from sma.transformers.sparsification.open_router import Saturating, open_router
 
-OPTIONS = {"rate": 0.25, "over": 0.5, "coefficient": 2.0, "logit": 2.0}
+OPTIONS = {
+    "rate": 0.25,
+    "over": 0.5,
+    "coefficient": 2.0,
+    "logit": 2.0,
+    "rates": PartRates([5]),
+    "part": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -69,14 +78,37 @@ def test_a_router_has_one_budget():
         open_router(inside, 8, **OPTIONS)
 
 
-def test_the_gradient_is_that_of_the_confidence():
-    inner = SigmoidRouter(4)
-    x = torch.randn(1, 5, 4)
-    weights = torch.randn(1, 5, 1)
-    gradients = []
-    for router in (inner, StraightThrough(inner)):
-        inner.zero_grad()
-        (router(x).confidence * weights).sum().backward()
-        gradients.append(inner.projection.weight.grad.clone())
-    torch.testing.assert_close(*gradients)
-    assert torch.equal(StraightThrough(inner)(x).active, inner(x).active)
+def test_the_confidence_saturates():
+    """It is 0 up to the threshold, 1 from another value on, on a line between; its gradient is p's."""
+    inner = SigmoidRouter(1, threshold=0.4)
+    torch.nn.init.ones_(inner.projection.weight)
+    torch.nn.init.zeros_(inner.projection.bias)
+    p = torch.tensor([0.1, 0.4, 0.45, 0.5, 0.6, 0.7, 0.95])
+    x = p.logit().view(1, -1, 1).requires_grad_()
+    routing = Saturating(inner, threshold=0.4, full=0.6)(x)
+    torch.testing.assert_close(routing.confidence.flatten(), torch.tensor([0, 0, 0.25, 0.5, 1, 1, 1]))
+    assert torch.equal(routing.active, inner(x).active)
+    routing.confidence.sum().backward()
+    torch.testing.assert_close(x.grad.flatten(), p * (1 - p))
+
+
+def test_a_router_of_another_package_counts_in_full():
+    """Where its confidence begins is not known."""
+
+    class Spec(SigmoidSpec):
+        def build(self, d_model, n_modules):
+            return Mine(d_model, n_modules=n_modules)
+
+    class Mine(Router):
+        element_wise = True
+
+        def __init__(self, d_model, n_modules):
+            super().__init__(n_modules)
+            self.inner = SigmoidRouter(d_model, n_modules=n_modules, threshold=0.1)
+
+        def forward(self, x, mask=None):
+            return self.inner(x, mask)
+
+    router = open_router(Spec.model_construct(), 8, **OPTIONS)
+    routing = router(torch.randn(1, 50, 8))
+    assert torch.equal(routing.confidence, routing.active.float())

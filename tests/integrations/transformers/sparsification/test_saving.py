@@ -45,7 +45,7 @@ def test_it_starts_as_the_same_model(family, batch):
 @pytest.mark.parametrize("parts", PARTS[2:])
 @pytest.mark.parametrize("family", CAUSAL)
 def test_a_cache_changes_nothing(family, parts, skipped, batch):
-    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped))
+    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped), in_full=False)
     options = {
         "max_new_tokens": 5,
         "do_sample": False,
@@ -63,7 +63,7 @@ def test_a_cache_changes_nothing(family, parts, skipped, batch):
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
 def test_padding_never_enters(family, parts, skipped, batch):
-    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped))
+    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped), in_full=False)
     other = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, 7)
     with torch.no_grad(), sma.record(model) as recording:
         first = model(**batch).logits
@@ -76,7 +76,7 @@ def test_padding_never_enters(family, parts, skipped, batch):
 
 
 def test_beams_reorder_what_is_unseen(batch):
-    model = scramble(sparsify(tiny("llama"), parts=BOTH, skipped="unseen"))
+    model = scramble(sparsify(tiny("llama"), parts=BOTH, skipped="unseen"), in_full=False)
     options = {"max_new_tokens": 4, "num_beams": 3, "do_sample": False}
     assert torch.equal(
         model.generate(**batch, **options), model.generate(**batch, **options, use_cache=False)
@@ -86,7 +86,7 @@ def test_beams_reorder_what_is_unseen(batch):
 @pytest.mark.parametrize("family", ["llama", "bert"])
 @pytest.mark.parametrize("parts", PARTS[2:])
 def test_a_folder_gives_the_model_back(family, parts, batch, tmp_path):
-    model = scramble(sparsify(tiny(family), parts=parts, rate=0.3))
+    model = scramble(sparsify(tiny(family), parts=parts, rate=0.3), in_full=False)
     set_progress(model, 0.4)
     model.save_pretrained(tmp_path)
     kind = json.loads((tmp_path / "config.json").read_text())["model_type"]
@@ -98,21 +98,21 @@ def test_a_folder_gives_the_model_back(family, parts, batch, tmp_path):
     assert not loaded.training
     with torch.no_grad():
         mine, theirs = (model.base_model(**batch)[0], loaded.base_model(**batch)[0])
-    assert torch.equal(real(mine, batch), real(theirs, batch))
+    torch.testing.assert_close(real(mine, batch), real(theirs, batch))
     if family == "llama":
         assert all(
             torch.equal(loaded.state_dict()[name], value) for name, value in model.state_dict().items()
         )
     again = type(model).from_pretrained(tmp_path)
     with torch.no_grad():
-        assert torch.equal(real(again(**batch).logits, batch), real(model(**batch).logits, batch))
+        torch.testing.assert_close(real(again(**batch).logits, batch), real(model(**batch).logits, batch))
     loaded.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == kind
 
 
 @pytest.mark.parametrize("parts", PARTS)
 def test_it_is_pickled(parts, batch):
-    model = scramble(sparsify(tiny("llama"), parts=parts))
+    model = scramble(sparsify(tiny("llama"), parts=parts), in_full=False)
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)
@@ -120,7 +120,9 @@ def test_it_is_pickled(parts, batch):
         assert type(loaded) is type(model)
         assert type(loaded.config) is type(model.config)
         with torch.no_grad():
-            assert torch.equal(real(loaded(**batch).logits, batch), real(model(**batch).logits, batch))
+            torch.testing.assert_close(
+                real(loaded(**batch).logits, batch), real(model(**batch).logits, batch)
+            )
 
 
 def test_its_class_loads_dense_folders_too(tmp_path):
@@ -143,7 +145,7 @@ def test_it_keeps_its_class_and_its_dtype(tmp_path):
 
 @pytest.mark.parametrize("parts", PARTS)
 def test_adapters_work_on_what_is_active(parts, batch, tmp_path):
-    model = scramble(sparsify(tiny("llama"), parts=parts))
+    model = scramble(sparsify(tiny("llama"), parts=parts), in_full=False)
     model.save_pretrained(tmp_path / "base")
     names = ["q_proj", "v_proj", "o_proj", "down_proj"]
     config = peft.LoraConfig(
@@ -167,8 +169,9 @@ def test_adapters_work_on_what_is_active(parts, batch, tmp_path):
 
 @pytest.mark.parametrize("parts", PARTS)
 def test_recomputed_gradients_are_the_same(parts, batch):
-    model = scramble(sparsify(tiny("llama"), parts=parts)).train()
+    model = scramble(sparsify(tiny("llama"), parts=parts), in_full=False).train()
     gradients = []
+    model(**batch, use_cache=False)  # so that every budget knows the rates of all parts
     for recomputes in (False, True):
         if recomputes:
             model.gradient_checkpointing_enable()
@@ -194,7 +197,7 @@ def test_reentrant_checkpointing_is_refused():
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
 def test_nothing_active_is_the_rest_of_the_model(family, parts, skipped, batch):
     """Every gradient is a tensor, as several processes need it."""
-    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped), bias=-1e4)
+    model = scramble(sparsify(tiny(family), parts=parts, skipped=skipped), bias=-1e4, in_full=False)
     with sma.record(model) as recording:
         logits = real(model(**batch).logits, batch)
     assert not any(call.routing.active.any() for call in recording.layers)
@@ -218,7 +221,7 @@ def test_pictures_name_the_parts(batch):
     """Of a row's real tokens, by the classes of what is routed."""
     names = {}
     for parts in PARTS[2:]:
-        model = scramble(sparsify(tiny("llama"), parts=parts))
+        model = scramble(sparsify(tiny("llama"), parts=parts), in_full=False)
         with torch.no_grad(), sma.record(model) as recording:
             model(**batch)
         found = sma.plots.ActivationMap.of(recording, row=1)
@@ -233,7 +236,7 @@ def test_pictures_name_the_parts(batch):
 def test_gradients_reach_routers_through_what_is_active(batch):
     """None comes from tokens that skip, and none of the budget's own is needed."""
     for parts in PARTS:
-        model = scramble(sparsify(tiny("llama"), parts=parts))
+        model = scramble(sparsify(tiny("llama"), parts=parts), in_full=False)
         real(model(**batch).logits, batch).square().mean().backward()
         for part in routed_parts(model).values():
             gradients = [p.grad for p in part.router.parameters()]

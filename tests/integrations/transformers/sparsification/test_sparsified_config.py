@@ -33,12 +33,12 @@ def test_dense_classes_refuse_the_folder_with_a_remedy(loaded, tmp_path):
 @pytest.mark.parametrize("parts", PARTS)
 def test_the_body_of_a_model_is_saved_with_it(parts, batch, tmp_path):
     model = tiny("llama")
-    scramble(sparsify(model.model, parts=parts))
+    scramble(sparsify(model.model, parts=parts), in_full=False)
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert len(routed_parts(loaded)) == 2
     with torch.no_grad():
-        assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+        torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
 
 
 def test_a_model_of_the_same_configuration_stays_dense(tmp_path):
