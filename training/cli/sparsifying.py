@@ -20,7 +20,9 @@ def sparsify(
     changes: SetOption = None,
     rate: Annotated[
         float | None,
-        typer.Option(help="Share of the tokens that each part computes in the end. Short for --set rate=X."),
+        typer.Option(
+            help="Share of the parts' operations that is computed in the end. Short for --set rate=X."
+        ),
     ] = None,
     parts: Annotated[
         str | None,
