@@ -1,6 +1,6 @@
 """A small Llama, trained here on Python source, made sparse: bits per byte against operations, and decoding.
 
-    python -m benchmarks.sparsify_llama --dense-steps 2000 --steps 500
+    python -m benchmarks.sparsify_llama --dense-steps 2000 --steps 200
 
 The dense model and its tokenizer are kept in runs/sparsify_llama/, the results of runs under
 benchmarks/results/sparsify/: the same command goes on where it ended.
@@ -25,6 +25,7 @@ from benchmarks.sparsify_runs import (
     Run,
     become,
     cost,
+    is_made,
     options,
     plan,
     read,
@@ -170,7 +171,7 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
     """Distil one model, and measure it."""
     torch.manual_seed(run.seed)
     model = sma.sparsify(copy.deepcopy(bench.dense), parts=PARTS[run.parts], rate=run.rate)
-    before_step = become(run, model, bench.dense, bench.sample)
+    before_step = become(run, model, bench.dense, next(bench.batches(100 + run.seed)))
     start = time.monotonic()
     distill(model, bench.teacher, bench.batches(100 + run.seed), settings, before_step=before_step)
     return {
@@ -188,7 +189,7 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = options(__doc__, steps=500)
+    parser = options(__doc__, steps=200)
     parser.add_argument("--dense-steps", type=int, default=2000, help="of the dense model's training")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -205,8 +206,11 @@ def main() -> None:
     if read(f"{MODEL}-time") is None:
         write(f"{MODEL}-time", {"times": times_by_rate(bench.dense, bench.sample)})
     settings = Distillation(steps=given.steps, learning_rate=5e-4, router_learning_rate=1e-2, task=1.0)
+    if read(f"{MODEL}-continued") is None:
+        model = distill(copy.deepcopy(bench.dense), bench.teacher, bench.batches(100), settings)
+        write(f"{MODEL}-continued", {"quality": bench.quality(model), "tokens per second": None})
     for run in plan(MODEL):
-        if read(run.name) is None and time.monotonic() < end:
+        if given.seed in (None, run.seed) and not is_made(run, settings) and time.monotonic() < end:
             found = make(run, bench, settings)
             write(run.name, found)
             print(run.name, f"{found['cost']['operations']:.3f}", found["quality"], flush=True)

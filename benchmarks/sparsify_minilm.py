@@ -25,6 +25,7 @@ from benchmarks.sparsify_runs import (
     Run,
     become,
     cost,
+    is_made,
     options,
     plan,
     read,
@@ -144,7 +145,7 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
     """Distil one model, and measure it."""
     torch.manual_seed(run.seed)
     model = sma.sparsify(copy.deepcopy(bench.dense), parts=PARTS[run.parts], rate=run.rate)
-    before_step = become(run, model, bench.dense, bench.sample)
+    before_step = become(run, model, bench.dense, next(bench.batches(run.seed)))
     losses: list[float] = []
     start = time.monotonic()
     distill(
@@ -180,7 +181,7 @@ def main() -> None:
         write(f"{MODEL}-time", {"times": times_by_rate(bench.dense, bench.sample)})
     settings = Distillation(steps=given.steps, learning_rate=1e-4, router_learning_rate=1e-2)
     for run in plan(MODEL):
-        if read(run.name) is None and time.monotonic() < end:
+        if given.seed in (None, run.seed) and not is_made(run, settings) and time.monotonic() < end:
             found = make(run, bench, settings)
             write(run.name, found)
             shown = {name: round(value, 3) for name, value in found["quality"].items()}

@@ -36,6 +36,9 @@ def table(model: str, read: Read = read) -> list[str]:
     if "tokens per second" in dense:
         heads.append("decoded tokens per second")
     lines = [_line(heads), "| --- " * len(heads) + "|", _row(("none", "", "dense"), [dense])]
+    continued = read(f"{model}-continued")
+    if continued is not None:
+        lines.append(_row(("none", "", "dense, trained on for as long"), [continued]))
     for parts, rate, control, found in _groups(model, read):
         if found:
             label = (parts, f"{100 * rate:.0f} %", CONTROL_NAMES[control])
@@ -145,9 +148,9 @@ def _groups(model: str, read: Read) -> list[tuple[str, float, str, list[Found]]]
     """Runs that differ in their seed alone, and what those that were made found."""
     groups = []
     for parts in PARTS:
-        for rate in sorted(RATES, reverse=True):
+        for rate in sorted(RATES[model], reverse=True):
             for control in CONTROLS:
-                runs = (read(Run(model, parts, rate, control, seed).name) for seed in range(SEEDS))
+                runs = (read(Run(model, parts, rate, control, seed).name) for seed in range(SEEDS[model]))
                 groups.append((parts, rate, control, [found for found in runs if found is not None]))
     return groups
 
@@ -155,14 +158,14 @@ def _groups(model: str, read: Read) -> list[tuple[str, float, str, list[Found]]]
 def _missing(model: str, read: Read) -> list[str]:
     lines = []
     for parts in PARTS:
-        for n in range(SEEDS, 0, -1):
+        for n in range(SEEDS[model], 0, -1):
             lacking = [
                 f"{100 * rate:.0f} % {control}"
                 for each, rate, control, found in _groups(model, read)
-                if each == parts and SEEDS - len(found) == n
+                if each == parts and SEEDS[model] - len(found) == n
             ]
             if lacking:
-                lines.append(f"- Not run, of {parts}: {n} of {SEEDS} seeds of {', '.join(lacking)}.")
+                lines.append(f"- Not run, of {parts}: {n} of {SEEDS[model]} seeds of {', '.join(lacking)}.")
     return lines
 
 

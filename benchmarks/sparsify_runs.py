@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import sma
+from sma.training.sparsification.distillation import Distillation
 from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
 from sma.training.sparsification.sparsify_measures import difference
 from sma.training.sparsification.token_operations import dense_operations, saved_operations
@@ -25,9 +26,9 @@ PARTS = {
     "both": ("feed_forward", "attention"),
     "attention": ("attention",),
 }
-RATES = (0.6, 0.4, 0.8, 0.2)
+RATES = {"minilm": (0.6, 0.4, 0.8, 0.2), "llama": (0.6, 0.3)}
 CONTROLS = ("learned", "random", "dropped")
-SEEDS = 3
+SEEDS = {"minilm": 3, "llama": 1}
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def plan(model: str) -> list[Run]:
     """All runs: the first seed of all before the second, and a learned one before its controls."""
     return [
         Run(model, part, rate, control, seed)
-        for seed in range(SEEDS)
-        for rate in RATES
+        for seed in range(SEEDS[model])
+        for rate in RATES[model]
         for part in PARTS
         for control in CONTROLS
     ]
@@ -60,6 +61,21 @@ def read(name: str) -> dict[str, Any] | None:
     """What a run found; None if it was not made."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def is_made(run: Run, settings: Distillation) -> bool:
+    """Whether there is a result of a run.
+
+    Raises:
+        ValueError: if it was distilled with other settings.
+    """
+    found = read(run.name)
+    if found is not None and found["settings"] != settings.model_dump():
+        raise ValueError(
+            f"{RESULTS / run.name}.json was distilled with {found['settings']}, not {settings.model_dump()}; "
+            "set the same, or remove all such files"
+        )
+    return found is not None
 
 
 def write(name: str, values: dict[str, Any]) -> None:
@@ -87,15 +103,21 @@ class Remembered:
         return self.outputs[key]
 
 
-def become(run: Run, model: Any, dense: Any, sample: dict[str, Tensor]) -> Callable[[float], None]:
-    """Make a sparsified model the control of a run; returns what is called before each step."""
+def become(run: Run, model: Any, dense: Any, batch: dict[str, Tensor]) -> Callable[[float], None]:
+    """Make a sparsified model the control of a run; returns what is called before each step.
+
+    Which parts are dropped is chosen on a batch that it is distilled on.
+    """
     if run.control == "learned":
         return lambda progress: None
     learned = read(Run(run.model, run.parts, run.rate, "learned", run.seed).name)
     assert learned is not None, "the plan makes it first"
     if run.control == "random":
         return skip_at_random(model, learned["rates"], seed=run.seed)
-    choose_dropped(model, sample, learned["cost"]["saved"], lambda: difference(model, dense, sample))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    operations = dense_operations(dense, batch["attention_mask"].bool())
+    saved = round((1 - learned["cost"]["operations"]) * operations)
+    choose_dropped(model, inputs, saved, lambda: difference(model, dense, inputs))
     return lambda progress: None
 
 
@@ -127,7 +149,7 @@ def times_by_rate(dense: Any, sample: dict[str, Tensor]) -> list[dict[str, Any]]
     """Time and operations by the share of tokens that parts compute at random, without any training."""
     found = []
     for parts, names in PARTS.items():
-        for rate in (1.0, *sorted(RATES, reverse=True)):
+        for rate in (1.0, 0.8, 0.6, 0.4, 0.2):
             model = sma.sparsify(copy.deepcopy(dense), parts=names)
             skip_at_random(model, dict.fromkeys(routed_parts(model), rate))(1.0)
             measured = cost(model, dense, sample)["cost"]
@@ -142,5 +164,6 @@ def options(description: str | None, *, steps: int) -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, default=steps, help="of each distillation")
     parser.add_argument("--minutes", type=float, default=600.0, help="no run begins after this time")
+    parser.add_argument("--seed", type=int, help="only the runs of this one; otherwise all, in turn")
     parser.add_argument("--threads", type=int, default=1)
     return parser

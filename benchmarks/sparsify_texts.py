@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import re
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from sma.training.tasks.wordnet import FOLDER as WORDNET
 
 HELD_OUT = 0.1
 """The share of words, by their hashes, whose definitions and glosses nothing is distilled on."""
+N_WORDS = 5
+"""Words of a held-out gloss by which it is looked for in other texts."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Texts:
     """What is distilled on, and what is measured on.
 
     Attributes:
-        training: definitions, glosses and news, mixed.
+        training: definitions, glosses and news, mixed, without those that a held-out gloss stands in.
         glosses: held out, each with the word that it defines.
         articles: held out, each with its class.
     """
@@ -48,7 +51,7 @@ def read_texts() -> Texts:
         training += [line for line in article.split("\n") if len(line) > 40]
     held_out = {word: gloss for word, gloss in glosses if _is_held_out(word)}
     return Texts(
-        sorted(set(training), key=_number),
+        sorted(_without(set(training), set(held_out.values())), key=_number),
         sorted(held_out.items(), key=lambda pair: _number(pair[1])),
         sorted(articles["test"], key=lambda pair: _number(pair[1])),
     )
@@ -84,6 +87,27 @@ def _glosses() -> list[tuple[str, str]]:
             if len(gloss) > 15:
                 found.append((synset.lemmas[0].replace("_", " ").lower(), gloss))
     return found
+
+
+def _without(texts: set[str], held_out: set[str]) -> Iterator[str]:
+    """The texts that no held-out one stands in; one of fewer than five words may, as a part of others."""
+    by_words: dict[tuple[str, ...], list[str]] = {}
+    for text in map(_plain, held_out):
+        by_words.setdefault(tuple(text.split()[:N_WORDS]), []).append(text)
+    for text in texts:
+        plain = _plain(text)
+        words = plain.split()
+        starts = (tuple(words[i : i + N_WORDS]) for i in range(max(1, len(words) - N_WORDS + 1)))
+        if not any(
+            other in plain if len(start) == N_WORDS else other == plain
+            for start in starts
+            for other in by_words.get(start, ())
+        ):
+            yield text
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[^a-z0-9]+", " ", text.lower()).split())
 
 
 def _is_held_out(word: str) -> bool:
