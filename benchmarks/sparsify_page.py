@@ -95,7 +95,7 @@ def settings(model: str, read: Read = read) -> list[str]:
 
 
 def figure(model: str, read: Read = read) -> bytes | None:
-    """Quality against operations of all runs, as SVG; None if there are none."""
+    """Quality against operations of all runs, as SVG; None without runs."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

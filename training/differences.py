@@ -1,9 +1,10 @@
 """Where two nested values differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 ABSENT = "-"
+N_NAMED = 3
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -24,3 +25,14 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, 
     for key in [*first, *(key for key in second if key not in first)]:
         place = f"{path}.{key}" if path else str(key)
         yield from differences(first.get(key, ABSENT), second.get(key, ABSENT), place)
+
+
+def name_differences(found: Sequence[tuple[str, Any, Any]]) -> str:
+    """The first differences of what is there from what is given here, and how many more there are.
+
+    Example:
+        >>> name_differences([("a.1", 2, 3)])
+        'a.1 (2 there, 3 here)'
+    """
+    shown = ", ".join(f"{path} ({there!r} there, {here!r} here)" for path, there, here in found[:N_NAMED])
+    return shown + (f" and {len(found) - N_NAMED} more" if len(found) > N_NAMED else "")

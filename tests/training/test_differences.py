@@ -2,7 +2,7 @@
 
 import pytest
 
-from sma.training.differences import ABSENT, differences
+from sma.training.differences import ABSENT, differences, name_differences
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,10 @@ from sma.training.differences import ABSENT, differences
 )
 def test_paths_and_values(first, second, expected):
     assert list(differences(first, second)) == expected
+
+
+def test_the_first_differences_are_named_and_the_others_counted():
+    found = [(f"field_{i}", i, -i) for i in range(5)]
+    wanted = "field_0 (0 there, 0 here), field_1 (1 there, -1 here), field_2 (2 there, -2 here)"
+    assert name_differences(found) == f"{wanted} and 2 more"
+    assert name_differences(found[:3]) == wanted

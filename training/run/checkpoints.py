@@ -15,7 +15,7 @@ from sma.architectures.files.tensors import load_tensors, save_tensors
 from sma.architectures.models.base import UPGRADE
 from sma.spec.errors import one_line
 from sma.training.config import WITHOUT_INFLUENCE, TrainSpec
-from sma.training.differences import differences
+from sma.training.differences import differences, name_differences
 from sma.training.optimization.state import load_named_state, named_state
 from sma.training.parallel.tensors import is_sharded, owner, sharded_like, whole
 from sma.training.run.background import Background
@@ -232,10 +232,8 @@ def check_spec(run: Run, now: TrainSpec, then: TrainSpec, done: int = 0) -> None
         key=lambda found: found[0],
     )
     if found:
-        shown = ", ".join(f"{path} ({there!r} there, {here!r} here)" for path, there, here in found[:3])
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise ValueError(
-            f"{run.path} is a run of another spec: {shown}{more}; resume "
+            f"{run.path} is a run of another spec: {name_differences(found)}; resume "
             "without changing these, or start a new run"
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sma.architectures.files.atomic import write_whole
-from sma.training.differences import differences
+from sma.training.differences import differences, name_differences
 from sma.training.pages.rendering import render
 from sma.training.run.folder import guard
 from sma.training.sparsification.distillation import Distillation
@@ -105,10 +105,9 @@ def resume(report: SparsifyReport, folder: Path) -> None:
     found = list(differences(then, now))
     if found:
         found = [each for each in found if each[0] != "data_hash"] or found  # it follows from others
-        shown = ", ".join(f"{path} ({there!r} there, {here!r} here)" for path, there, here in found[:3])
         raise ValueError(
-            f"{folder} exists already and was made otherwise: {shown}; resume without changing these, or "
-            "name a new folder"
+            f"{folder} exists already and was made otherwise: {name_differences(found)}; resume "
+            "without changing these, or name a new folder"
         )
     report.measures.extend(measures)
 

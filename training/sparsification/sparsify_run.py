@@ -87,6 +87,7 @@ def sparsify_model(
     missing = [each for each in ("dense", "learned", *dict.fromkeys(controls)) if each not in made]
     if not missing:
         raise ValueError(f"{out} exists already and is complete; name a new folder, or remove it")
+    held_out = texts.held_out_batches(batch_size, n_held_out)
     for entrant in missing:
         checkpoint = DistillationCheckpoint(out / f"{entrant}.safetensors")
         model = dense
@@ -96,7 +97,6 @@ def sparsify_model(
             with guard(out, "name another folder by --out"):
                 model.save_pretrained(out / MODEL_FOLDER)
                 tokenizer.save_pretrained(out / MODEL_FOLDER)
-        held_out = texts.held_out_batches(batch_size, n_held_out)
         report.measures.append(measure(entrant, model, dense, held_out, tokenizer))
         write_report(report, out)
         checkpoint.path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Operations that a model of transformers spends on a batch, dense and as its tokens skip."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 from sma.recording import LayerRecord
 from sma.transformers.sparsification.routed_attention import RoutedAttention, attention_flops
-from sma.transformers.sparsification.routed_feed_forward import feed_forward_flops, own_flops
+from sma.transformers.sparsification.routed_feed_forward import own_flops
 from sma.transformers.sparsification.routed_layer import RoutedLayer
 
 
@@ -37,10 +38,10 @@ def dense_operations(model: Any, mask: Tensor) -> int:
 
 def saved_operations(calls: Sequence[LayerRecord], model: Any) -> int:
     """Operations that the tokens of a model's recorded calls skipped, less those of the routers."""
-    saved = 0
+    saved, causal = 0, is_causal(model)
     for call in calls:
         active = call.routing.active[..., 0]
-        dense, sparse = (_spent(call.layer, each, call.mask, model) for each in (call.mask, active))
+        dense, sparse = (_spent(call.layer, each, call.mask, causal) for each in (call.mask, active))
         router: Any = call.layer.router
         saved += dense - sparse
         saved -= 2 * int(call.mask.sum()) * sum(p.numel() for p in router.parameters() if p.dim() == 2)
@@ -78,28 +79,21 @@ def is_causal(model: Any) -> bool:
     return any(getattr(module, "is_causal", False) for module in model.modules())
 
 
-def _spent(layer: nn.Module, active: Tensor, real: Tensor, model: Any) -> int:
+def _spent(layer: nn.Module, active: Tensor, real: Tensor, causal: bool) -> int:
     """What the active tokens cause in a routed layer, as if all others skipped it."""
-    if isinstance(layer, RoutedAttention):
-        attention, projections, seen = layer.part.module, layer.part.projections, layer.part.sees_skipped
-        feed_forwards: list[nn.Module] = []
-    elif isinstance(layer, RoutedLayer):
-        parts = layer.parts
-        attention, projections, seen = (
-            layer.get_submodule(parts.attention),
-            parts.projections,
-            parts.sees_skipped,
-        )
-        feed_forwards = [layer.get_submodule(name) for name in parts.feed_forward]
-    else:
-        attention, feed_forwards = None, list(layer.sub_modules)  # type: ignore[arg-type]
     n = int(active.sum())
-    spent = n * sum(map(feed_forward_flops, feed_forwards))
-    if attention is not None:
-        window = _window(attention)
-        n_pairs = pairs(active, real, causal=is_causal(model), sees_skipped=seen, window=window)
-        spent += attention_flops(attention, projections, n, n_pairs, sees_skipped=seen)
-    return spent
+    flops: Callable[[int, int], int]
+    if isinstance(layer, RoutedAttention):
+        part = layer.part
+        attention, seen = part.module, part.sees_skipped
+        flops = partial(attention_flops, attention, part.projections, sees_skipped=seen)
+    elif isinstance(layer, RoutedLayer):
+        attention, seen = layer.get_submodule(layer.parts.attention), layer.parts.sees_skipped
+        flops = layer.flops
+    else:
+        (module,) = layer.sub_modules  # type: ignore[misc]
+        return module.flops(n)
+    return flops(n, pairs(active, real, causal=causal, sees_skipped=seen, window=_window(attention)))
 
 
 def _width(attention: nn.Module, config: Any) -> int:

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from sma.architectures.files.reading import read_whole
+from sma.training.tasks.task import IGNORED
 
-IGNORED = -100
-"""The label of padding, in transformers' losses."""
 HELD_OUT = 0.1
 """The share of the rows, at least one, that is held out: the last of them."""
 _LARGEST = 2**32

@@ -108,7 +108,7 @@ def _unsupported(of: Property, subject: Subject) -> str | None:
 
 
 def _architecture(model_class: type[nn.Module]) -> Any:
-    """The class of transformers that a model's is, or is made of; None: there is none."""
+    """The class of transformers that a model's class is or extends; None for other models."""
     for base in model_class.__mro__:
         module = sys.modules.get(base.__module__)
         if (

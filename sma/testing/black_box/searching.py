@@ -23,7 +23,7 @@ class Search:
     Attributes:
         n_trials: inputs that were tried, before any was shrunk.
         n_refused: those that the model refused.
-        refused: the smallest of these, one with a ValueError before others; None: there is none.
+        refused: the smallest of these, one with a ValueError before others; None if it refused nothing.
         refusal: what came of it.
         largest: the largest difference that is not a violation.
         trial: the smallest input that violates the property; None: none was found.
