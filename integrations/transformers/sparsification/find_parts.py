@@ -82,7 +82,7 @@ def find_parts(body: nn.Module, spec: SparsifySpec) -> list[FoundPart]:
     for part in dict.fromkeys(spec.parts):
         these = [each for each in known if each.part == part]
         if not these:
-            raise ValueError(_unknown(body, part, named=bool(spec.named)))
+            raise ValueError(_unknown(body, part))
         found += these
     chosen = _chosen(found, spec) if spec.only else found
     _check_apart(chosen)
@@ -204,9 +204,7 @@ def _join(*names: str) -> str:
     return ".".join(filter(None, names))
 
 
-def _unknown(body: nn.Module, part: str, *, named: bool) -> str:
-    if named:
-        return f"parts names {part}, but named has none of that kind; add one, or leave the kind out of parts"
+def _unknown(body: nn.Module, part: str) -> str:
     looked = {
         "attention": "; ".join(", ".join(each.names) for each in ATTENTIONS),
         "feed_forward": "; ".join(", ".join(each) for each in (*FEED_FORWARDS, IN_TWO)),

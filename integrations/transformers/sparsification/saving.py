@@ -26,7 +26,7 @@ from sma.transformers.sparsification.sparsified_config import (
 )
 from sma.transformers.sparsification.sparsify_spec import SparsifySpec
 from sma.transformers.sparsification.wrap import as_spec, wrap_parts
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _get_model_class
 
 
@@ -159,19 +159,29 @@ def _own_config(model: Any) -> Iterator[None]:
     if not isinstance(model, PreTrainedModel) or model.base_model is model:
         yield
         return
-    old, new = model.config, copy.deepcopy(model.config)
-    _replace_config(model, old, new)
+    old, new = (list(_configs(each)) for each in (model.config, copy.deepcopy(model.config)))
+    _replace_configs(model, old, new)
     try:
         yield
     except BaseException:
-        _replace_config(model, new, old)
+        _replace_configs(model, new, old)
         raise
 
 
-def _replace_config(model: Any, old: Any, new: Any) -> None:
+def _configs(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
+    """A configuration and those in it, such as that of a text model."""
+    yield config
+    for value in vars(config).values():
+        if isinstance(value, PreTrainedConfig):
+            yield from _configs(value)
+
+
+def _replace_configs(model: Any, old: list[PreTrainedConfig], new: list[PreTrainedConfig]) -> None:
+    replacement = {id(each): other for each, other in zip(old, new, strict=True)}
     for module in model.modules():
-        for name in [name for name, value in vars(module).items() if value is old]:
-            module.__dict__[name] = new
+        for name, value in vars(module).items():
+            if id(value) in replacement:
+                module.__dict__[name] = replacement[id(value)]
 
 
 def register_sparsified_models() -> None:

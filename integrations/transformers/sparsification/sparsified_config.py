@@ -1,5 +1,6 @@
 """The configuration of sparsified models, and the form in which it is written: no other code loads it."""
 
+import copy
 import os
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,11 @@ _REFUSAL = (
 )
 """Written where every configuration of transformers expects the number of a label, and shown in its error: no
 class of transformers loads the folder as a dense model, whether this package is installed or not."""
+_PART_REFUSAL = (
+    "a part of this model was made sparse by sma.sparsify, and is not loaded as such within it: sparsify the "
+    "whole dense model by the same spec, with only=... for the part, and load these weights into it"
+)
+"""Written there in a configuration that is a part of another model's, such as that of its text model."""
 
 
 class ConfigWithSpec:
@@ -29,6 +35,15 @@ class ConfigWithSpec:
         """The fields of the model's own configuration, and the spec, as they were written."""
         values, unused = super().get_config_dict(*args, **kwargs)  # type: ignore[misc]
         return (_unpacked(values) if _is_packed(values) else values), unused
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields; with a refusal, as another model's configuration may hold it and write it."""
+        values: dict[str, Any] = super().to_dict()  # type: ignore[misc]
+        return {**values, "id2label": {_PART_REFUSAL: ""}} if hasattr(self, FIELD) else values
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """Its fields, as they are shown."""
+        return _as_dense(self).to_json_string(use_diff)
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write it so that it is loaded as a sparsified model only; by `save_pretrained` of any model's."""
@@ -84,7 +99,7 @@ class SparsifiedConfig(PreTrainedConfig):
 
     @override
     def to_dict(self) -> dict[str, Any]:
-        values = {} if self.base is None else self.base.to_diff_dict()
+        values = {} if self.base is None else _as_dense(self.base).to_diff_dict()
         return {
             "model_type": self.model_type,
             "id2label": {_REFUSAL: ""},
@@ -100,6 +115,14 @@ class SparsifiedConfig(PreTrainedConfig):
     @override
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         write_whole(Path(json_file_path), self.to_json_string(use_diff))
+
+
+def _as_dense(config: Any) -> PreTrainedConfig:
+    """A configuration as one of the dense model's class."""
+    dense = copy.copy(config)
+    if isinstance(config, ConfigWithSpec):
+        dense.__class__ = type(config).__bases__[1]
+    return dense
 
 
 def _is_packed(values: dict[str, Any]) -> bool:

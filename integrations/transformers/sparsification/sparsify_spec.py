@@ -78,4 +78,10 @@ class SparsifySpec(Spec):
             )
         if "layer" in self.parts and self.named:
             raise ValueError("named parts are a feed_forward or an attention, no layer; set parts to these")
+        kinds = dict.fromkeys(each.part for each in self.named)
+        if self.named and set(kinds) != set(self.parts):
+            raise ValueError(
+                f"parts is {', '.join(dict.fromkeys(self.parts))}, but named has {', '.join(kinds)}; name "
+                "parts of each kind in parts, and of no other"
+            )
         return self

@@ -71,6 +71,18 @@ def tiny(family, **fields):
     return model_class(model_class.config_class(**{**SIZES, **special, **more, **fields})).eval()
 
 
+def tiny_llava():
+    """A model of pictures and text, in evaluation mode, whose text model is of a known structure."""
+    torch.manual_seed(0)
+    pictures = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**pictures, image_size=8, patch_size=4),
+        text_config=transformers.LlamaConfig(**SIZES, **GROUPED, bos_token_id=1, eos_token_id=None),
+        image_token_index=1,
+    )
+    return transformers.LlavaForConditionalGeneration(config).eval()
+
+
 def scramble(model, bias=0.0, *, in_full=True):
     """Give the routers weights by which about half of the tokens are active, more with a higher bias.
 

@@ -8,14 +8,14 @@ import pickle
 import peft
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, LlamaForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 import sma
 from sma.modules import set_progress
 from sma.transformers.sparsification import routed_parts, sparsify
 
-from .conftest import CAUSAL, FAMILIES, scramble, tiny
+from .conftest import CAUSAL, FAMILIES, scramble, tiny, tiny_llava
 
 PARTS = (("feed_forward",), ("attention",), ("feed_forward", "attention"), ("layer",))
 BOTH = ("feed_forward", "attention")
@@ -108,6 +108,30 @@ def test_a_folder_gives_the_model_back(family, parts, batch, tmp_path):
         torch.testing.assert_close(real(again(**batch).logits, batch), real(model(**batch).logits, batch))
     loaded.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == kind
+
+
+@pytest.mark.parametrize("skipped", ["seen", "unseen"])
+def test_the_text_model_of_a_composite_one(skipped, batch, tmp_path):
+    """Its parts are found in the whole model, which has a configuration for each of its models."""
+    model = tiny_llava()
+    given = {**batch, "pixel_values": torch.randn(1, 3, 8, 8)}
+    given["input_ids"][0, 2:6] = model.config.image_token_index
+    with torch.no_grad():
+        expected = real(model(**given).logits, batch)
+        sparsify(model, parts=("feed_forward", "attention"), skipped=skipped)
+        assert {name.rpartition(".layers.")[0] for name in routed_parts(model)} == {"model.language_model"}
+        torch.testing.assert_close(real(model(**given).logits, batch), expected)
+        scrambled = real(scramble(model, in_full=False)(**given).logits, batch)
+        assert not torch.allclose(scrambled, expected)
+        model.save_pretrained(tmp_path)
+        loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+        for attention in ("sdpa", "eager"):
+            loaded.set_attn_implementation(attention)
+            torch.testing.assert_close(real(loaded(**given).logits, batch), scrambled)
+    options = {"max_new_tokens": 4, "do_sample": False}
+    assert torch.equal(
+        model.generate(**given, **options), model.generate(**given, **options, use_cache=False)
+    )
 
 
 @pytest.mark.parametrize("parts", PARTS)

@@ -12,12 +12,13 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaModel,
+    LlavaForConditionalGeneration,
     PreTrainedConfig,
 )
 
 from sma.transformers.sparsification import routed_parts, sparsify
 
-from .conftest import scramble, tiny
+from .conftest import scramble, tiny, tiny_llava
 
 PARTS = (("feed_forward",), ("attention",), ("layer",))
 
@@ -39,6 +40,14 @@ def test_the_body_of_a_model_is_saved_with_it(parts, batch, tmp_path):
     assert len(routed_parts(loaded)) == 2
     with torch.no_grad():
         torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
+
+
+def test_a_composite_model_whose_text_model_alone_is_sparsified_is_not_loaded_as_dense(tmp_path):
+    model = tiny_llava()
+    sparsify(model.model.language_model)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="sparsify the whole dense model by the same spec, with only="):
+        LlavaForConditionalGeneration.from_pretrained(tmp_path)
 
 
 def test_a_model_of_the_same_configuration_stays_dense(tmp_path):
@@ -88,3 +97,4 @@ def test_configurations_are_copied_and_written_again(tmp_path):
     assert "model_type" not in written["base"]  # transformers would take what is nested for its own
     assert type(model.config).__name__ == "LlamaConfig"
     assert model.config.to_dict()["model_type"] == "llama"  # as PEFT reads it
+    assert "id2label" not in repr(model.config)

@@ -5,6 +5,8 @@ from pydantic import ValidationError
 
 from sma.transformers.sparsification import SparsifySpec
 
+ATTENTION = {"part": "attention", "pattern": "a.*", "query": "q", "output": "o", "keys": ["q"]}
+
 
 def test_json_gives_the_spec_back():
     spec = SparsifySpec.model_validate(
@@ -12,7 +14,7 @@ def test_json_gives_the_spec_back():
             "parts": ["attention"],
             "router": "latent_configurator",
             "rate": 0.3,
-            "named": [{"part": "attention", "pattern": "a.*", "query": "q", "output": "o", "keys": ["q"]}],
+            "named": [ATTENTION],
         }
     )
     assert SparsifySpec.model_validate_json(spec.model_dump_json()) == spec
@@ -25,6 +27,10 @@ def test_json_gives_the_spec_back():
         ({"parts": ["mlp"]}, "parts"),
         ({"parts": ["layer", "attention"]}, "name layer alone, or the two parts"),
         ({"parts": ["layer"], "named": [{"part": "feed_forward", "pattern": "a"}]}, "no layer"),
+        (
+            {"named": [{"part": "feed_forward", "pattern": "a"}, ATTENTION]},
+            "parts is feed_forward, but named has feed_forward, attention; name parts of each kind",
+        ),
         ({"rate": 0}, "rate"),
         ({"rate": 1.5}, "rate"),
         ({"skipped": "dropped"}, "skipped"),

@@ -149,7 +149,7 @@ def test_attention_of_its_own_is_refused(name, attention):
         (
             lambda: tiny("llama"),
             {"parts": ("attention",), "named": ({"part": "feed_forward", "pattern": "layers.*.mlp"},)},
-            "parts names attention, but named has none of that kind",
+            "parts is attention, but named has feed_forward; name parts of each kind",
         ),
     ],
 )
