@@ -10,15 +10,19 @@ import torch
 from torch import nn
 
 from sma.architectures import load_model
+from sma.architectures.models.base import ModelSpec
+from sma.architectures.presets.by_name import model_presets
+from sma.checks import near
 from sma.lazy import needs
 from sma.training.imported import import_named
+from sma.training.presets import run_names
+from sma.training.pretrained import is_repository, load_pretrained
 from sma.training.results import best_model
 from sma.training.run.folder import Run
 from sma.training.settings.specs import model_spec
 from sma.training.sparsification.sparsified_folder import MODEL_FOLDER, is_sparsified
 
 _NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def target_model(target: str, kind: str | None = None) -> Target:
         return Target(function(target), None)
     if is_sparsified(path):
         return _pretrained(str(path / MODEL_FOLDER), kind)
-    if kind is not None or (path / "config.json").is_file() or (_ID.fullmatch(target) and not path.exists()):
+    if kind is not None or (path / "config.json").is_file() or is_repository(target):
         return _pretrained(target, kind)
     if (path / "spec.json").is_file():
         source = "from sma.architectures import load_model", f"model = load_model({target!r})"
@@ -62,7 +66,7 @@ def target_model(target: str, kind: str | None = None) -> Target:
             f"model = best_model(Run.open({target!r}))",
         )
         return Target(best_model(Run.open(path)).cpu(), lines)
-    spec = model_spec(target, [])
+    spec = _spec(target)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = spec.build()
@@ -91,6 +95,28 @@ def function(name: str) -> Callable[..., Any]:
     return found
 
 
+def _spec(target: str) -> ModelSpec:
+    """The spec that a file or a preset names."""
+    path, name = Path(target), target.removeprefix("preset:")
+    if path.is_dir():
+        raise ValueError(
+            f"{target} is a folder without config.json (a model of transformers), spec.json (a model of this "
+            "project) or spec.yaml (a run); name one that has it"
+        )
+    if not path.exists() and ("/" in target or target.startswith(".")):
+        raise ValueError(
+            f"there is no file or folder {target}, nor can it be the name of a model; give a path that is "
+            "there, a model of the Hub as owner/name, my_module:build, or a preset"
+        )
+    known = [*run_names(), *model_presets()]
+    if not path.exists() and name not in known:
+        raise ValueError(
+            f"{target!r} is not a file, a folder or a preset, and a model of the Hub is owner/name"
+            f"{near(name, known)}"
+        )
+    return model_spec(target, [])
+
+
 def _pretrained(target: str, kind: str | None) -> Target:
     """A model of transformers or of `sma.transformers`, loaded by the class that its configuration names."""
     with needs("transformers", f"{target}, a model of transformers,"):
@@ -99,7 +125,7 @@ def _pretrained(target: str, kind: str | None) -> Target:
         from sma.transformers.sparsification.auto_classes import auto_class_name
 
     if kind is None:
-        config: Any = transformers.AutoConfig.from_pretrained(target)
+        config: Any = load_pretrained(transformers.AutoConfig, target)
         config = getattr(config, "base", config)  # a sparsified model's
         named = (config.architectures or ["AutoModel"])[0]
         dense = hasattr(transformers, named) and not hasattr(config, "sparsify")
@@ -109,7 +135,7 @@ def _pretrained(target: str, kind: str | None) -> Target:
         raise ValueError(
             f"--class {kind}: transformers has no such model; use one such as AutoModelForCausalLM"
         )
-    model = loads.from_pretrained(target)
+    model = load_pretrained(loads, target)
     own = getattr(model, "loaded_by", "") or type(model).__module__.startswith("sma.")
     imports = ("import sma.transformers",) if own else ()
     return Target(

@@ -72,7 +72,15 @@ def test_a_preset(sma):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere",), "'nowhere' is not a file, a run's folder or a preset"),
+        (("nowhere",), "'nowhere' is not a file, a folder or a preset, and a model of the Hub is owner/name"),
+        (("seqbot",), "did you mean seqboat"),
+        (
+            ("./nowhere",),
+            "there is no file or folder ./nowhere, nor can it be the name of a model; give a path",
+        ),
+        (("/no/where",), "there is no file or folder /no/where, nor can it be the name of a model; give a"),
+        (("tests",), "tests is a folder without config.json (a model of transformers), spec.json"),
+        (("./nowhere", "--class", "AutoModel"), "there is no folder ./nowhere, nor can it be the name of a"),
         (("seqboat", "--property", "speed"), "there is no property 'speed'"),
         (("seqboat", "--call", "function"), "'function' is not MODULE:FUNCTION; write it as my_module:build"),
         (("seqboat", "--max-length", 1), "max_length=1 leaves nothing"),

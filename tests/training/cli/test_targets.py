@@ -82,3 +82,17 @@ def test_functions():
     ):
         with pytest.raises(ValueError, match=message):
             function(name)
+
+
+def test_a_model_of_the_hub_that_is_not_there(monkeypatch):
+    transformers = pytest.importorskip("transformers")
+
+    def absent(name, **options):
+        raise OSError(f"{name} is not a valid model identifier. Log in.")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", absent)
+    message = (
+        "there is no folder no-such/model, and no model of that name could be loaded .no-such/model is not"
+    )
+    with pytest.raises(ValueError, match=message):
+        target_model("no-such/model")
