@@ -25,11 +25,10 @@ from benchmarks.sparsify_runs import (
     Run,
     become,
     cost,
-    is_made,
     options,
-    plan,
     read,
     times_by_rate,
+    to_make,
     write,
 )
 from benchmarks.sparsify_texts import python_source
@@ -180,7 +179,7 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
         "batch": [BATCH, LENGTH],
         "distillation seconds": time.monotonic() - start,
         **cost(model, bench.dense, bench.sample),
-        "tokens per second": None if run.control == "random" else bench.decoding(model),
+        "tokens per second": None if run.control in ("random", "even") else bench.decoding(model),
         "quality": bench.quality(model),
         "kinds of tokens": bench.kinds_of_tokens(model),
         "torch": torch.__version__,
@@ -193,7 +192,6 @@ def main() -> None:
     parser.add_argument("--dense-steps", type=int, default=2000, help="of the dense model's training")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    end = time.monotonic() + 60 * given.minutes
     bench = Bench(given.dense_steps)
     if read(f"{MODEL}-dense") is None:
         found = {
@@ -209,11 +207,10 @@ def main() -> None:
     if read(f"{MODEL}-continued") is None:
         model = distill(copy.deepcopy(bench.dense), bench.teacher, bench.batches(100), settings)
         write(f"{MODEL}-continued", {"quality": bench.quality(model), "tokens per second": None})
-    for run in plan(MODEL):
-        if given.seed in (None, run.seed) and not is_made(run, settings) and time.monotonic() < end:
-            found = make(run, bench, settings)
-            write(run.name, found)
-            print(run.name, f"{found['cost']['operations']:.3f}", found["quality"], flush=True)
+    for run, own in to_make(MODEL, settings, given):
+        found = make(run, bench, own)
+        write(run.name, found)
+        print(run.name, f"{found['cost']['operations']:.3f}", found["quality"], flush=True)
 
 
 if __name__ == "__main__":

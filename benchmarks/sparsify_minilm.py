@@ -25,11 +25,10 @@ from benchmarks.sparsify_runs import (
     Run,
     become,
     cost,
-    is_made,
     options,
-    plan,
     read,
     times_by_rate,
+    to_make,
     write,
 )
 from benchmarks.sparsify_texts import Texts, read_texts
@@ -173,19 +172,17 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
 def main() -> None:
     given = options(__doc__, steps=1000).parse_args()
     torch.set_num_threads(given.threads)
-    end = time.monotonic() + 60 * given.minutes
     bench = Bench(read_texts())
     if read(f"{MODEL}-dense") is None:
         write(f"{MODEL}-dense", {"quality": bench.quality(bench.dense)})
     if read(f"{MODEL}-time") is None:
         write(f"{MODEL}-time", {"times": times_by_rate(bench.dense, bench.sample)})
     settings = Distillation(steps=given.steps, learning_rate=1e-4, router_learning_rate=1e-2)
-    for run in plan(MODEL):
-        if given.seed in (None, run.seed) and not is_made(run, settings) and time.monotonic() < end:
-            found = make(run, bench, settings)
-            write(run.name, found)
-            shown = {name: round(value, 3) for name, value in found["quality"].items()}
-            print(run.name, f"{found['cost']['operations']:.3f}", shown, flush=True)
+    for run, own in to_make(MODEL, settings, given):
+        found = make(run, bench, own)
+        write(run.name, found)
+        shown = {name: round(value, 3) for name, value in found["quality"].items()}
+        print(run.name, f"{found['cost']['operations']:.3f}", shown, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python -m benchmarks.sparsify_page
 
-`page.md` there holds the text: `{{table MODEL}}`, `{{kinds MODEL}}`, `{{times MODEL}}` and
-`{{settings MODEL}}` are replaced by what the runs of a demonstration found, `{{figure MODEL}}` by a figure in
-docs/static/. What has no result is listed as not run.
+`page.md` there holds the text: `{{table MODEL}}`, `{{longer MODEL}}`, `{{kinds MODEL}}`, `{{times MODEL}}`
+and `{{settings MODEL}}` are replaced by what the runs of a demonstration found, `{{figure MODEL}}` by a
+figure in docs/static/. What has no result is listed as not run.
 """
 
 import io
@@ -14,14 +14,19 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.sparsify_runs import CONTROLS, PARTS, RATES, RESULTS, SEEDS, Run, read
+from benchmarks.sparsify_runs import CONTROLS, LONGER, LONGER_STEPS, PARTS, RATES, RESULTS, SEEDS, Run, read
 
 PAGE = Path(__file__).parent.parent / "docs" / "sparsify.md"
 STATIC = PAGE.parent / "static"
 Found = Mapping[str, Any]
 Read = Callable[[str], Found | None]
-CONTROL_NAMES = {"learned": "learned", "random": "random, same rates", "dropped": "parts dropped for good"}
-COLORS = {"learned": "#0f766e", "random": "#c2410c", "dropped": "#4338ca"}
+CONTROL_NAMES = {
+    "learned": "learned",
+    "random": "random, same rates",
+    "even": "random, one rate",
+    "dropped": "parts dropped for good",
+}
+COLORS = {"learned": "#0f766e", "random": "#c2410c", "even": "#ca8a04", "dropped": "#4338ca"}
 SHOWN = {"minilm": "recall at 10", "llama": "bits per byte"}
 """The measure of the figure."""
 
@@ -44,6 +49,25 @@ def table(model: str, read: Read = read) -> list[str]:
             label = (parts, f"{100 * rate:.0f} %", CONTROL_NAMES[control])
             lines.append(_row(label, found))
     return [*lines, "", *_missing(model, read)]
+
+
+def longer(model: str, read: Read = read) -> list[str]:
+    """Quality and operations of models that were distilled for longer, beside those of few steps."""
+    measures = list((read(f"{model}-dense") or {"quality": ()})["quality"])
+    heads = ["rate", "decided", "steps", *measures, "operations"]
+    lines = [_line(heads), "| --- " * len(heads) + "|"]
+    for rate in LONGER[model]:
+        for control in CONTROLS:
+            for each in (None, LONGER_STEPS):
+                found = read(Run(model, "both", rate, control, 0, each).name)
+                label = [f"{100 * rate:.0f} %", CONTROL_NAMES[control]]
+                if found is None:
+                    lines.append(_line([*label, str(each or ""), *["not run"] * (len(measures) + 1)]))
+                    continue
+                values = [f"{found['quality'][name]:.3f}" for name in measures]
+                share = f"{100 * found['cost']['operations']:.3g} %"
+                lines.append(_line([*label, str(found["settings"]["steps"]), *values, share]))
+    return lines
 
 
 def kinds(model: str, read: Read = read) -> list[str]:
@@ -128,7 +152,7 @@ def figure(model: str, read: Read = read) -> bytes | None:
 
 def page(folder: Path = RESULTS, read: Read = read) -> str:
     """The text of docs/sparsify.md."""
-    made = {"table": table, "kinds": kinds, "settings": settings, "times": times}
+    made = {"table": table, "longer": longer, "kinds": kinds, "settings": settings, "times": times}
 
     def filled(match: re.Match[str]) -> str:
         what, model = match.groups()

@@ -5,8 +5,9 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 import sma
 from sma.training.sparsification.distillation import Distillation
-from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
+from sma.training.sparsification.skipping_controls import choose_dropped, drop_parts, skip_at_random
 from sma.training.sparsification.sparsify_measures import difference
 from sma.training.sparsification.token_operations import dense_operations, saved_operations
 from sma.transformers import routed_parts
@@ -27,34 +28,47 @@ PARTS = {
     "attention": ("attention",),
 }
 RATES = {"minilm": (0.6, 0.4, 0.8, 0.2), "llama": (0.6, 0.3)}
-CONTROLS = ("learned", "random", "dropped")
+CONTROLS = ("learned", "random", "even", "dropped")
 SEEDS = {"minilm": 3, "llama": 1}
+LONGER = {"minilm": (0.4, 0.2), "llama": ()}
+"""Rates of longer distillations, of both parts and the first seed."""
+LONGER_STEPS = 1000
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model: parts that are skipped, the rate that is aimed at, how it is decided, and a seed."""
+    """One model: parts that are skipped, the rate that is aimed at, how it is decided, and a seed.
+
+    Attributes:
+        steps: of a longer distillation; None: as many as most.
+    """
 
     model: str
     parts: str
     rate: float
     control: str
     seed: int
+    steps: int | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.model}-{self.parts}-{round(100 * self.rate)}-{self.control}-{self.seed}"
+        name = f"{self.model}-{self.parts}-{round(100 * self.rate)}-{self.control}-{self.seed}"
+        return name if self.steps is None else f"{name}-{self.steps}"
 
 
 def plan(model: str) -> list[Run]:
     """All runs: the first seed of all before the second, and a learned one before its controls."""
-    return [
+    longer = (
+        Run(model, "both", rate, control, 0, LONGER_STEPS) for rate in LONGER[model] for control in CONTROLS
+    )
+    runs = [
         Run(model, part, rate, control, seed)
         for seed in range(SEEDS[model])
         for rate in RATES[model]
         for part in PARTS
         for control in CONTROLS
     ]
+    return [*runs, *longer]
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -63,12 +77,28 @@ def read(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def is_made(run: Run, settings: Distillation) -> bool:
-    """Whether there is a result of a run.
+def to_make(
+    model: str, settings: Distillation, given: argparse.Namespace
+) -> Iterator[tuple[Run, Distillation]]:
+    """The runs that have no result, each with its settings, while there is time.
+
+    Args:
+        model: the demonstration.
+        settings: of all but the longer distillations.
+        given: see `options`.
 
     Raises:
-        ValueError: if it was distilled with other settings.
+        ValueError: if one was distilled with other settings.
     """
+    end = time.monotonic() + 60 * given.minutes
+    for run in plan(model):
+        own = settings if run.steps is None else settings.model_copy(update={"steps": run.steps})
+        chosen = given.seed in (None, run.seed) and fnmatchcase(run.name, given.only)
+        if chosen and not _is_made(run, own) and time.monotonic() < end:
+            yield run, own
+
+
+def _is_made(run: Run, settings: Distillation) -> bool:
     found = read(run.name)
     if found is not None and found["settings"] != settings.model_dump():
         raise ValueError(
@@ -87,7 +117,9 @@ def write(name: str, values: dict[str, Any]) -> None:
 
 
 class Remembered:
-    """A dense model that computes each batch once, for all runs that are distilled on the same batches."""
+    """A dense model that computes its first batches once, for all runs that are distilled on them."""
+
+    N_BATCHES = 200
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -98,27 +130,42 @@ class Remembered:
 
     def __call__(self, *, input_ids: Tensor, **options: Any) -> Any:
         key = input_ids.numpy().tobytes()
-        if key not in self.outputs:
-            self.outputs[key] = self.model(input_ids=input_ids, **options)
-        return self.outputs[key]
+        found = self.outputs.get(key)
+        if found is None:
+            found = self.model(input_ids=input_ids, **options)
+            if len(self.outputs) < self.N_BATCHES:
+                self.outputs[key] = found
+        return found
 
 
 def become(run: Run, model: Any, dense: Any, batch: dict[str, Tensor]) -> Callable[[float], None]:
     """Make a sparsified model the control of a run; returns what is called before each step.
 
-    Which parts are dropped is chosen on a batch that it is distilled on.
+    Which parts are dropped is chosen on a batch that it is distilled on. `even` skips at random, at one rate
+    of all parts that saves what was learned to save.
     """
     if run.control == "learned":
         return lambda progress: None
-    learned = read(Run(run.model, run.parts, run.rate, "learned", run.seed).name)
+    learned = read(replace(run, control="learned").name)
     assert learned is not None, "the plan makes it first"
     if run.control == "random":
         return skip_at_random(model, learned["rates"], seed=run.seed)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     operations = dense_operations(dense, batch["attention_mask"].bool())
     saved = round((1 - learned["cost"]["operations"]) * operations)
+    if run.control == "even":
+        rate = 1 - saved / _saved_by_dropping_all(model, inputs)
+        return skip_at_random(model, dict.fromkeys(routed_parts(model), rate), seed=run.seed)
     choose_dropped(model, inputs, saved, lambda: difference(model, dense, inputs))
     return lambda progress: None
+
+
+@torch.no_grad()
+def _saved_by_dropping_all(model: Any, inputs: dict[str, Tensor]) -> int:
+    drop_parts(model, list(routed_parts(model)))
+    with sma.record(model) as recording:
+        model(**inputs)
+    return saved_operations(recording.layers, model)
 
 
 @torch.no_grad()
@@ -165,5 +212,6 @@ def options(description: str | None, *, steps: int) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=steps, help="of each distillation")
     parser.add_argument("--minutes", type=float, default=600.0, help="no run begins after this time")
     parser.add_argument("--seed", type=int, help="only the runs of this one; otherwise all, in turn")
+    parser.add_argument("--only", default="*", help="a pattern of the names of the runs to make")
     parser.add_argument("--threads", type=int, default=1)
     return parser

@@ -1,6 +1,8 @@
 """docs/sparsify.md is what its results say, and what has none is listed."""
 
-from benchmarks.sparsify_page import PAGE, STATIC, figure, kinds, page, settings, table, times
+import re
+
+from benchmarks.sparsify_page import PAGE, STATIC, figure, kinds, longer, page, settings, table, times
 from benchmarks.sparsify_runs import Run, plan, read
 
 
@@ -44,7 +46,7 @@ def test_runs_are_means_over_seeds():
 def test_what_is_missing_is_listed_as_not_run():
     lines = "\n".join(table("minilm", FOUND.get))
     assert (
-        "Not run, of attention: 3 of 3 seeds of 80 % learned, 80 % random, 80 % dropped, 60 % learned"
+        "Not run, of attention: 3 of 3 seeds of 80 % learned, 80 % random, 80 % even, 80 % dropped, 60 %"
         in lines
     )
     assert "Not run, of both: 2 of 3 seeds of 40 % random." in lines
@@ -57,14 +59,18 @@ def test_times_kinds_and_settings():
     assert times("minilm", FOUND.get)[2] == "| feed-forwards | 50 (100) | 25 (50) |"
     assert kinds("minilm", FOUND.get)[2:] == ["| of all tokens |  | 10 % |", "| both | 40 % | 25 % |"]
     assert "7 steps of 16 rows of up to 32 tokens" in settings("minilm", FOUND.get)[0]
+    assert longer("minilm", FOUND.get)[2:4] == [
+        "| 40 % | learned | 7 | 0.400 | 50 % |",
+        "| 40 % | learned | 1000 | not run | not run |",
+    ]
     assert b"<svg" in figure("minilm", FOUND.get)
 
 
 def test_a_plan_makes_learned_models_before_their_controls():
     order = [run.name for run in plan("minilm")]
-    assert len(set(order)) == len(order) == 3 * 4 * 3 * 3
+    assert len(set(order)) == len(order) == 3 * 4 * 3 * 4 + 2 * 4
     for name in order:
-        learned = name.replace("random", "learned").replace("dropped", "learned")
+        learned = re.sub("random|even|dropped", "learned", name)
         assert order.index(learned) <= order.index(name)
 
 
