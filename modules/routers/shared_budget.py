@@ -29,10 +29,12 @@ class PartRates:
     def mean(self, part: int, rate: Tensor, *, keep: bool) -> Tensor:
         """The share of the operations that is computed, by what is known, when a part has this rate."""
         if recomputing():  # other parts have been called since
-            return self.means[part]
+            return self.means[part].to(rate.device)
         latest = {**self.latest, part: rate}
         costs = {each: self.costs[each] for each in latest}
-        mean = torch.stack([latest[each] * costs[each] for each in costs]).sum() / sum(costs.values())
+        mean = torch.stack([latest[each].to(rate.device) * costs[each] for each in costs]).sum() / sum(
+            costs.values()
+        )
         if keep:
             self.latest, self.means[part] = latest, mean
         return mean

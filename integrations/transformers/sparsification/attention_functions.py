@@ -124,12 +124,12 @@ def _sdpa(
         attention_mask = key.new_ones(query.shape[2], key.shape[2], dtype=torch.bool)
         attention_mask = attention_mask.tril(key.shape[2] - query.shape[2])[None, None]
     function = (_in_code(module, TABLE) or ALL_ATTENTION_FUNCTIONS)["sdpa"]
-    return _chosen(function, module, query, key, value, attention_mask, **kwargs)
+    return _chosen(function, module, query, key, value, attention_mask, gives_weights=False, **kwargs)
 
 
 def _eager(module: nn.Module, *tensors: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
     function = _in_code(module, EAGER) or getattr(sys.modules[type(module).__module__], EAGER)
-    return _chosen(function, module, *tensors, **kwargs)
+    return _chosen(function, module, *tensors, gives_weights=True, **kwargs)
 
 
 def _in_code(module: nn.Module, ending: str) -> Any:
@@ -149,6 +149,8 @@ def _chosen(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    *,
+    gives_weights: bool,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention of the chosen queries, 0 at all others.
@@ -160,10 +162,11 @@ def _chosen(
         key: `(B, H', Lk, d)`, those of a cache before those of the call.
         value: `(B, H', Lk, d)`.
         attention_mask: `(B, 1, L, Lk)`, B and L may be 1; None: everything is seen.
+        gives_weights: whether the function returns the weights of attention.
         kwargs: of the function.
 
     Returns:
-        `(B, L, H, d)`, and the weights of attention where all queries are computed, else None.
+        `(B, L, H, d)`, and the weights of attention `(B, H, L, Lk)`, 0 at all others, or None.
     """
     call = _attending.get()
     if call is None:
@@ -184,7 +187,8 @@ def _chosen(
         return function(module, query, key, value, attention_mask, **kwargs)
     if not len(call.elements.index):  # every tensor gets a gradient all the same
         nothing = sum(tensor[..., :0].sum() for tensor in (query, key, value))
-        return value.new_zeros(n_rows, length, n_heads, value.shape[-1]) + nothing, None
+        weights = value.new_zeros(n_rows, n_heads, length, key.shape[2]) if gives_weights else None
+        return value.new_zeros(n_rows, length, n_heads, value.shape[-1]) + nothing, weights
     flat = query.transpose(1, 2).reshape(n_rows * length, n_heads * width)
     queries = call.elements.with_x(flat.index_select(0, call.elements.index))
     padded, filled, place = queries.to_padded()
@@ -192,9 +196,12 @@ def _chosen(
     mask = _rows(attention_mask, queries, filled, place, seen, key)
     if kwargs.get("position_bias") is not None:
         kwargs["position_bias"] = _rows(kwargs["position_bias"], queries, filled, place, None, key)
-    output, _ = function(module, query, key, value, mask, **{**kwargs, "is_causal": False})
-    output = queries.from_padded(output.flatten(2), place)
-    return scatter(output.view(len(output), n_heads, -1), queries), None
+    output, weights = function(module, query, key, value, mask, **{**kwargs, "is_causal": False})
+
+    def at_all(y: Tensor) -> Tensor:  # (B, n, H, d) of the queries at the places of all tokens
+        return scatter(queries.from_padded(y.flatten(2), place).view(-1, n_heads, y.shape[-1]), queries)
+
+    return at_all(output), None if weights is None else at_all(weights.transpose(1, 2)).transpose(1, 2)
 
 
 def _rows(

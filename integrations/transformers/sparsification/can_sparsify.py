@@ -66,7 +66,8 @@ def check_routers(model: PreTrainedModel, routers: Sequence[Router], kind: str) 
 def _check_one_sequence(model: PreTrainedModel) -> None:
     """Raise ValueError if a model's call takes another sequence; an encoder of such a model does not."""
     takes = signature(type(model).forward).parameters
-    crosses = model.config.is_encoder_decoder or getattr(model.config, "add_cross_attention", False)
+    decodes = model.config.is_encoder_decoder and getattr(model, "is_decoder", True)
+    crosses = decodes or getattr(model.config, "add_cross_attention", False)
     if "decoder_input_ids" in takes or (crosses and "encoder_hidden_states" in takes):
         raise ValueError(
             f"{type(model).__name__} attends to another sequence, which routed parts cannot; sparsify its "

@@ -7,18 +7,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sma.transformers.sparsification.routed_attention import Projections
+from sma.transformers.sparsification.routed_attention import Projections, input_width
 from sma.transformers.sparsification.sparsify_spec import NamedPart, SparsifySpec
 
 ATTENTIONS = (
     Projections("q_proj", "o_proj", ("k_proj", "v_proj")),  # Llama, Mistral, Gemma, Qwen
     Projections("query_key_value", "dense", ("query_key_value",)),  # GPT-NeoX
+    Projections("c_attn", "c_proj", ("c_attn",)),  # GPT-2
     Projections("self.query", "output.dense", ("self.key", "self.value")),  # BERT
 )
 """Attentions by their linear maps."""
 FEED_FORWARDS = (
     ("gate_proj", "up_proj", "down_proj"),  # Llama, Mistral, Gemma, Qwen
     ("dense_h_to_4h", "dense_4h_to_h"),  # GPT-NeoX
+    ("c_fc", "c_proj"),  # GPT-2
     ("gate", "experts"),  # Mixtral, Qwen-MoE
 )
 """Feed-forwards by their maps, the first of which reads the feed-forward's input."""
@@ -156,17 +158,17 @@ def _by_structure(body: nn.Module) -> Iterator[FoundPart]:
 def _attention(name: str, child: str, module: nn.Module) -> FoundPart | None:
     for projections in ATTENTIONS:
         if _has(module, projections.names):
-            width = module.get_submodule(projections.query).in_features
-            return FoundPart("attention", _join(name, child), module, width, projections=projections)  # type: ignore[arg-type]
+            width = input_width(module.get_submodule(projections.query))
+            return FoundPart("attention", _join(name, child), module, width, projections=projections)
     return None
 
 
 def _feed_forward(name: str, child: str, module: nn.Module) -> FoundPart | None:
     for names in FEED_FORWARDS:
         if _has(module, names):
-            weight = getattr(module.get_submodule(names[0]), "weight", None)
-            if isinstance(weight, Tensor):
-                return FoundPart("feed_forward", _join(name, child), module, weight.shape[-1])
+            first = module.get_submodule(names[0])
+            if isinstance(getattr(first, "weight", None), Tensor):
+                return FoundPart("feed_forward", _join(name, child), module, input_width(first))
     return None
 
 

@@ -18,6 +18,7 @@ from sma.transformers.sparsification.selection import (
     packing,
     real_tokens,
 )
+from transformers.pytorch_utils import Conv1D
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,12 @@ def attention_flops(
     if sees_skipped:
         names -= set(projections.keys)
     per_token = sum(_size(attention.get_submodule(name)) for name in names)
-    output: Any = attention.get_submodule(projections.output)
-    return 2 * n * per_token + 4 * n_pairs * output.in_features
+    return 2 * n * per_token + 4 * n_pairs * input_width(attention.get_submodule(projections.output))
+
+
+def input_width(linear: Any) -> int:
+    """D of a map that reads `(B, L, D)`: a `Linear` of torch, whose weight is `(D', D)`, or a `Conv1D`."""
+    return linear.nx if isinstance(linear, Conv1D) else linear.weight.shape[-1]
 
 
 class RoutedAttention(nn.Module):

@@ -107,9 +107,13 @@ class RoutedLayer(nn.Module):
 
 @cache
 def routed_class(layer: Any) -> Any:
-    """The class of a layer with a router, which is a layer of the model's own class as well."""
-    names = {"__doc__": RoutedLayer.__doc__, "__module__": __name__}
-    return type(f"Routed{layer.__name__}", (RoutedLayer, layer), names)
+    """The class of a layer with a router. It has the name of the layer's own class, by which models split."""
+    names = {
+        "__doc__": RoutedLayer.__doc__,
+        "__module__": layer.__module__,
+        "__qualname__": layer.__qualname__,
+    }
+    return type(layer.__name__, (RoutedLayer, layer), names)
 
 
 def route_layer(layer: nn.Module, router: Router, parts: LayerParts) -> None:

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial, wraps
-from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +16,7 @@ from sma.transformers.sparsification.attention_functions import PREFIX, sparse_i
 from sma.transformers.sparsification.auto_classes import auto_class_name, auto_classes
 from sma.transformers.sparsification.routed_layer import routed_parts
 from sma.transformers.sparsification.run_time_classes import reduced
-from sma.transformers.sparsification.selection import Reading, current_reading, reading
+from sma.transformers.sparsification.selection import Reading, call_of, current_reading, reading
 from sma.transformers.sparsification.sparsified_config import (
     FIELD,
     SparsifiedConfig,
@@ -139,15 +138,28 @@ def sparsified_class(base: Any) -> Any:
                 _mark(self, spec)
 
         @wraps(base.forward)
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
-            with naming(self), reading(_reading(base.forward, self, *args, **kwargs)):
+        def forward(self, *args: Any, token_mask: Tensor | None = None, **kwargs: Any) -> Any:
+            call = call_of(token_mask, base.forward, self, *args, **kwargs)
+            with naming(self), reading(call):
                 return base.forward(self, *args, **kwargs)
 
+    if hasattr(base, "prepare_inputs_for_generation"):
+        Model.prepare_inputs_for_generation = _with_token_mask(base.prepare_inputs_for_generation)
     Model.__name__, Model.__qualname__ = base.__name__, base.__qualname__
     Model.__module__, Model.__doc__ = base.__module__, base.__doc__
     if base.config_class is not None:
         Model.config_class = config_with_spec(base.config_class)
     return Model
+
+
+def _with_token_mask(prepare: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The inputs of a step of `generate` with its mask `(B, L)`, which is replaced for some caches."""
+
+    @wraps(prepare)
+    def prepared(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {**prepare(*args, **kwargs), "token_mask": kwargs.get("attention_mask")}
+
+    return prepared
 
 
 @contextmanager
@@ -227,20 +239,6 @@ def _mark(model: Any, spec: SparsifySpec) -> None:
         if not isinstance(module, Sparsified):
             model_class: Any = type(module)
             module.__class__ = sparsified_class(model_class)
-
-
-def _reading(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Reading:
-    """What the arguments of a model's call say of padding and of a cache."""
-    given = signature(forward).bind_partial(*args, **kwargs).arguments
-    given = {**given.get("kwargs", {}), **given}
-    ids = given.get("input_ids")
-    inputs = given.get("inputs_embeds") if ids is None else ids
-    mask, cache_ = given.get("attention_mask"), given.get("past_key_values")
-    continues = cache_ is not None and cache_.get_seq_length() > 0
-    if not isinstance(mask, Tensor) or mask.dim() != 2 or inputs is None:
-        return Reading(None, continues)
-    mask = mask[:, -inputs.shape[1] :].bool()
-    return Reading(None if bool(mask.all()) else mask, continues)
 
 
 def _recomputed(function: Callable[..., Any], *args: Any) -> Any:

@@ -1,9 +1,10 @@
 """The tokens that a routed part of a transformers model computes: decided, packed, and put back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -39,6 +40,32 @@ def reading(call: Reading) -> Iterator[None]:
         yield
     finally:
         _reading.reset(token)
+
+
+def call_of(token_mask: Tensor | None, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Reading:
+    """What the arguments of a model's call say of padding and of a cache.
+
+    Args:
+        token_mask: `(B, L)`, which `generate` gives beside a mask of attention; None: the call's own.
+        forward: of the model; a mask of its that is not `(B, L)` says nothing of padding, but a model around
+            this one may have said it.
+        args: of `forward`.
+        kwargs: of `forward`.
+    """
+    given = signature(forward).bind_partial(*args, **kwargs).arguments
+    given = {**given.get("kwargs", {}), **given}
+    ids = given.get("input_ids")
+    inputs = given.get("inputs_embeds") if ids is None else ids
+    mask, cache = given.get("attention_mask"), given.get("past_key_values")
+    past = 0 if cache is None else int(cache.get_seq_length())
+    mask = mask if token_mask is None else token_mask
+    if mask is None or inputs is None:
+        return Reading(None, past > 0)
+    if not isinstance(mask, Tensor) or mask.dim() != 2:
+        return replace(current_reading(), continues=past > 0)
+    end = min(past + inputs.shape[1], mask.shape[1])  # a mask may be as long as a static cache
+    mask = mask[:, end - inputs.shape[1] : end].bool()
+    return Reading(None if bool(mask.all()) else mask, past > 0)
 
 
 def current_reading() -> Reading:
@@ -106,9 +133,11 @@ def packing(parts: Sequence[Packed]) -> Iterator[None]:
     """Inside, modules run on chosen tokens only.
 
     The hooks are set for the time of one call, on the modules that are there then: adapters may have taken
-    the place of those that were there before.
+    the place of those that were there before. They leave calls of other threads alone.
     """
+    token = _packed.set((*_packed.get(), *parts))
     with ExitStack() as stack:
+        stack.callback(_packed.reset, token)
         for part in parts:
             for hook in (
                 part.module.register_forward_pre_hook(lambda module, args, part=part: _gathered(args, part)),
@@ -132,6 +161,8 @@ def confidence_of(routing: Routing, elements: Elements) -> Tensor:
 
 
 def _gathered(args: tuple[Any, ...], part: Packed) -> tuple[Any, ...]:
+    if not _is_of_this_thread(part):
+        return args
     return tuple(_as_row(arg, part) if isinstance(arg, Tensor) and arg.dim() > 1 else arg for arg in args)
 
 
@@ -142,10 +173,16 @@ def _as_row(x: Tensor, part: Packed) -> Tensor:
 
 
 def _scattered(y: Tensor, part: Packed) -> Tensor:
+    if not _is_of_this_thread(part):
+        return y
     y = y.squeeze(0)
     if part.weight is not None:
         y = part.weight.unsqueeze(-1).to(y) * y
     return y if part.fill is None else scatter(y, part.elements, part.fill)
+
+
+def _is_of_this_thread(part: Packed) -> bool:
+    return any(each is part for each in _packed.get())
 
 
 def _is_stateless(router: Router) -> bool:
@@ -157,3 +194,4 @@ def _is_stateless(router: Router) -> bool:
 
 
 _reading: ContextVar[Reading | None] = ContextVar("reading", default=None)
+_packed: ContextVar[tuple[Packed, ...]] = ContextVar("packed", default=())

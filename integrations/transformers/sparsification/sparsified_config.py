@@ -18,13 +18,15 @@ _REFUSAL = (
     "this model was made by sma.sparsify: import sma.transformers (of "
     "sparse-modular-activation[transformers]) and load it by an Auto class, such as AutoModelForCausalLM"
 )
-"""Written where every configuration of transformers expects the number of a label, and shown in its error: no
-class of transformers loads the folder as a dense model, whether this package is installed or not."""
+_CHECKED = ("vocab_size", "hidden_size", "tie_word_embeddings")
+"""Fields whose types the configurations of models check. The refusal is written there and shown in their
+error: no dense model is loaded from the folder, whether this package is installed or not. `PreTrainedConfig`
+itself, as which transformers' Trainer reads a checkpoint, does not check them."""
 _PART_REFUSAL = (
     "a part of this model was made sparse by sma.sparsify, and is not loaded as such within it: sparsify the "
     "whole dense model by the same spec, with only=... for the part, and load these weights into it"
 )
-"""Written there in a configuration that is a part of another model's, such as that of its text model."""
+"""Written in place of labels in a configuration that is a part of another model's, as of its text model."""
 
 
 class ConfigWithSpec:
@@ -39,7 +41,9 @@ class ConfigWithSpec:
     def to_dict(self) -> dict[str, Any]:
         """Its fields; with a refusal, as another model's configuration may hold it and write it."""
         values: dict[str, Any] = super().to_dict()  # type: ignore[misc]
-        return {**values, "id2label": {_PART_REFUSAL: ""}} if hasattr(self, FIELD) else values
+        if hasattr(self, FIELD) and values.get("id2label") == PreTrainedConfig().to_dict().get("id2label"):
+            values["id2label"] = {_PART_REFUSAL: ""}
+        return values
 
     def to_json_string(self, use_diff: bool = True) -> str:
         """Its fields, as they are shown."""
@@ -102,7 +106,7 @@ class SparsifiedConfig(PreTrainedConfig):
         values = {} if self.base is None else _as_dense(self.base).to_diff_dict()
         return {
             "model_type": self.model_type,
-            "id2label": {_REFUSAL: ""},
+            **dict.fromkeys(_CHECKED, _REFUSAL),
             "base_type": values.pop("model_type", None),
             FIELD: values.pop(FIELD, None),
             "base": values,

@@ -1,8 +1,8 @@
 """The spec of what tokens may skip in a model of transformers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from sma.architectures.specs.families import RouterSpec
@@ -12,6 +12,14 @@ from sma.spec.base import Fields, Spec
 from sma.spec.registry import OneOf, register
 
 Part = Literal["feed_forward", "attention", "layer"]
+
+
+def _as_several(value: Any) -> Any:
+    """One name as a tuple of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+OneOrMore = BeforeValidator(_as_several)
 
 
 class NamedPart(Fields):
@@ -30,7 +38,7 @@ class NamedPart(Fields):
     pattern: str
     query: str | None = None
     output: str | None = None
-    keys: tuple[str, ...] = ()
+    keys: Annotated[tuple[str, ...], OneOrMore] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -59,8 +67,8 @@ class SparsifySpec(Spec):
     """
 
     kind: Literal["sparsify"] = "sparsify"
-    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = ("feed_forward",)
-    only: tuple[str, ...] = ()
+    parts: Annotated[tuple[Part, ...], Field(min_length=1), OneOrMore] = ("feed_forward",)
+    only: Annotated[tuple[str, ...], OneOrMore] = ()
     router: OneOf[RouterSpec] = SigmoidSpec()
     rate: Share = 0.5
     ramp: Share = 0.5

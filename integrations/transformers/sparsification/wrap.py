@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
+from sma.architectures.specs.families import RouterSpec
 from sma.modules.routers.shared_budget import PartRates
 from sma.routing import Router
 from sma.spec.errors import one_line
@@ -41,9 +42,8 @@ def wrap_parts(model: Any, spec: SparsifySpec, *, probed: bool) -> None:
     parts = find_parts(model.base_model, spec)
     hides = spec.skipped == "unseen"
     check_parts(model, parts, hides=hides)
-    like = next(model.parameters())
     rates = PartRates([_cost(part, sees_skipped=not hides) for part in parts])
-    routers = [_router(spec, part, rates, i).to(like) for i, part in enumerate(parts)]
+    routers = [_router(spec, part, rates, i) for i, part in enumerate(parts)]
     check_routers(model, routers, spec.router.kind)
     with starting_as_before(model, parts) if probed else nullcontext():
         for part, router in zip(parts, routers, strict=True):
@@ -81,8 +81,8 @@ def _cost(part: FoundPart, *, sees_skipped: bool) -> int:
 
 
 def _router(spec: SparsifySpec, part: FoundPart, rates: PartRates, index: int) -> Router:
-    return open_router(
-        spec.router,
+    router = open_router(
+        _of_its_own_seed(spec.router, index),
         part.d_model,
         rate=spec.rate,
         over=spec.ramp,
@@ -91,6 +91,13 @@ def _router(spec: SparsifySpec, part: FoundPart, rates: PartRates, index: int) -
         rates=rates,
         part=index,
     )
+    return router.to(next(part.module.parameters()))
+
+
+def _of_its_own_seed(router: RouterSpec, index: int) -> RouterSpec:
+    """A router's spec; one that draws by a seed would else decide alike in all parts."""
+    seed = getattr(router, "seed", None)
+    return router if seed is None else router.model_copy(update={"seed": (seed + index) % 2**63})
 
 
 def _route(body: nn.Module, part: FoundPart, router: Router, *, sees_skipped: bool) -> None:

@@ -50,6 +50,12 @@ def test_parts_that_were_not_called_yet_are_left_out():
     assert losses == pytest.approx(wanted)
 
 
+def test_rates_of_parts_on_another_device_are_moved():
+    rates = PartRates([1, 1])
+    rates.mean(0, torch.tensor(0.5), keep=True)
+    assert rates.mean(1, torch.tensor(0.5, device="meta"), keep=False).is_meta
+
+
 def test_an_evaluation_leaves_no_rates():
     budgets = parts([SigmoidRouter(4) for _ in COSTS])
     x = torch.randn(1, 5, 4)

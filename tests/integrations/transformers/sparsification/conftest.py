@@ -26,6 +26,7 @@ FAMILIES = {
     "qwen3": ("Qwen3ForCausalLM", {**GROUPED, "head_dim": 8}),
     "gpt_neox": ("GPTNeoXForCausalLM", {"use_parallel_residual": False}),
     "gpt_neox_parallel": ("GPTNeoXForCausalLM", {}),
+    "gpt2": ("GPT2LMHeadModel", {}),
     "persimmon": ("PersimmonForCausalLM", {"qk_layernorm": True}),
     "doge": ("DogeForCausalLM", GROUPED),
     "bert": ("BertForMaskedLM", {}),

@@ -30,6 +30,23 @@ def test_another_implementation_gives_the_same(skipped, batch):
             torch.testing.assert_close(model(**batch).logits[real], wanted, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("bias", [0.0, -1e4])
+def test_the_weights_of_attention_are_those_of_what_attends(bias, batch):
+    model = scramble(sparsify(tiny("llama", attn_implementation="eager"), parts=("attention",)), bias)
+    with torch.no_grad(), sma.record(model) as recording:
+        weights = model(**batch, output_attentions=True).attentions
+    for call, found in zip(recording.layers, weights, strict=True):
+        assert found.shape == (3, 4, 9, 9)
+        attends = call.routing.active[..., 0].float()[:, None].expand(3, 4, 9)
+        torch.testing.assert_close(found.sum(-1), attends)
+    if not bias:
+        dense = tiny("llama", attn_implementation="eager")
+        with torch.no_grad():
+            wanted = dense(**batch, output_attentions=True).attentions[0]
+        chosen = recording.layers[0].routing.active[..., 0]
+        torch.testing.assert_close(weights[0].transpose(1, 2)[chosen], wanted.transpose(1, 2)[chosen])
+
+
 def test_one_that_cannot_skip_is_refused(batch):
     model = sparsify(tiny("llama"), parts=("layer",))
     for part in (model, model.model):

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from transformers import BartConfig, BartModel
+from transformers import BartConfig, BartModel, T5Config, T5ForConditionalGeneration
 
 from sma.transformers.sparsification import routed_parts, sparsify
 
@@ -55,6 +55,14 @@ def test_of_an_encoder_and_a_decoder_the_encoder_can_be_sparsified_alone():
         found = sparsify(encoder, **NAMED)(ids).last_hidden_state
     assert list(routed_parts(encoder)) == ["layers.0.self_attn"]
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+def test_an_encoder_whose_class_is_the_decoder_s_too():
+    sizes = {"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+    model = T5ForConditionalGeneration(T5Config(**sizes)).eval()
+    named = {"part": "feed_forward", "pattern": "block.*.layer.1.DenseReluDense"}
+    refused(model.get_decoder(), {"named": (named,)}, "attends to another sequence")
+    assert len(routed_parts(sparsify(model.get_encoder(), named=(named,)))) == 1
 
 
 @pytest.mark.parametrize("parts", [("feed_forward",), ("layer",)])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import ConvBertConfig, ConvBertModel
 
 from sma.transformers.sparsification import routed_parts, sparsify
 from sma.transformers.sparsification.probe import looks_ahead
@@ -103,6 +104,18 @@ def test_a_model_that_changes_itself_when_it_is_called():
     assert type(model.encoder.layer[0].attention.self) is attention
     model(torch.arange(5)[None])
     assert type(model.encoder.layer[0].attention.self) is not attention
+
+
+def test_a_model_that_reads_padding_is_refused():
+    """By a little, as a convolution does, which is more than what rounding does."""
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 40}
+    torch.manual_seed(0)
+    model = ConvBertModel(ConvBertConfig(**sizes, num_attention_heads=4, embedding_size=16)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    refused(model, {}, r"computes something else, by .*padding enters")
 
 
 def test_weights_that_are_not_there_are_not_tried():

@@ -1,6 +1,7 @@
 """A routed attention against the dense one: some queries of all, or all of some tokens."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -138,6 +139,20 @@ def test_linear_maps_are_given_active_tokens_only(family, skipped, batch):
         value: kept,
         output: n_active,
     }
+
+
+def test_threads_share_a_model(batch):
+    model = scramble(sparsify(tiny("llama"), parts=("attention",)), in_full=False)
+    calls = [{name: value[:n] for name, value in batch.items()} for n in (1, 2, 3)]
+
+    def logits(call):
+        with torch.no_grad():
+            return model(**call).logits
+
+    wanted = [logits(call) for call in calls]
+    with ThreadPoolExecutor(3) as threads:
+        for found, one in zip(threads.map(logits, 20 * calls), 20 * wanted, strict=True):
+            assert torch.equal(found, one)
 
 
 def test_the_cost_is_that_of_the_maps_and_of_pairs(batch):

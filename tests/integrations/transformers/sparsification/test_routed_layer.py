@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from accelerate.utils.dataclasses import get_module_class_from_name
 
 import sma
 from sma.transformers.sparsification import routed_parts, sparsify
@@ -41,6 +42,12 @@ def test_it_is_a_layer_of_its_model():
     assert list(routed_parts(model)) == ["model.layers.1"]
     assert isinstance(model.model.layers[1], layer)
     assert type(model.model.layers[0]) is layer
+
+
+def test_what_splits_a_model_finds_its_layers():
+    model = sparsify(tiny("llama"), parts=("layer",))
+    assert type(model.model.layers[0]).__name__ in model._no_split_modules
+    assert get_module_class_from_name(model, "LlamaDecoderLayer") is type(model.model.layers[0])
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])

@@ -8,7 +8,15 @@ import pickle
 import peft
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, LlamaForCausalLM
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    LlamaForCausalLM,
+    StaticCache,
+    Trainer,
+    TrainingArguments,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 import sma
@@ -73,6 +81,35 @@ def test_padding_never_enters(family, parts, skipped, batch):
     torch.testing.assert_close(first[:1], alone, atol=1e-6, rtol=0)
     calls = [call for call in recording.layers if len(call.mask) > 1]
     assert not any((call.routing.active[..., 0] & (batch["attention_mask"] == 0)).any() for call in calls)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+@pytest.mark.parametrize("skipped", ["seen", "unseen"])
+def test_padding_never_enters_with_a_static_cache(family, skipped, batch):
+    """For which `generate` makes masks of four dimensions."""
+    model = scramble(sparsify(tiny(family), parts=BOTH, skipped=skipped), in_full=False)
+    options = {"max_new_tokens": 4, "do_sample": False}
+    wanted = model.generate(**batch, **options, use_cache=False)
+    with sma.record(model) as recording:
+        assert torch.equal(model.generate(**batch, **options, cache_implementation="static"), wanted)
+    n_real = [int(call.mask.sum()) for call in recording.layers[:: len(routed_parts(model))]]
+    assert n_real == [int(batch["attention_mask"].sum()), 3, 3, 3]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("skipped", ["seen", "unseen"])
+def test_a_mask_may_be_as_long_as_a_static_cache(parts, skipped, batch):
+    model = scramble(sparsify(tiny("llama"), parts=parts, skipped=skipped), in_full=False)
+    ids, real_tokens = batch["input_ids"], batch["attention_mask"]
+    cache, mask = StaticCache(config=model.config, max_cache_len=12), torch.zeros(3, 12, dtype=torch.long)
+    position, found = (real_tokens.cumsum(1) - 1).clamp(min=0), []
+    with torch.no_grad():
+        for chunk in (slice(0, 5), *(slice(i, i + 1) for i in range(5, 9))):
+            mask[:, chunk] = real_tokens[:, chunk]
+            call = {"attention_mask": mask, "past_key_values": cache, "position_ids": position[:, chunk]}
+            found.append(model(ids[:, chunk], **call).logits)
+        wanted = model(ids, attention_mask=real_tokens, position_ids=position).logits
+    torch.testing.assert_close(real(torch.cat(found, 1), batch), real(wanted, batch))
 
 
 def test_beams_reorder_what_is_unseen(batch):
@@ -159,6 +196,27 @@ def test_its_class_loads_dense_folders_too(tmp_path):
     LlamaForCausalLM.from_pretrained(tmp_path / "again")
 
 
+def test_transformers_trainer_goes_on_from_its_checkpoint(tmp_path):
+    rows = [{"input_ids": ids, "labels": ids} for ids in torch.randint(2, 40, (8, 6))]
+
+    def trained(folder, steps, **given):
+        torch.manual_seed(0)
+        given = {"max_steps": steps, "save_steps": 1, "use_cpu": True, "report_to": [], **given}
+        settings = TrainingArguments(folder, per_device_train_batch_size=2, disable_tqdm=True, **given)
+        model = sparsify(tiny("llama"))
+        return Trainer(model, settings, train_dataset=rows, eval_dataset=rows)
+
+    whole = trained(tmp_path / "whole", 3)
+    whole.train()
+    again = trained(tmp_path / "whole", 3)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-1"))
+    torch.testing.assert_close(again.model.state_dict(), whole.model.state_dict())
+    options = {"eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
+    best = trained(tmp_path / "best", 2, **options)
+    best.train()
+    assert best.state.best_model_checkpoint
+
+
 def test_it_keeps_its_class_and_its_dtype(tmp_path):
     model = sparsify(tiny("llama").to(torch.bfloat16), parts=("layer",))
     assert isinstance(model, LlamaForCausalLM)
@@ -206,8 +264,6 @@ def test_recomputed_gradients_are_the_same(parts, batch):
         (real(logits, batch).square().mean() + sum(recording.losses.values())).backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
     torch.testing.assert_close(*gradients)
-    model.zero_grad()
-    sma.recompute(lambda ids: model(ids, attention_mask=batch["attention_mask"]).logits, batch["input_ids"])
 
 
 def test_reentrant_checkpointing_is_refused():
@@ -254,7 +310,7 @@ def test_pictures_name_the_parts(batch):
         names[parts] = found.names
         sma.plots.draw_layers(recording)
     assert names[BOTH][:2] == ("layer 1, LlamaAttention", "layer 2, LlamaMLP")
-    assert names["layer",] == ("layer 1, RoutedLlamaDecoderLayer", "layer 2, RoutedLlamaDecoderLayer")
+    assert names["layer",] == ("layer 1, LlamaDecoderLayer", "layer 2, LlamaDecoderLayer")
 
 
 def test_gradients_reach_routers_through_what_is_active(batch):

@@ -20,6 +20,12 @@ def test_json_gives_the_spec_back():
     assert SparsifySpec.model_validate_json(spec.model_dump_json()) == spec
 
 
+def test_one_name_stands_for_a_tuple():
+    given = SparsifySpec(parts="attention", only="layers.1.*")
+    assert given == SparsifySpec(parts=("attention",), only=("layers.1.*",))
+    assert given.model_dump(mode="json")["only"] == ["layers.1.*"]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -13,6 +13,7 @@ from transformers import (
     T5Model,
 )
 
+import sma
 from sma.modules import LatentConfigurator, RandomRouter
 from sma.transformers.sparsification import routed_parts, sparsify
 
@@ -172,6 +173,16 @@ def test_parts_can_be_named(batch):
     assert list(routed_parts(named)) == list(routed_parts(found))
     with torch.no_grad():
         assert torch.equal(named(**batch).logits, found(**batch).logits)
+
+
+def test_a_router_that_draws_decides_otherwise_in_each_part():
+    model = sparsify(
+        tiny("llama"), router={"kind": "random", "rate": 0.5}, parts=("feed_forward", "attention")
+    )
+    with torch.no_grad(), sma.record(model) as recording:
+        model(torch.randint(2, 40, (1, 64)))
+    first, *others = (call.routing.active for call in recording.layers)
+    assert all(0.2 < float((first == other).float().mean()) < 0.8 for other in others)
 
 
 @pytest.mark.parametrize(
