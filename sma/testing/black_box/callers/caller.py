@@ -65,7 +65,9 @@ class Caller(ABC):
         causal: whether a result depends on nothing after it; None: not known.
         pooled: whether there is one result per row, `(B, K)`, instead of one per element, `(B, L, K)`.
         masks: whether it takes a mask of padding.
+        why_no_mask: why it does not.
         positions: whether it takes positions of elements, `(B, L)`.
+        why_no_positions: why it does not, or documents are not told apart by them.
         decoding: how it decodes; None: it does not.
         why_no_decoding: why it does not.
         window: how many elements fit into its window or chunk; None: not known.
@@ -77,7 +79,9 @@ class Caller(ABC):
     causal: bool | None = None
     pooled: bool = False
     masks: bool = False
+    why_no_mask: str = "it takes no mask of padding"
     positions: bool = False
+    why_no_positions: str = "only causal models that take positions tell documents apart by them"
     decoding: Decoding | None = None
     why_no_decoding: str = "no cached decoding is known for this kind of model"
     window: int | None = None

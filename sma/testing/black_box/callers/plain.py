@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from typing_extensions import override
 
+from sma.testing.black_box.callers.arguments import BY_FUNCTION, arguments_of
 from sma.testing.black_box.callers.caller import Caller
 from sma.testing.black_box.inputs import Inputs
 
@@ -35,10 +36,11 @@ class PlainCaller(Caller):
         self.inputs, self.pooled = inputs, pooled
         says = getattr(model, "causal", None)
         self.causal = says if causal is None and isinstance(says, bool) else causal
-        taken = inspect.signature(model.forward).parameters
-        self.padding_mask = next((name for name in _PADDING if name in taken), None)
-        self.real_mask = next((name for name in _REAL if name in taken), None)
+        taken = arguments_of(model)
+        self.padding_mask = next((name for name in _PADDING if name in taken.names), None)
+        self.real_mask = next((name for name in _REAL if name in taken.names), None)
         self.masks = self.padding_mask is not None or self.real_mask is not None
+        self.why_no_mask = taken.lacking("mask or key_padding_mask", self.why_no_mask, remedy=BY_FUNCTION)
 
     @override
     def forward(
@@ -70,7 +72,9 @@ class FunctionCaller(Caller):
         pooled: bool = False,
     ) -> None:
         self.inputs, self.pooled, self.causal = inputs, pooled, causal
-        self.masks = len(inspect.signature(call).parameters) > 2
+        taken = inspect.signature(call).parameters
+        self.masks = len(taken) > 2 or any(one.kind is one.VAR_POSITIONAL for one in taken.values())
+        self.why_no_mask = "the function that calls it takes no mask; give one (model, x, mask)"
         self.names = {"call": call}
         self.setup = _told(call)
         self.why_no_decoding = "it is called by a function, which reads whole rows"

@@ -1,6 +1,5 @@
 """The caller of models of the transformers library."""
 
-import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from typing_extensions import override
 
+from sma.testing.black_box.callers.arguments import BY_FUNCTION, Arguments, arguments_of
 from sma.testing.black_box.callers.caller import Caller, Decoding
 from sma.testing.black_box.inputs import N_KINDS, Inputs, Tokens
 
@@ -31,8 +31,8 @@ class PretrainedCaller(Caller):
 
     def __init__(self, model: Any, causal: bool | None = None) -> None:
         self.config = model.config
-        self.arguments = inspect.signature(model.forward).parameters
-        _check_reads_tokens(model, self.arguments)
+        self.arguments = arguments_of(model)
+        _check_reads_tokens(model, self.arguments.names)
         self.inputs: Inputs = _tokens(self.config)
         ids = torch.tensor([self.inputs.ids[:3]] * 2)
         output = _output(model, ids)
@@ -43,8 +43,12 @@ class PretrainedCaller(Caller):
                 "function call(model, x, mask) that returns (B, L, K), or (B, K)"
             )
         self.pooled = getattr(output, self.output).shape[:2] != (2, 3)
-        self.masks = "attention_mask" in self.arguments
-        self.positions = "position_ids" in self.arguments
+        lacking = self.arguments.lacking
+        self.masks = "attention_mask" in self.arguments.names
+        self.why_no_mask = lacking("attention_mask", self.why_no_mask, remedy=BY_FUNCTION)
+        self.positions = "position_ids" in self.arguments.names
+        if not self.positions:
+            self.why_no_positions = lacking("position_ids", self.why_no_positions, remedy="")
         self.causal = model.can_generate() or None if causal is None else causal
         if causal is None and type(model).__name__.endswith(("ForMaskedLM", "EncoderModel")):
             self.causal = False
@@ -66,8 +70,8 @@ class PretrainedCaller(Caller):
         """Without a cache, as in training: only then positions that start anew separate documents."""
         if not self.positions or self.pooled or not self.causal:
             return None
-        any_name = any(one.kind is one.VAR_KEYWORD for one in self.arguments.values())
-        cache = ", use_cache=False" if "use_cache" in self.arguments or any_name else ""
+        switched = "use_cache" in self.arguments.names or self.arguments.any_keyword
+        cache = ", use_cache=False" if switched else ""
         return self._call("x", mask, positions, "model", cache)
 
     @override
@@ -110,7 +114,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_reads_tokens(model: Any, arguments: Any) -> None:
+def _check_reads_tokens(model: Any, arguments: tuple[str, ...]) -> None:
     """Raise ValueError unless a model reads a row of tokens, and nothing else."""
     name = type(model).__name__
     if getattr(model.config, "is_encoder_decoder", False) and "decoder_input_ids" in arguments:
@@ -118,7 +122,7 @@ def _check_reads_tokens(model: Any, arguments: Any) -> None:
             f"{name} is an encoder with a decoder; check model.get_encoder(), or give a function "
             "call(model, x, mask)"
         )
-    if next(iter(arguments), None) != "input_ids":
+    if arguments[:1] != ("input_ids",):
         raise ValueError(
             f"{name} takes {next(iter(arguments), 'nothing')} first, not input_ids; give a function "
             "call(model, x, mask), and vocab_size or d_model for its inputs"
@@ -155,11 +159,11 @@ def _tokens(config: Any) -> Tokens:
     return Tokens(tuple(usable[::stride][:N_KINDS]), padding)
 
 
-def _decoding(model: Any, arguments: Any, output: str, ids: Any) -> tuple[Decoding | None, str]:
+def _decoding(model: Any, arguments: Arguments, output: str, ids: Any) -> tuple[Decoding | None, str]:
     """How a causal model decodes; or why it does not."""
-    name = next((name for name in _CACHES if name in arguments), None)
+    name = next((name for name in _CACHES if name in arguments.names), None)
     if name is None:
-        return None, "its forward takes no cache"
+        return None, arguments.lacking("past_key_values", "its forward takes no cache", remedy="")
     try:
         cache, start, returned = _cache(model, name, ids)
     except (ValueError, NotImplementedError) as error:

@@ -26,9 +26,7 @@ class PackedRows(Property):
     @override
     def missing(self, subject: Subject) -> str | None:
         if subject.caller.packed("places") is None:
-            return (
-                per_element(subject) or "only causal models that take positions tell documents apart by them"
-            )
+            return per_element(subject) or subject.caller.why_no_positions
         return None
 
     @override

@@ -64,7 +64,7 @@ def draw_padded(draw: Draw, inputs: Inputs, max_length: int, *, left: bool) -> P
 
 def without_mask(subject: Subject) -> str | None:
     """Why a property of padding is not tried."""
-    return None if subject.caller.masks else "it takes no mask of padding"
+    return None if subject.caller.masks else subject.caller.why_no_mask
 
 
 class Padding(Property):

@@ -18,6 +18,37 @@ def test_masks_of_either_meaning():
     assert encoder.forward() == "model(x)"
 
 
+class Passing(nn.TransformerEncoderLayer):
+    def forward(self, src, **kw):
+        return super().forward(src, **kw)
+
+
+class Open(nn.Linear):
+    def forward(self, x, **kw):
+        return super().forward(x)
+
+
+def test_masks_that_are_passed_on_or_not_named():
+    passing = PlainCaller(Passing(4, 2, batch_first=True), Features(4))
+    assert passing.forward(mask="mask") == "model(x, src_key_padding_mask=~mask)"
+    unnamed = PlainCaller(nn.Sequential(Open(4, 4)), Features(4))
+    assert unnamed.why_no_mask == "it takes no mask of padding"
+    unnamed = PlainCaller(type("Any", (nn.Module,), {"forward": Open.forward})(), Features(4))
+    assert not unnamed.masks
+    assert unnamed.why_no_mask == (
+        "its forward(x, **kw) does not name mask or key_padding_mask; name it, or give a function "
+        "(model, x, mask) by call=, or --call"
+    )
+
+
+def test_whether_a_function_takes_a_mask():
+    assert FunctionCaller(first, Features(4)).masks
+    assert FunctionCaller(lambda *arguments: arguments[0](arguments[1]), Features(4)).masks
+    without = FunctionCaller(lambda model, x: model(x), Features(4))
+    assert not without.masks
+    assert without.why_no_mask == "the function that calls it takes no mask; give one (model, x, mask)"
+
+
 def test_the_lines_of_a_function():
     caller = FunctionCaller(first, Features(4))
     assert caller.setup == ("def first(model, x, mask):", "    return model(x)[0]", "call = first")

@@ -23,6 +23,57 @@ def test_a_causal_model_has_all_properties():
     assert missing == {"decoding past the window", "rows that join"}
 
 
+class Passing(transformers.LlamaForCausalLM):
+    """Names nothing of what it passes on."""
+
+    def forward(self, input_ids=None, **kw):
+        return super().forward(input_ids, **kw)
+
+
+class Unmasked(transformers.LlamaForCausalLM):
+    def forward(self, input_ids=None, **kw):
+        kw.pop("attention_mask", None)
+        return super().forward(input_ids, **kw)
+
+
+class Around(transformers.LlamaPreTrainedModel, transformers.GenerationMixin):
+    """No base class takes what it passes on."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.inner = transformers.LlamaForCausalLM(config)
+        self.post_init()
+
+    def forward(self, input_ids=None, **kw):
+        return self.inner(input_ids, **kw)
+
+
+def test_what_a_forward_passes_on_to_its_base_class_is_tried():
+    report = check_model(Passing(transformers.LlamaConfig(**WIDE)), examples=2, max_length=4)
+    missing = {finding.name for finding in report if finding.verdict != "holds"}
+    assert missing == {"decoding past the window", "rows that join"}
+
+
+def test_a_fault_in_what_is_passed_on_is_found():
+    names = ["left padding", "padding's content", "decoding, left padding"]
+    model = Unmasked(transformers.LlamaConfig(**WIDE))
+    report = check_model(model, properties=names, examples=5, max_length=4, confirmed=False)
+    assert [finding.verdict for finding in report] == ["violated"] * 3
+
+
+def test_what_no_forward_names_is_said_to_be_not_tried_for_that():
+    names = ["right padding", "packed rows", "decoding one by one", "beam reorder"]
+    model = Around(transformers.LlamaConfig(**WIDE))
+    report = check_model(model, properties=names, examples=2, max_length=4)
+    lacks = "its forward(input_ids, **kw) does not name"
+    assert [finding.reason for finding in report] == [
+        f"{lacks} attention_mask; name it, or give a function (model, x, mask) by call=, or --call",
+        f"{lacks} position_ids; name it",
+        f"{lacks} past_key_values; name it",
+        f"{lacks} past_key_values; name it",
+    ]
+
+
 def test_a_documented_limit():
     config = transformers.BertConfig(**WIDE, max_position_embeddings=32)
     model = transformers.BertForMaskedLM(config)
