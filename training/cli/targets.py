@@ -31,11 +31,11 @@ class Target:
 
     Attributes:
         model: the model, or a function that builds it.
-        source: lines of Python that set `model`; None: the function says it.
+        source: lines of Python that set `model`.
     """
 
     model: nn.Module | Callable[[], nn.Module]
-    source: tuple[str, ...] | None
+    source: tuple[str, ...]
 
 
 def target_model(target: str, kind: str | None = None) -> Target:
@@ -51,7 +51,8 @@ def target_model(target: str, kind: str | None = None) -> Target:
     """
     path = Path(target)
     if _NAMED.fullmatch(target) and not target.startswith("preset:"):
-        return Target(function(target), None)
+        module, _, name = target.partition(":")
+        return Target(function(target), (f"from {module} import {name}", f"model = {name}()"))
     if is_sparsified(path):
         return _pretrained(str(path / MODEL_FOLDER), kind)
     if kind is not None or (path / "config.json").is_file() or is_repository(target):

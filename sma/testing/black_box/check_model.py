@@ -83,6 +83,8 @@ def check_model(
     """
     start, tried = time.perf_counter(), named(properties)
     check_sizes(examples=examples, max_length=max_length)
+    if window is not None:
+        check_sizes(window=window)
     if max_length < 2:
         raise ValueError(f"max_length={max_length} leaves nothing before or after an element; use at least 2")
     builder = None if isinstance(model, nn.Module) else model
@@ -97,6 +99,8 @@ def check_model(
         lines = source_of(built, builder) if source is None else tuple(source)
         subject = prepare(copy, caller, source=lines, max_length=max_length, builder=builder)
         findings = tuple(_finding(each, subject, examples, confirmed) for each in tried)
+        not_run = confirmed and any(found.program and found.confirmed is None for found in findings)
+        why_not_run = subject.why_not_run if not_run else ""
     return Report(
         type(built).__name__,
         subject.tolerance,
@@ -104,6 +108,7 @@ def check_model(
         findings,
         {name: found for name in _PACKAGES if (found := _version(name))},
         time.perf_counter() - start,
+        why_not_run,
     )
 
 
@@ -178,6 +183,8 @@ def _failure(
     """What was found where a property does not hold, confirmed by its program."""
     text, tolerance = subject.program(trial), of.tolerance(subject)
     shows = confirm(text, tolerance, outcome.error) if confirmed and subject.source is not None else None
+    if shows is False and subject.why_not_run:
+        shows = None  # the program says nothing about the model
     if shows is False and verdict != "limit":
         verdict, reason = "unconfirmed", _why_not_shown(subject)
     row, position = trial.places[outcome.first] if trial.places and outcome.error is None else (None, None)

@@ -120,12 +120,37 @@ def confirm(text: str, tolerance: float, error: Exception | None, seconds: float
         error: what was raised instead of a difference.
         seconds: after which the program is stopped, and has shown nothing.
     """
+    done = _run(text, seconds)
+    if done is None:
+        return False
+    if error is not None:
+        return done.returncode != 0 and type(error).__name__ in _last_line(done)
+    if done.returncode != 0:
+        return False
+    return not float(done.stdout.split()[-1]) <= tolerance
+
+
+def failure(text: str, seconds: float = 120) -> str:
+    """Why a program, run by itself, fails: the last line that it says; empty if it does not fail.
+
+    Args:
+        text: the program.
+        seconds: after which it is stopped, and has failed.
+    """
+    done = _run(text, seconds)
+    if done is None:
+        return f"it takes more than {seconds:g} s"
+    return "" if done.returncode == 0 else _last_line(done) or f"exit code {done.returncode}"
+
+
+def _run(text: str, seconds: float) -> "subprocess.CompletedProcess[str] | None":
+    """Run a program by itself, with the modules that can be imported here; None: it takes too long."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "program.py")
         path.write_text(text, encoding="utf-8")
         paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 [sys.executable, str(path)],
                 capture_output=True,
                 text=True,
@@ -133,9 +158,8 @@ def confirm(text: str, tolerance: float, error: Exception | None, seconds: float
                 env={**os.environ, "PYTHONPATH": paths},
             )
         except subprocess.TimeoutExpired:
-            return False
-    if error is not None:
-        return done.returncode != 0 and type(error).__name__ in (done.stderr.strip().splitlines() or [""])[-1]
-    if done.returncode != 0:
-        return False
-    return not float(done.stdout.split()[-1]) <= tolerance
+            return None
+
+
+def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
+    return (done.stderr.strip().splitlines() or [""])[-1]

@@ -87,6 +87,7 @@ class Report:
         findings: one for each property, in the order in which they were tried.
         versions: of the packages that took part.
         seconds: that it took.
+        why_not_run: why programs that were to be run were not, and what to give instead; empty: they were.
 
     Example:
         >>> report = Report("Linear", 1e-6, 1e-8, (Finding("causality", "holds"),), {}, 0.1)
@@ -100,6 +101,7 @@ class Report:
     findings: tuple[Finding, ...]
     versions: dict[str, str]
     seconds: float
+    why_not_run: str = ""
 
     @property
     def ok(self) -> bool:
@@ -144,6 +146,8 @@ class Report:
         for finding in self:
             if finding.program and finding.verdict not in ("holds", "unconfirmed"):
                 lines += ["", f"{finding.name}{_confirmation(finding)}:", "", finding.program.rstrip()]
+        if self.why_not_run:
+            lines += ["", f"programs were not run: {self.why_not_run}"]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

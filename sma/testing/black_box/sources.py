@@ -1,6 +1,9 @@
 """The lines of Python that build a model, for programs that show a violation."""
 
-from collections.abc import Callable
+import ast
+import json
+import re
+from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
 from textwrap import wrap
@@ -9,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from sma.testing.black_box.callers.choosing import is_pretrained
+from sma.testing.black_box.importing import importable
 from sma.testing.black_box.programs import LONGEST
 
 _NOT_ARGUMENTS = ("transformers_version", "architectures", "dtype", "model_type", "_name_or_path", "sparsify")
@@ -24,10 +28,8 @@ def source_of(model: nn.Module, builder: Callable[[], nn.Module] | None) -> tupl
         The lines; None if the model is known as an object only.
     """
     if builder is not None:
-        name = getattr(builder, "__qualname__", "")
-        return (
-            (f"from {builder.__module__} import {name}", f"model = {name}()") if name.isidentifier() else None
-        )
+        found = importable(builder)
+        return None if found is None else (f"from {found[0]} import {found[1]}", f"model = {found[1]}()")
     if not is_pretrained(model) or not type(model).__module__.startswith("transformers."):
         return None
     return _pretrained(model)
@@ -44,7 +46,7 @@ def _pretrained(model: Any) -> tuple[str, ...]:
     known = signature(type(model.config)).parameters
     values = {
         name: value
-        for name, value in model.config.to_diff_dict().items()
+        for name, value in json.loads(model.config.to_json_string()).items()  # as of the dense model
         if name not in _NOT_ARGUMENTS and not (name in known and known[name].default == value)
     }
     fields = ", ".join(f"{name}={value!r}" for name, value in values.items())
@@ -63,19 +65,34 @@ def _sparsified(model: Any) -> tuple[str, ...]:
     return ("import sma", *broken(f"model = {call}")) if call else ()
 
 
-def builder_name(builder: Callable[[], nn.Module]) -> str:
-    """What lines of Python call a function that builds a model."""
-    name = getattr(builder, "__name__", "")
-    return name if name.isidentifier() else "build"
+def with_builder(source: Sequence[str] | None) -> tuple[tuple[str, ...] | None, str]:
+    """Lines that set `model`, and the name of the function without arguments by which they do so.
+
+    Example:
+        >>> with_builder(("from a import b", "model = b()"))
+        (('from a import b', 'model = b()'), 'b')
+        >>> with_builder(("from a import B", "model = B(3)"))[0]
+        ('from a import B', 'def build():', '    model = B(3)', '    return model', 'model = build()')
+    """
+    if source is None:
+        return None, "build"
+    if called := re.fullmatch(r"model = (\w+)\(\)", source[-1]):
+        return tuple(source), called[1]
+    imports = [line for line in source if line.startswith(("import ", "from "))]
+    body = [f"    {line}" for line in source if line not in imports]
+    return (*imports, "def build():", *body, "    return model", "model = build()"), "build"
 
 
 def broken(line: str) -> tuple[str, ...]:
-    """A call as lines that are not too long.
+    """A call as lines that are not too long; as one line if a text in it would be broken.
 
     Example:
         >>> broken("f(1, 2)")
         ('f(1, 2)',)
     """
-    return tuple(
-        wrap(line, LONGEST, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-    )
+    lines = wrap(line, LONGEST, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    try:
+        ast.parse("\n".join(lines))
+    except SyntaxError:
+        return (line,)
+    return tuple(lines)

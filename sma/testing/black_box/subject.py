@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 
 from sma.testing.black_box.callers.caller import Caller
 from sma.testing.black_box.inputs import sample
-from sma.testing.black_box.programs import Outcome, Trial, program
-from sma.testing.black_box.sources import builder_name
+from sma.testing.black_box.programs import Outcome, Trial, failure, program
+from sma.testing.black_box.sources import with_builder
 
 DTYPES = {torch.float64: "double", torch.float32: "float"}
 """The precisions of the checks, and the methods that convert a module or a tensor to them."""
@@ -21,6 +22,10 @@ LEAST, MOST = 1e-6, 1e-3
 """The tolerance, relative to the largest result: not less, not more."""
 WITHOUT_FLOAT64 = 1e-4
 """The tolerance of a model that does not run in float64."""
+_REMEDY = (
+    "give a function without arguments that stands by its name in a module, or source=, lines of Python that "
+    "set `model`"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Subject:
         source: lines of Python that set `model`; None: not known.
         max_length: of the rows that are drawn.
         builder: builds the model, as `source` does; None: not given.
+        build: the name by which `source` calls it.
     """
 
     model: nn.Module
@@ -44,12 +50,13 @@ class Subject:
     source: tuple[str, ...] | None
     max_length: int
     builder: Callable[[], nn.Module] | None = None
+    build: str = "build"
 
     @property
     def saving(self) -> tuple[str, ...] | None:
         """Lines that save the model and set `again` to one that is loaded; None: not offered."""
         if self.builder is not None:
-            return _through_file(f"{builder_name(self.builder)}()")
+            return _through_file(f"{self.build}()")
         if hasattr(self.model, "spec"):
             return _through_file("type(model.spec).model_validate_json(model.spec.model_dump_json()).build()")
         return self.caller.saving()
@@ -57,13 +64,32 @@ class Subject:
     def names(self, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
         """What the lines of a trial may use, the model a copy of its own: trials may change it."""
         names = names_for(copied(self.model, dtype), self.caller, dtype)
-        return names if self.builder is None else {**names, builder_name(self.builder): self.builder}
+        return names if self.builder is None else {**names, self.build: self.builder}
 
     def program(self, trial: Trial) -> str:
         """The program that repeats a trial without this project's checks."""
-        source = self.source or ("from your_code import model  # that was checked",)
+        given = "model" if self.builder is None else f"model, {self.build}"
+        source = self.source or (f"from your_code import {given}  # that was checked",)
         setup = (*self.caller.setup, *self.caller.inputs.setup("float"))
         return program((*source, "model = model.float().eval()"), setup, trial)
+
+    @cached_property
+    def why_not_run(self) -> str:
+        """Why a program that builds and calls the model cannot be run by itself; empty: it can be."""
+        if self.source is None:
+            return f"{self._given()}; {_REMEDY}"
+        x = self.caller.inputs.tensor(sample(self.caller.inputs, 2, self.max_length))
+        calls = self.program(Trial((f"x = {x}", self.caller.forward()), measure="0.0"))
+        said = failure(calls)
+        return said and f"what builds and calls the model does not run by itself ({said}); {_REMEDY}"
+
+    def _given(self) -> str:
+        if self.builder is None:
+            return "the model was given as an object"
+        name = getattr(self.builder, "__qualname__", type(self.builder).__name__)
+        if (module := getattr(self.builder, "__module__", None)) == "__main__":
+            return f"{name} is defined in the script or notebook that runs, which programs cannot import"
+        return f"{name} is not a name of the module {module}, so programs cannot import it"
 
 
 def _through_file(build: str) -> tuple[str, ...]:
@@ -124,7 +150,11 @@ def prepare(
         error = (single.double() - exact.double()).abs().flatten(0, -2).amax(-1).median()
         drift = float(error / exact.abs().max().clamp(min=1e-9))
         tolerance = min(max(SLACK * drift, LEAST), MOST)
-    return Subject(copied(model, torch.float32), caller, tolerance, drift, source, max_length, builder)
+    build = "build"
+    if builder is not None:
+        source, build = with_builder(source)
+    kept = copied(model, torch.float32)
+    return Subject(kept, caller, tolerance, drift, source, max_length, builder, build)
 
 
 def _run(

@@ -18,8 +18,12 @@ class Leaks(nn.Module):
 def build():
     return nn.Linear(4, 4)
 
-def leaks():
-    return Leaks()
+def make(model_class):
+    def build():
+        return model_class()
+    return build
+
+leaks = make(Leaks)
 
 def first(model, x, mask):
     return model(x)[0]
@@ -49,8 +53,9 @@ def test_a_model_that_is_right(sma, module, tmp_path):
 
 
 def test_a_violation_ends_with_1_and_its_program(sma, module):
-    result = sma("check", f"{module}:leaks", "--property", "batch-mates", *FEW, "--no-run")
+    result = sma("check", f"{module}:leaks", "--property", "batch-mates", *FEW)
     assert result.exit_code == 1
+    assert "batch-mates, confirmed by this program:" in result.output
     assert "violated    batch-mates" in result.output
     assert "from module_to_check import leaks\nmodel = leaks()" in result.output
 
@@ -84,6 +89,11 @@ def test_a_preset(sma):
         (("seqboat", "--property", "speed"), "there is no property 'speed'"),
         (("seqboat", "--call", "function"), "'function' is not MODULE:FUNCTION; write it as my_module:build"),
         (("seqboat", "--max-length", 1), "max_length=1 leaves nothing"),
+        (("seqboat", "--window", 0), "window=0 must be an integer of at least 1"),
+        (
+            ("seqboat", "--window", -3, "--property", "causality"),
+            "window=-3 must be an integer of at least 1",
+        ),
     ],
 )
 def test_bad_input_is_one_line(sma, arguments, message):

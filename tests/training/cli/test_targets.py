@@ -74,7 +74,10 @@ def test_a_folder_of_this_project_for_transformers(tmp_path):
 
 def test_functions():
     assert function("math:sqrt")(4) == 2
-    assert target_model("collections:Counter").source is None
+    assert target_model("collections:Counter").source == (
+        "from collections import Counter",
+        "model = Counter()",
+    )
     for name, message in (
         ("sqrt", "is not MODULE:FUNCTION"),
         ("math:pi", "math has no function 'pi'"),

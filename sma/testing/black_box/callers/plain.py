@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from sma.testing.black_box.callers.arguments import BY_FUNCTION, arguments_of
 from sma.testing.black_box.callers.caller import Caller
+from sma.testing.black_box.importing import importable
 from sma.testing.black_box.inputs import Inputs
 
 _REAL = ("mask", "attention_mask")
@@ -87,12 +88,15 @@ class FunctionCaller(Caller):
 
 
 def _told(call: Callable[..., Any]) -> tuple[str, ...]:
-    """Lines of Python that set `call`: the function's own, or its import."""
+    """Lines of Python that set `call`: the function's own, if they need nothing but torch, or its import."""
     name = getattr(call, "__name__", type(call).__name__)
     try:
         lines = inspect.cleandoc("\n" + inspect.getsource(call)).splitlines()
+        used = inspect.getclosurevars(call)
     except (OSError, TypeError):
-        lines = []
-    if lines and lines[0].startswith("def "):
+        return (f"from {call.__module__} import {name} as call",)
+    found = importable(call)
+    if lines[0].startswith("def ") and (found is None or {*used.globals, *used.nonlocals} <= {"torch"}):
         return (*lines, *(() if name == "call" else (f"call = {name}",)))
-    return (f"from {call.__module__} import {name} as call",)
+    module, name = found or (call.__module__, name)
+    return (f"from {module} import {name} as call",)

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import re
 
 import pytest
 import torch
@@ -19,9 +20,64 @@ def test_a_violation_is_confirmed_by_its_program():
     assert finding.program.startswith("import torch\nfrom broken_models import SeesBatchMates\n")
 
 
-def test_a_model_that_is_known_as_an_object_only_is_not_run():
-    finding = check_model(SeesBatchMates(), properties=["batch-mates"], examples=5)["batch-mates"]
-    assert finding.confirmed is None
+NOT_RUN = "give a function without arguments that stands by its name in a module, or source="
+
+
+def scaled(scale):
+    """A function that calls a model, and which programs cannot import."""
+
+    def call(model, x, mask):
+        return model(x) * scale
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "reason"),
+    [
+        (SeesBatchMates(), {}, "the model was given as an object"),
+        (lambda: SeesBatchMates(), {}, r"<lambda> is not a name of the module \S+test_check_model"),
+        (SeesBatchMates, {"call": scaled(2)}, "NameError: name 'scale' is not defined"),
+    ],
+)
+def test_programs_that_cannot_be_run_confirm_nothing_and_refute_nothing(model, options, reason):
+    report = check_model(model, properties=["batch-mates"], examples=5, **options)
+    assert (report["batch-mates"].verdict, report["batch-mates"].confirmed) == ("violated", None)
+    assert re.search(reason, report.why_not_run)
+    assert NOT_RUN in report.why_not_run
+    assert "batch-mates, by a program that was not run:" in report.text()
+    assert report.text().splitlines()[-1] == f"programs were not run: {report.why_not_run}"
+
+
+def test_a_function_of_the_script_that_runs(monkeypatch):
+    def build():
+        return SeesBatchMates()
+
+    monkeypatch.setattr(build, "__module__", "__main__")
+    report = check_model(build, properties=["batch-mates"], examples=5)
+    assert report["batch-mates"].verdict == "violated"
+    assert "build is defined in the script or notebook that runs" in report.why_not_run
+
+
+def test_nothing_is_said_of_programs_that_were_not_to_be_run():
+    report = check_model(SeesBatchMates(), properties=["batch-mates"], examples=5, confirmed=False)
+    assert report.why_not_run == ""
+    assert check_model(Plain(), properties=["batch-mates"], examples=2).why_not_run == ""
+
+
+def loses_its_weights():
+    """A model whose state lacks a parameter."""
+    model = Plain()
+    model.linear._register_state_dict_hook(lambda module, state, *_: state.pop("linear.bias", None))
+    model._register_load_state_dict_pre_hook(lambda state, *_: state.setdefault("linear.bias", torch.ones(4)))
+    return model
+
+
+def test_a_program_builds_anew_by_the_lines_that_were_given():
+    lines = f"from {__name__} import loses_its_weights as made", "model = made().train()"
+    finding = check_model(loses_its_weights, properties=["save and load"], source=lines)["save and load"]
+    assert (finding.verdict, finding.confirmed) == ("violated", True)
+    assert "def build():\n    model = made().train()\n    return model\n" in finding.program
 
 
 def test_the_model_stays_as_it_was():
@@ -133,6 +189,8 @@ def test_an_error_is_a_violation():
         (nn.LayerNorm, {}, r"LayerNorm\(\) raises TypeError: .*; give a torch.nn.Module"),
         (Plain(), {"properties": ["casuality"]}, "there is no property 'casuality'; did you mean causality"),
         (Plain(), {"examples": 0}, "examples=0 must be an integer of at least 1"),
+        (Plain(), {"window": 0}, "window=0 must be an integer of at least 1"),
+        (Plain(), {"window": -3, "properties": ["causality"]}, "window=-3 must be an integer of at least 1"),
         (Plain(), {"max_length": 1}, "max_length=1 leaves nothing before or after an element"),
         (nn.Identity(), {}, "what Identity reads is not known"),
     ],

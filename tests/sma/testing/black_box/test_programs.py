@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sma.testing.black_box.programs import Outcome, Trial, confirm, program
+from sma.testing.black_box.programs import Outcome, Trial, confirm, failure, program
 
 TRIAL = Trial(
     ("expected = torch.tensor([[1.0], [2.0]])", "got = model(expected)"),
@@ -58,3 +58,10 @@ def test_a_program_is_confirmed_by_running_it():
     assert not confirm("[][5]", 0.1, KeyError("other"))
     assert not confirm("[][5]", 0.1, None)
     assert not confirm("while True: pass", 0.1, None, seconds=0.2)
+
+
+def test_why_a_program_fails():
+    assert failure("print(0.5)") == ""
+    assert failure("import nowhere") == "ModuleNotFoundError: No module named 'nowhere'"
+    assert failure("raise SystemExit(3)") == "exit code 3"
+    assert failure("while True: pass", seconds=0.2) == "it takes more than 0.2 s"

@@ -29,6 +29,11 @@ def test_long_calls_are_broken():
     assert lines[1].startswith("    ")
 
 
+def test_texts_are_not_broken():
+    line = f"f(text={'word ' * 30!r})"
+    assert broken(line) == (line,)
+
+
 def test_a_model_of_transformers_is_built_from_its_configuration():
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(

@@ -56,6 +56,14 @@ def test_the_lines_of_a_function():
     assert caller.names["call"] is first
 
 
+def helped(model, x, mask):
+    return first(model, x, mask)
+
+
+def test_a_function_that_needs_others_is_imported():
+    assert FunctionCaller(helped, Features(4)).setup == (f"from {__name__} import helped as call",)
+
+
 def test_a_function_whose_source_is_not_known_is_imported():
     names = {"__name__": "theirs"}
     exec("def theirs(model, x): return model(x)", names)
