@@ -14,10 +14,10 @@ import sma
 from sma.routing import Routing
 from sma.training.inspection.reader import CROSS_ENTROPY, Column, Loss, Reader
 from sma.training.inspection.subject import Subject
-from sma.training.inspection.token_pieces import TOKEN_CLASSES, token_classes, token_pieces
 from sma.training.sparsification.sparsified_folder import Origin, load_sparsified, read_origin
 from sma.training.sparsification.sparsify_run import load_dense
 from sma.training.sparsification.token_operations import is_causal
+from sma.training.sparsification.token_pieces import TOKEN_CLASSES, token_classes, token_pieces
 from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.training.tasks.task import IGNORED, Batch
 from sma.transformers.sparsification.open_router import Saturating

@@ -5,7 +5,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-from sma.training.inspection.token_pieces import TOKEN_CLASSES, token_classes, token_pieces
+from sma.training.sparsification.token_pieces import TOKEN_CLASSES, token_classes, token_pieces
 
 from ..sparsification.conftest import tokenizer
 
