@@ -16,7 +16,7 @@ SIGTERM = "SIGTERM: the run stops after this step and leaves a checkpoint, witho
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived while nothing had to be finished."""
+    """SIGTERM arrived while nothing had to be finished, or when what had to be is."""
 
 
 @dataclass
@@ -27,13 +27,17 @@ class Interrupt:
 
 
 @contextmanager
-def interruptible(say: Callable[[str], None]) -> Iterator[Interrupt]:
+def interruptible(
+    say: Callable[[str], None], *, ctrl_c: str = CTRL_C, sigterm: str = SIGTERM
+) -> Iterator[Interrupt]:
     """Inside the `with` block the first Ctrl-C or SIGTERM is only noted; the second stops at once.
 
     Outside the main thread, where signals cannot be caught, nothing is ever requested.
 
     Args:
         say: called at once with what happens next.
+        ctrl_c: this, after Ctrl-C.
+        sigterm: this, after SIGTERM.
     """
     interrupt = Interrupt()
 
@@ -42,7 +46,7 @@ def interruptible(say: Callable[[str], None]) -> Iterator[Interrupt]:
             raise KeyboardInterrupt
         interrupt.requested = "terminated" if number == signal.SIGTERM else "interrupted"
         with suppress(RuntimeError):  # the signal came while the same stream was being written
-            say(SIGTERM if number == signal.SIGTERM else CTRL_C)
+            say(sigterm if number == signal.SIGTERM else ctrl_c)
 
     with _handled(note, signal.SIGINT, signal.SIGTERM):
         yield interrupt

@@ -23,6 +23,7 @@ from sma.training.cli import (
     scores,
     sparsifying,
 )
+from sma.training.interrupts import Terminated
 from sma.training.parallel.torchrun import fails_first, is_main
 
 
@@ -33,7 +34,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, Terminated) as error:
             if ctx.params["traceback"] or isinstance(error, BrokenPipeError):
                 raise  # typer ends quietly on the latter
             from sma.training.run.errors import explain
@@ -93,6 +94,8 @@ def main() -> None:
     # programs takes up to forty times as long; with fewer spins it sleeps, and a step alone takes no longer.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # transformers' bars of loading and saving would stand before the output.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     app()
 
 

@@ -126,12 +126,18 @@ def inspect(
     from sma.training.cli.display import output, worth_table
     from sma.training.inspection.inspecting import inspect
     from sma.training.inspection.inspection_page import write_page
+    from sma.training.run.folder import check_writable
     from sma.training.tasks.task import Split
 
     check_choice("--split", split, ("test", "validation"))
     check_choice("--weights", weights, ("best", "last"))
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}; name a file in a folder that exists")
+    if out is not None and out.is_dir():
+        raise ValueError(f"--out {out} is a folder; name a file")
+    page = out or runs[0] / "inspection.html"
+    if out is not None or (runs[0].is_dir() and not as_json):
+        check_writable(page, "name another file by --out")
     found = inspect(
         runs,
         split=cast(Split, split),
@@ -148,7 +154,7 @@ def inspect(
     console.print(worth_table(found.worth, found.rates, found.loss_unit))
     if found.left_out:
         console.print(found.left_out)
-    written = write_page(found, out or runs[0] / "inspection.html")
+    written = write_page(found, page)
     console.print(f"page: {written}", highlight=False, soft_wrap=True)
 
 

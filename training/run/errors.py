@@ -11,6 +11,8 @@ class RunError(RuntimeError):
 def explain(error: BaseException) -> tuple[str, int] | None:
     """An error as one line and an exit code: 2 for wrong input, 1 for a failed run; None for a bug.
 
+    130 and 143 are those of Ctrl-C and SIGTERM.
+
     Below the line of an error in YAML stands the place, with a caret.
 
     Example:
@@ -20,12 +22,15 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     from pydantic import ValidationError
 
     from sma.spec.errors import one_line
+    from sma.training.interrupts import Terminated
     from sma.training.parallel.torchrun import lost_connection
 
     if isinstance(error, ValidationError):
         return one_line(error), 2
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; what was saved is kept", 130
+        return str(error) or "interrupted; what was saved is kept", 130
+    if isinstance(error, Terminated):
+        return str(error) or "stopped by SIGTERM; what was saved is kept", 143
     if _is_out_of_memory(error):
         return "out of memory; set a smaller batch_size (with accumulation), task.length or model", 1
     if lost_connection(error):

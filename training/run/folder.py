@@ -256,6 +256,17 @@ def guard(path: Path, advice: str) -> Iterator[None]:
         raise RunError(f"cannot write {path} ({error.strerror or error}); {advice}") from error
 
 
+def check_writable(path: Path, advice: str) -> None:
+    """See, before something long begins, that a file or folder can be made at `path`; nothing is left there.
+
+    Raises:
+        RunError: if it cannot.
+    """
+    folder = next(each for each in path.absolute().parents if each.exists())
+    with guard(path, advice), temporary_beside(folder / path.name):
+        pass
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, if it exists, up to one that is too long to be a row."""
     try:

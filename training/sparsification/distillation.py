@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.utils.output_capturing import capture_outputs
 
 from sma.architectures.specs.fields import Coefficient, Count, Positive
 from sma.modules.routers.ramp import set_progress
@@ -16,9 +17,10 @@ from sma.routing import Router
 from sma.spec.base import Fields
 from sma.training.optimization.groups import parameter_groups
 from sma.training.optimization.schedules import CosineSchedule
-from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
+from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint, keeping
 
 Inputs = Mapping[str, Tensor]
+_CAPTURING = capture_outputs.__module__
 
 
 class Distillation(Fields):
@@ -90,8 +92,9 @@ def distill(
         settings: see `Distillation`.
         before_step: called with the share of the training that lies behind.
         listener: called after every step.
-        checkpoint: is written from time to time. If its file exists, the distillation resumes from it, with
-            the batches behind those that it has seen, and does what it would have done.
+        checkpoint: is written from time to time, at the end, and where Ctrl-C or SIGTERM stops the
+            distillation after a step. If its file exists, the distillation resumes from it, with the batches
+            behind those that it has seen, and does what it would have done.
 
     Returns:
         The student in evaluation mode; what could be trained before can be trained again.
@@ -99,6 +102,8 @@ def distill(
     Raises:
         ValueError: if there are fewer batches than steps, or a loss is not a number.
         RunError: if the checkpoint cannot be written, or is damaged.
+        KeyboardInterrupt: after Ctrl-C; with a checkpoint, when it is written.
+        Terminated: after SIGTERM, when the checkpoint is written.
     """
     trainable = [(parameter, parameter.requires_grad) for parameter in student.parameters()]
     model = _adapted(student, settings)
@@ -107,38 +112,40 @@ def distill(
     teacher = teacher.eval()
     _without_dropout(model)
     behind = 0 if checkpoint is None else checkpoint.load(model, optimizer)
-    start = saved = time.monotonic()
-    for step, batch in zip(range(settings.steps), batches, strict=False):
-        if step < behind:
-            continue
-        progress = step / settings.steps
-        set_progress(model, progress)
-        before_step(progress)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * schedule.factor(step, progress)
-        with record(student) as recording:
-            losses = _losses(model, teacher, batch, settings)
-        losses |= {name: loss for name, loss in recording.losses.items() if loss.requires_grad}
-        total = torch.stack(list(losses.values())).sum()
-        if not total.isfinite():
-            raise ValueError(f"the loss of step {step + 1} is {total.item()}; lower learning_rate")
-        optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained, settings.clip)
-        optimizer.step()
-        rates = {name: rates[0] for name, rates in recording.activation_rates.items()}
-        numbers = {name: loss.item() for name, loss in losses.items()}
-        listener(DistillationStep(step + 1, numbers, rates, time.monotonic() - start))
-        behind = step + 1
-        if checkpoint is not None and time.monotonic() - saved > checkpoint.seconds:
-            checkpoint.save(behind, model, optimizer)
-            saved = time.monotonic()
+    start = time.monotonic()
+    with keeping(checkpoint, settings.steps, model, optimizer) as keep:
+        for step, batch in zip(range(settings.steps), batches, strict=False):
+            if step < behind:
+                continue
+            progress = step / settings.steps
+            set_progress(model, progress)
+            before_step(progress)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * schedule.factor(step, progress)
+            with record(student) as recording:
+                losses = _losses(model, teacher, batch, settings)
+            losses |= {name: loss for name, loss in recording.losses.items() if loss.requires_grad}
+            total = torch.stack(list(losses.values())).sum()
+            if not total.isfinite():
+                raise ValueError(f"the loss of step {step + 1} is {total.item()}; lower learning_rate")
+            optimizer.zero_grad()
+            total.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(trained, settings.clip)
+            optimizer.step()
+            rates = {name: rates[0] for name, rates in recording.activation_rates.items()}
+            numbers = {name: loss.item() for name, loss in losses.items()}
+            listener(DistillationStep(step + 1, numbers, rates, time.monotonic() - start))
+            behind = step + 1
+            keep(behind)
     if behind < settings.steps:
         raise ValueError(f"there are {behind} batches for {settings.steps} steps; give more, or set steps")
     set_progress(model, 1.0)
     before_step(1.0)
     if settings.weights == "lora":
         model = model.merge_and_unload()
+    for each in (model, teacher):
+        if isinstance(each, nn.Module):
+            _capture_no_longer(each)
     for parameter, before in trainable:
         parameter.requires_grad_(before)
     return model.eval()
@@ -152,6 +159,18 @@ def _without_dropout(model: nn.Module) -> None:
             module.train()
 
 
+def _capture_no_longer(model: nn.Module) -> None:
+    """Take off the hooks by which transformers captured hidden states, which cannot be pickled.
+
+    They come back by themselves when hidden states are asked for again.
+    """
+    for module in model.modules():
+        hooks = module._forward_hooks
+        for number in [n for n, hook in hooks.items() if getattr(hook, "__module__", "") == _CAPTURING]:
+            del hooks[number]
+        module.__dict__.pop("_output_capturing_hooks_installed", None)
+
+
 def _adapted(student: Any, settings: Distillation) -> Any:
     """The model whose parameters with `requires_grad` are those to be trained."""
     if settings.weights != "lora":
@@ -161,7 +180,7 @@ def _adapted(student: Any, settings: Distillation) -> Any:
     else:
         from peft import LoraConfig, get_peft_model
 
-        names = sorted({name.rpartition(".")[2] for name in _linear_maps(student)})
+        names = list(_linear_maps(student))
         config = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=names)
         student = get_peft_model(student, config)
     for parameter in _router_parameters(student):
@@ -170,16 +189,14 @@ def _adapted(student: Any, settings: Distillation) -> Any:
 
 
 def _linear_maps(model: Any) -> Iterator[str]:
-    """The names of the linear maps inside the layers of a model, routers apart."""
-    routers = tuple(name for name, module in model.named_modules() if isinstance(module, Router))
-    for name, module in model.base_model.named_modules():
-        inside = any(part.isdigit() for part in name.split("."))
-        if (
-            inside
-            and isinstance(module, nn.Linear)
-            and not any(f".{name}".find(f".{r}.") >= 0 for r in routers)
-        ):
-            yield name
+    """The whole names of the linear maps inside the layers of a model, routers apart."""
+    routers = {part for each in model.modules() if isinstance(each, Router) for part in each.modules()}
+    adapted = {
+        module
+        for name, module in model.base_model.named_modules()
+        if any(part.isdigit() for part in name.split(".")) and isinstance(module, nn.Linear)
+    } - routers
+    yield from (name for name, module in model.named_modules() if module in adapted)
 
 
 def _router_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -1,6 +1,10 @@
 """The checkpoint of a distillation, from which it goes on."""
 
 import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +12,16 @@ import torch
 from torch import nn
 
 from sma.architectures.files.tensors import load_tensors, save_tensors
+from sma.training.interrupts import Terminated, interruptible
 from sma.training.optimization.state import load_named_state, named_state
 from sma.training.run.errors import RunError
 from sma.training.run.folder import guard
+
+CTRL_C = (
+    "Ctrl-C: the distillation stops after this step and leaves a checkpoint. Press Ctrl-C again to stop at "
+    "once; what was saved is kept"
+)
+SIGTERM = "SIGTERM: the distillation stops after this step and leaves a checkpoint"
 
 
 @dataclass(frozen=True)
@@ -62,3 +73,51 @@ class DistillationCheckpoint:
                 f"{self.path} does not hold this distillation ({type(error).__name__}: {reason}); remove it "
                 "to begin anew"
             ) from error
+
+
+@contextmanager
+def keeping(
+    checkpoint: DistillationCheckpoint | None,
+    n_steps: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> Iterator[Callable[[int], None]]:
+    """Around a distillation, which calls what is yielded after every step, with the step's number.
+
+    The checkpoint is written when it is due, after the last step, and after a step in which Ctrl-C or SIGTERM
+    arrived, which stops the distillation. Without a checkpoint nothing happens.
+
+    Args:
+        checkpoint: what is written.
+        n_steps: of the whole distillation.
+        model: what is trained.
+        optimizer: of its parameters.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, with a message that says what was kept.
+        Terminated: the same after SIGTERM.
+        RunError: if the checkpoint cannot be written.
+    """
+    if checkpoint is None:
+        yield lambda step: None
+        return
+    saved = time.monotonic()
+    with interruptible(_LOGGER.warning, ctrl_c=CTRL_C, sigterm=SIGTERM) as interrupt:
+
+        def keep(step: int) -> None:
+            nonlocal saved
+            requested = interrupt.requested
+            if requested or step == n_steps or time.monotonic() - saved > checkpoint.seconds:
+                checkpoint.save(step, model, optimizer)
+                saved = time.monotonic()
+            if requested:
+                stopped = Terminated if requested == "terminated" else KeyboardInterrupt
+                raise stopped(
+                    f"stopped after step {step} of {n_steps}, which is kept in {checkpoint.path}; the same "
+                    "command goes on from there"
+                )
+
+        yield keep
+
+
+_LOGGER = logging.getLogger("sma.training")

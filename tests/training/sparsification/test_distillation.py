@@ -1,11 +1,12 @@
 """Distillation: budgets are reached, what should not move does not, and losses are what they say."""
 
 import copy
+import pickle
 
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 import sma
 from sma.training.sparsification.distillation import Distillation, distill, divergence, hidden_difference
@@ -66,6 +67,35 @@ def test_what_is_trained(weights):
     else:
         assert any("q_proj" in name for name in changed)
         assert ("model.embed_tokens.weight" in changed) == (weights == "trained")
+
+
+def test_adapters_are_inside_layers_only():
+    """Maps of the same names outside of them, as a pooler's, stay as they are."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    teacher = BertForSequenceClassification(BertConfig(**sizes, vocab_size=30)).eval()
+    student = sma.sparsify(copy.deepcopy(teacher))
+    before = copy.deepcopy(student.state_dict())
+    settings = Distillation(steps=3, weights="lora", lora_rank=2, learning_rate=1e-2)
+    student = distill(student, teacher, batches(3), settings)
+    changed = {name for name in moved(before, student) if ".router." not in name}
+    assert all(name.startswith("bert.encoder.layer.") and name.endswith(".weight") for name in changed)
+    assert len(changed) == 2 * 6  # four of the attention and two of the feed-forward, in each layer
+
+
+def test_what_is_distilled_can_be_pickled():
+    """And the teacher; hidden states are captured again when they are asked for."""
+    teacher = tiny()
+    student = distill(sma.sparsify(tiny()), teacher, batches(1), Distillation(steps=1))
+    (batch,) = batches(1)
+    for model in (student, teacher):
+        again = pickle.loads(pickle.dumps(model))
+        with torch.no_grad():
+            found, wanted = (
+                each(**batch, output_hidden_states=True).hidden_states for each in (again, model)
+            )
+        assert len(found) == 3
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, wanted, strict=True))
 
 
 def test_a_task_has_its_own_loss():
