@@ -1,11 +1,14 @@
 """Options and arguments that several commands take."""
 
-from collections.abc import Iterable
-from itertools import chain, islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice, product
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from sma.training.settings.overrides import Assignment
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
 SetOption = Annotated[
@@ -50,6 +53,34 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} {value}: use {' or '.join(allowed)}")
+
+
+def field_assignments(short: Mapping[str, Any], changes: Sequence[str]) -> "list[Assignment]":
+    """The fields that options set which are short for `--set`, and those of `--set` itself.
+
+    Args:
+        short: the values of such options by the paths of their fields, as in `task.length`; None: not given.
+        changes: of `--set`.
+
+    Raises:
+        ValueError: if an option and `--set` give the same field, or a change is not field=value.
+
+    Example:
+        >>> field_assignments({"steps": 3, "seed": None}, ["task.length=8"])
+        [(('steps',), 3), (('task', 'length'), 8)]
+    """
+    from sma.training.settings.overrides import parse_assignment
+
+    given = [(tuple(name.split(".")), value) for name, value in short.items() if value is not None]
+    parsed = [parse_assignment(change) for change in changes]
+    for (path, value), (other, changed) in product(given, parsed):
+        n = min(len(path), len(other))
+        if path[:n] == other[:n]:
+            raise ValueError(
+                f"{'.'.join(path)}={value} is given by its own option, and "
+                f"--set {'.'.join(other)}={changed} as well; leave out one of them"
+            )
+    return [*given, *parsed]
 
 
 def write_lines(lines: Iterable[str], out: Path | None) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sma.training.cli.options import ImportOption, RunArgument, SetOption
+from sma.training.cli.options import ImportOption, RunArgument, SetOption, field_assignments
 
 STOPPED = {"interrupted": (130, "stopped"), "terminated": (143, "stopped by SIGTERM, without a test")}
 """Exit codes, as shells give them for SIGINT and SIGTERM, and what is said, by the ending of a run."""
@@ -51,7 +51,7 @@ def train(
     from sma.training.config import TrainSpec
     from sma.training.parallel.torchrun import is_main
     from sma.training.run.folder import Run
-    from sma.training.settings.overrides import apply_overrides, parse_assignment
+    from sma.training.settings.overrides import apply_overrides
     from sma.training.settings.specs import run_spec
     from sma.training.train import resume, train
 
@@ -65,8 +65,7 @@ def train(
         "seed": seed,
         "threads": threads,
     }
-    assignments = [(tuple(key.split(".")), value) for key, value in short.items() if value is not None]
-    assignments += map(parse_assignment, changes or [])
+    assignments = field_assignments(short, changes or [])
     if resumed is not None and any(given is not None for given in (spec, task, recipe, name)):
         raise ValueError(
             "--resume goes on with a run as it is: leave out --spec, --task, --recipe and --name"

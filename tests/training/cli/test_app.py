@@ -27,6 +27,16 @@ Command = Callable[..., Any]
         (["train", "--task", "text_files", "--set", "task.folder=/nowhere"], 2, "is not a folder; name one"),
         (["train", "--set", "stepz=3"], 2, "unknown field 'stepz'; did you mean steps"),
         (["train", "--set", "steps"], 2, "--set takes field=value"),
+        (
+            ["train", "--steps", "2", "--set", "steps=3"],
+            2,
+            "steps=2 is given by its own option, and --set steps=3",
+        ),
+        (
+            ["train", "--length", "8", "--set", "task={{kind: digits}}"],
+            2,
+            "task.length=8 is given by its own option",
+        ),
         (["schema", "foo"], 2, "schema foo: use model or training"),
         (["train", "--steps", "0"], 2, "steps=0: Input should be greater than or equal to 1"),
         (["train", "--resume", "nowhere"], 2, "nowhere is not the folder of a run"),
