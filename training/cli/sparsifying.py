@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from sma.training.cli.options import SetOption
+from sma.training.cli.options import SetOption, field_assignments
+
+_OWN = ("controls", "batch_size", "length", "rows", "seed")
+"""Options that are not short for a field."""
 
 
 def sparsify(
@@ -47,27 +50,30 @@ def sparsify(
     """Let the tokens of a pretrained model skip parts of it, and report what that costs and saves.
 
     It is distilled from itself; the controls skip at random at the same rates, or lack parts for good at the
-    same operations. The same command resumes what was stopped. It needs the extra `transformers`.
+    same operations. Ctrl-C and SIGTERM leave a checkpoint after the current step, and the same command goes
+    on from it. It needs the extra `transformers`.
 
     --set takes the fields of `SparsifySpec`, such as router.kind, only or skipped, and those of
     `Distillation`, such as router_learning_rate, lora_rank or task.
     """
     from sma.training.cli.display import output
-    from sma.training.settings.overrides import parse_assignment
     from sma.training.sparsification.distillation import DistillationStep
     from sma.training.sparsification.sparsified_folder import MODEL_FOLDER
     from sma.training.sparsification.sparsify_run import sparsify_model
     from sma.training.sparsification.sparsify_settings import sparsify_settings
 
-    given = {
+    short = {
         "rate": rate,
         "parts": None if parts is None else parts.split(","),
         "weights": weights,
         "steps": steps,
         "learning_rate": learning_rate,
     }
-    assignments = [((name,), value) for name, value in given.items() if value is not None]
-    spec, settings = sparsify_settings([*assignments, *map(parse_assignment, changes or [])])
+    assignments = field_assignments(short, changes or [])
+    for (name, *_), _ in assignments:
+        if name in _OWN:
+            raise ValueError(f"{name} is not a field of --set; give --{name.replace('_', '-')}")
+    spec, settings = sparsify_settings(assignments)
     console = output()
 
     def show(name: str, step: DistillationStep) -> None:
@@ -92,6 +98,8 @@ def sparsify(
     heads, lines = report.table()
     for line in (heads, *lines):
         console.print("  ".join(line))
+    for note in report.notes():
+        console.print(note, highlight=False, soft_wrap=True)
     console.print(
         f"{out / MODEL_FOLDER}: the model; {out / 'report.html'}: the report; see what is skipped with: "
         f"sma inspect {out}"

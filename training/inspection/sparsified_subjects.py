@@ -14,6 +14,7 @@ import sma
 from sma.routing import Routing
 from sma.training.inspection.reader import CROSS_ENTROPY, Column, Loss, Reader
 from sma.training.inspection.subject import Subject
+from sma.training.run.errors import cause
 from sma.training.sparsification.sparsified_folder import Origin, load_sparsified, read_origin
 from sma.training.sparsification.sparsify_run import load_dense
 from sma.training.sparsification.token_operations import is_causal
@@ -162,10 +163,10 @@ def _columns(recording: sma.Recording) -> tuple[Column, ...]:
 def _dense(origin: Origin) -> Any:
     try:
         return load_dense(origin.model)[0].float()
-    except OSError as error:
+    except ValueError as error:
         raise ValueError(
             f"the loss is the distance from the dense model {origin.model}, which cannot be loaded "
-            f"({str(error).splitlines()[0]}); put it there, or run this where sma sparsify ran"
+            f"({cause(error)}); put it there, or run this where sma sparsify ran"
         ) from error
 
 

@@ -37,22 +37,26 @@ class DrawnRouter(Router):
         return Routing(mask_padding(drawn < self.rate, mask), torch.ones_like(drawn, dtype=x.dtype))
 
 
-def skip_at_random(model: nn.Module, rates: Mapping[str, float], *, seed: int = 0) -> Callable[[float], None]:
+def skip_at_random(
+    model: nn.Module, rates: Mapping[str, float], *, ramp: float = 0.5, seed: int = 0
+) -> Callable[[float], None]:
     """Put routers that draw anew in the place of a sparsified model's own.
 
     Args:
         model: sparsified.
         rates: of the parts, by their names.
+        ramp: the share of a training over which the rates move from 1 to these, as a budget's does.
         seed: each part has its own, made of this.
 
     Returns:
-        A function that sets the share of a training that lies behind: during its first half the rates move
-        from 1 to these, as a budget does by default. It also seeds the draws, so that those of a step do not
-        depend on the steps before it.
+        A function that sets the share of a training that lies behind, by which the rates move. It also seeds
+        the draws, so that those of a step do not depend on the steps before it.
 
     Raises:
-        ValueError: if a part has no rate.
+        ValueError: if a part has no rate, or the ramp is not in (0, 1].
     """
+    if not 0 < ramp <= 1:
+        raise ValueError(f"ramp is a share of the training and must be in (0, 1], got {ramp}")
     parts = routed_parts(model)
     _check_names(parts, rates)
     routers = {name: DrawnRouter() for name in parts}
@@ -60,7 +64,7 @@ def skip_at_random(model: nn.Module, rates: Mapping[str, float], *, seed: int = 
         part.router = routers[name]
 
     def set_rates(progress: float) -> None:
-        share = min(2 * progress, 1.0)
+        share = min(progress / ramp, 1.0)
         for name, router in routers.items():
             router.rate = 1 - share + share * rates[name]
             router.generator.manual_seed(random.Random(f"{seed} {name} {progress}").getrandbits(32))

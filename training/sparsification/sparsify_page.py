@@ -1,6 +1,7 @@
 """The report of a sparsified model: report.json, and a self-contained page."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from sma.training.sparsification.sparsify_measures import Measures
 from sma.transformers import SparsifySpec
 
 N_TOKENS = 12
+_FOLLOWING = ("data_hash", "n_held_out")
+"""Fields that differ where others do: data and length."""
+MISSED = 0.05
+"""A difference of the share that is computed from the rate which is said."""
 NAMES = {
     "dense": "dense",
     "learned": "sparse, learned",
@@ -38,6 +43,7 @@ class SparsifyReport:
         batch_size: rows of a batch.
         length: tokens of a row at most.
         n_held_out: held-out rows that are measured on.
+        n_wanted: as many were asked for, if there are so many.
         seed: of batches and random skipping.
         measures: the dense model's, the learned one's, and those of the controls, as far as they are made.
     """
@@ -50,22 +56,43 @@ class SparsifyReport:
     batch_size: int
     length: int
     n_held_out: int
+    n_wanted: int
     seed: int
     measures: list[Measures]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Heads and rows: quality, operations and seconds of every model."""
+        """Heads and rows: quality, operations and time of every model."""
         measured = list(self.measures[0].quality)
         rows = [
             [
                 NAMES[each.name],
                 *(f"{each.quality[name]:.4g}" for name in measured),
+                f"{100 * each.parts:.1f} %"
+                + (f" (asked for: {100 * self.spec.rate:.4g} %)" if each.name == "learned" else ""),
                 f"{100 * each.operations:.1f} %",
-                f"{each.seconds:.3g}",
+                f"{100 * each.time:.0f} %",
             ]
             for each in self.measures
         ]
-        return ["model", *measured, "operations", "seconds"], rows
+        return ["model", *measured, "operations of the parts", "of the model", "time"], rows
+
+    def notes(self) -> list[str]:
+        """What is not as it was asked for, each in one line, with the remedy."""
+        found = []
+        if self.n_held_out < self.n_wanted:
+            found.append(
+                f"{self.n_held_out} held-out rows were measured on, not {self.n_wanted}: there are no more; "
+                "name more text for more"
+            )
+        share = next((each.parts for each in self.measures if each.name == "learned"), self.spec.rate)
+        if abs(share - self.spec.rate) > MISSED:
+            found.append(
+                f"the rate is missed: {100 * share:.0f} % of the parts' operations are computed, "
+                f"{100 * self.spec.rate:.4g} % were asked for; take more steps (now {self.settings.steps}), "
+                "or set by --set a higher router_learning_rate (now "
+                f"{self.settings.router_learning_rate:g}) or coefficient (now {self.spec.coefficient:g})"
+            )
+        return found
 
 
 def write_report(report: SparsifyReport, folder: Path) -> None:
@@ -98,13 +125,14 @@ def resume(report: SparsifyReport, folder: Path) -> None:
     values = read_values(folder)
     now = _fields(report)
     try:
+        now.pop("n_wanted")  # what was measured is n_held_out
         then = {name: values[name] for name in now}
         measures = [Measures(**each) for each in values["measures"]]
     except (KeyError, TypeError) as error:
         raise damaged(folder, error) from error
     found = list(differences(then, now))
     if found:
-        found = [each for each in found if each[0] != "data_hash"] or found  # it follows from others
+        found = [each for each in found if each[0] not in _FOLLOWING] or found
         raise ValueError(
             f"{folder} exists already and was made otherwise: {name_differences(found)}; resume "
             "without changing these, or name a new folder"
@@ -121,7 +149,6 @@ def _fields(report: SparsifyReport) -> dict[str, Any]:
 def page(report: SparsifyReport) -> str:
     """The page, as HTML."""
     learned = next(each for each in report.measures if each.name == "learned")
-    dense = report.measures[0]
     heads, rows = report.table()
     tokens = list(learned.tokens.items())
     return render(
@@ -130,17 +157,19 @@ def page(report: SparsifyReport) -> str:
         title=f"{Path(report.model).name}, made sparse",
         cards=[
             (f"{100 * learned.operations:.0f} %", "of the dense model's operations"),
-            (f"{100 * learned.seconds / dense.seconds:.0f} %", "of its seconds"),
+            (f"{100 * learned.parts:.0f} %", f"of the parts', {100 * report.spec.rate:.4g} % asked for"),
+            (f"{100 * learned.time:.0f} %", "of its processor time"),
             *((f"{value:.3g}", name) for name, value in learned.quality.items()),
         ],
         heads=heads,
         rows=rows,
+        notes=report.notes(),
         rates=[
             (name, rate, f"{100 * rate:.0f} %", False)
             for name, rate in learned.rates.items()  # of real tokens
         ],
-        skipped=[(token, f"{100 * share:.0f} %") for token, share in tokens[:N_TOKENS]],
-        computed=[(token, f"{100 * share:.0f} %") for token, share in reversed(tokens[-N_TOKENS:])],
+        skipped=_shares(tokens[:N_TOKENS]),
+        computed=_shares(reversed(tokens[-N_TOKENS:])),
         facts={
             "run": {"model": report.model, "data": ", ".join(report.data), "seed": report.seed},
             "spec": report.spec.model_dump(mode="json", exclude={"kind"}),
@@ -149,3 +178,8 @@ def page(report: SparsifyReport) -> str:
             "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
         },
     )
+
+
+def _shares(tokens: Iterable[tuple[str, float]]) -> list[tuple[str, str]]:
+    """Tokens as a reader can tell them apart, and their shares in per cent."""
+    return [(token.replace("\n", "↵").replace(" ", "␣"), f"{100 * share:.0f} %") for token, share in tokens]

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from sma.checks import check_size
-from sma.training.run.folder import guard
+from sma.training.pretrained import load_pretrained
+from sma.training.run.folder import check_writable, guard
 from sma.training.sparsification.distillation import Distillation, DistillationStep, distill
 from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
 from sma.training.sparsification.skipping_controls import choose_dropped, skip_at_random
@@ -53,7 +54,7 @@ def sparsify_model(
         controls: random, dropped, or both.
         batch_size: rows of a batch.
         length: tokens of a row at most.
-        n_held_out: held-out rows that are measured on.
+        n_held_out: held-out rows that are measured on, if there are so many.
         seed: of the batches, and of random skipping.
         listener: called after every step, with the name of what is distilled.
 
@@ -63,6 +64,9 @@ def sparsify_model(
     Raises:
         ValueError: if the model cannot be sparsified, the data have too few rows, or `out` exists and is that
             of other arguments or has nothing left to do.
+        RunError: if `out` cannot be written, or a file in it is damaged.
+        KeyboardInterrupt: after Ctrl-C; during a distillation after its step, with a checkpoint.
+        Terminated: after SIGTERM during a distillation, with a checkpoint.
     """
     for field, value in (("batch_size", batch_size), ("length", length), ("n_held_out", n_held_out)):
         check_size(field, value)
@@ -71,6 +75,7 @@ def sparsify_model(
             raise ValueError(f"there is no control {control!r}; use {' or '.join(CONTROLS)}")
     if out.exists() and not (out / REPORT).is_file():
         raise ValueError(f"{out} exists already; name a new folder, or remove it")
+    check_writable(out, "name another folder by --out")
     dense, tokenizer = load_dense(name)
     sparsify(copy.deepcopy(dense), spec)  # what cannot be routed is found before anything is read
     if settings.task > 0 and not is_causal(dense):
@@ -80,7 +85,8 @@ def sparsify_model(
         )
     texts = read_token_texts(data, tokenizer, length=length, causal=is_causal(dense))
     files, ids = [str(path) for path in data], texts.hash
-    report = SparsifyReport(name, files, ids, spec, settings, batch_size, length, n_held_out, seed, [])
+    sizes = (batch_size, length, min(n_held_out, len(texts.held_out)), n_held_out)
+    report = SparsifyReport(name, files, ids, spec, settings, *sizes, seed, [])
     if out.exists():
         resume(report, out)
     made = {each.name for each in report.measures}
@@ -132,13 +138,14 @@ def load_dense(name: str) -> tuple[Any, Any]:
     """A pretrained model of its own class, in evaluation mode, and its tokenizer.
 
     Raises:
-        ValueError: if it is sparsified already, or transformers has no class for it.
+        ValueError: if it is sparsified already, cannot be loaded, has no tokenizer, or transformers has no
+            class for it.
     """
     import transformers
 
     config: Any = None
     if not is_sparsified(Path(name)):
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = load_pretrained(transformers.AutoConfig, name)
     if config is None or isinstance(config, SparsifiedConfig):
         raise ValueError(f"{name} is sparsified already; name the dense model that it was made of")
     names = config.architectures or []
@@ -148,7 +155,24 @@ def load_dense(name: str) -> tuple[Any, Any]:
             f"{name} says of its class {', '.join(names) or 'nothing'} (architectures in config.json), which "
             "transformers does not have; sparsify it in Python, by sma.sparsify"
         )
-    return model_class.from_pretrained(name).eval(), transformers.AutoTokenizer.from_pretrained(name)
+    tokenizer = _load_tokenizer(name)
+    return load_pretrained(model_class, name).eval(), tokenizer
+
+
+def _load_tokenizer(name: str) -> Any:
+    """The tokenizer of a pretrained model, which knows more than special tokens."""
+    import transformers
+
+    reason: Exception | None = None
+    try:
+        tokenizer = load_pretrained(transformers.AutoTokenizer, name)
+        if tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+            return tokenizer
+    except ValueError as error:
+        reason = error
+    raise ValueError(
+        f"{name} has no tokenizer: save one there (tokenizer.save_pretrained), or name a model that has one"
+    ) from reason
 
 
 def _control(
@@ -159,7 +183,7 @@ def _control(
         return lambda progress: None
     learned = next(each for each in report.measures if each.name == "learned")
     if entrant == "random":
-        move = skip_at_random(model, learned.rates, seed=report.seed)
+        move = skip_at_random(model, learned.rates, ramp=report.spec.ramp, seed=report.seed)
         move(1.0)
         return move
     sample = texts.batch(texts.training[:N_CHOOSING])

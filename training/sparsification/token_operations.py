@@ -48,6 +48,18 @@ def saved_operations(calls: Sequence[LayerRecord], model: Any) -> int:
     return saved
 
 
+def parts_share(calls: Sequence[LayerRecord]) -> tuple[int, int]:
+    """What routed parts computed, and what they would have without skipping, as their budget counts it.
+
+    That is by operations per token, without those products of attention whose number grows with the length.
+    """
+    computed, whole = (
+        sum(_flops(call.layer)[0](int(tokens.sum()), 0) for call, tokens in zip(calls, each, strict=True))
+        for each in ([call.routing.active[..., 0] for call in calls], [call.mask for call in calls])
+    )
+    return computed, whole
+
+
 def pairs(
     active: Tensor, real: Tensor, *, causal: bool, sees_skipped: bool, window: int | None = None
 ) -> int:
@@ -82,18 +94,23 @@ def is_causal(model: Any) -> bool:
 def _spent(layer: nn.Module, active: Tensor, real: Tensor, causal: bool) -> int:
     """What the active tokens cause in a routed layer, as if all others skipped it."""
     n = int(active.sum())
-    flops: Callable[[int, int], int]
+    flops, attention, seen = _flops(layer)
+    if attention is None:
+        return flops(n, 0)
+    return flops(n, pairs(active, real, causal=causal, sees_skipped=seen, window=_window(attention)))
+
+
+def _flops(layer: nn.Module) -> tuple[Callable[[int, int], int], nn.Module | None, bool]:
+    """Operations by tokens and pairs, the attention if there is one, and whether it sees skipped tokens."""
     if isinstance(layer, RoutedAttention):
         part = layer.part
         attention, seen = part.module, part.sees_skipped
-        flops = partial(attention_flops, attention, part.projections, sees_skipped=seen)
-    elif isinstance(layer, RoutedLayer):
-        attention, seen = layer.get_submodule(layer.parts.attention), layer.parts.sees_skipped
-        flops = layer.flops
-    else:
-        (module,) = layer.sub_modules  # type: ignore[misc]
-        return module.flops(n)
-    return flops(n, pairs(active, real, causal=causal, sees_skipped=seen, window=_window(attention)))
+        return partial(attention_flops, attention, part.projections, sees_skipped=seen), attention, seen
+    if isinstance(layer, RoutedLayer):
+        parts = layer.parts
+        return layer.flops, layer.get_submodule(parts.attention), parts.sees_skipped
+    (module,) = layer.sub_modules  # type: ignore[misc]
+    return (lambda n, n_pairs: module.flops(n)), None, False
 
 
 def _width(attention: nn.Module, config: Any) -> int:

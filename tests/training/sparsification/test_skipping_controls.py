@@ -34,6 +34,11 @@ def test_random_routers_have_the_rates_that_they_are_given():
     assert rates(model) == pytest.approx({name: (1 + rate) / 2 for name, rate in wanted.items()}, abs=0.1)
     move(1.0)
     assert rates(model) == pytest.approx(wanted, abs=0.1)
+    move = skip_at_random(model, wanted, ramp=1.0, seed=3)
+    move(0.5)
+    assert rates(model) == pytest.approx({name: (1 + rate) / 2 for name, rate in wanted.items()}, abs=0.1)
+    with pytest.raises(ValueError, match=r"ramp is a share of the training and must be in \(0, 1\], got 0"):
+        skip_at_random(model, wanted, ramp=0)
     with pytest.raises(ValueError, match=r"parts without a rate: model\.layers\.1\.mlp"):
         skip_at_random(model, {name: 0.5 for name in wanted if ".1." not in name})
 

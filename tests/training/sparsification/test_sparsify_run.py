@@ -2,7 +2,9 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,10 +20,11 @@ from sma.training.run.errors import RunError
 from sma.training.sparsification import sparsify_run
 from sma.training.sparsification.distillation import Distillation
 from sma.training.sparsification.distillation_checkpoint import DistillationCheckpoint
+from sma.training.sparsification.sparsify_measures import measure
 from sma.training.sparsification.sparsify_run import load_dense, sparsify_model
 from sma.transformers import SparsifySpec, routed_parts
 
-from .conftest import write_sparsified
+from .conftest import write_bert, write_llama, write_sparsified
 
 SETTINGS = Distillation(steps=30, router_learning_rate=0.05)
 SIZES = {"batch_size": 4, "length": 12, "n_held_out": 8}
@@ -39,9 +42,11 @@ def test_a_causal_model(llama_folder, data, tmp_path):
         **SIZES,
     )
     assert steps == ["learned"] * 30 + ["random"] * 30 + ["dropped"] * 30
+    assert (report.n_held_out, report.n_wanted) == (6, 8)
     dense, learned, drawn, dropped = report.measures
     assert dense.operations == 1.0
     assert dense.quality["hidden difference"] == dense.quality["divergence in nats"] == 0.0
+    assert learned.parts < learned.operations < dense.parts == dense.time == 1.0
     assert max(learned.operations, dropped.operations, drawn.operations) < 1
     assert set(dropped.rates.values()) == {0.0, 1.0}
     assert sum(learned.rates.values()) / 4 == pytest.approx(sum(drawn.rates.values()) / 4, abs=0.15)
@@ -118,7 +123,7 @@ def test_what_was_stopped_resumes(llama_folder, data, tmp_path, monkeypatch):
 
     def measures(out):
         values = json.loads((tmp_path / out / "report.json").read_text())
-        return [{**each, "seconds": None} for each in values["measures"]]
+        return [{**each, "seconds": None, "time": None} for each in values["measures"]]
 
     run("whole")
     assert len(steps) == 18
@@ -165,6 +170,46 @@ def test_a_loss_of_the_task(llama_folder, bert_folder, data, tmp_path):
         sparsify_model(str(bert_folder), [data], tmp_path / "bert_out", **options)
 
 
+def test_random_skipping_has_the_ramp_of_the_model(llama_folder, data, tmp_path, monkeypatch):
+    found = []
+
+    def listener(name, step):
+        found.append((name, step.rates))
+
+    options = {"settings": SETTINGS.model_copy(update={"steps": 4}), "controls": ("random",), **SIZES}
+    monkeypatch.setattr(sparsify_run, "measure", partial(_measured, rates=0.0))
+    sparsify_model(
+        str(llama_folder), [data], tmp_path / "out", spec=SparsifySpec(ramp=1.0), listener=listener, **options
+    )
+    drawn = [sum(rates.values()) / len(rates) for name, rates in found if name == "random"]
+    assert drawn == pytest.approx([1.0, 0.75, 0.5, 0.25], abs=0.2)
+
+
+def _measured(name, model, dense, batches, tokenizer, *, rates):
+    """As if all parts had learned one rate."""
+    found = measure(name, model, dense, batches, tokenizer)
+    return replace(found, rates=dict.fromkeys(found.rates, rates))
+
+
+@pytest.mark.parametrize("write", [write_llama, write_bert])
+def test_a_folder_without_a_tokenizer_is_named(write, tmp_path):
+    """transformers makes one for some classes, which knows special tokens alone."""
+    folder = write(tmp_path / "dense")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(
+        ValueError, match=r"dense has no tokenizer: save one there \(tokenizer\.save_pretrained\)"
+    ):
+        load_dense(str(folder))
+
+
+def test_what_names_no_model_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name, message in (("file", "file is a file; give a folder"), ("nothere", "there is no folder")):
+        with pytest.raises(ValueError, match=message):
+            load_dense(str(tmp_path / name))
+
+
 def test_what_is_sparsified_already_is_named(bert_folder, data, tmp_path):
     folder = write_sparsified(tmp_path / "sparse", bert_folder, data)
     for name in (folder, folder / "model"):
@@ -172,7 +217,7 @@ def test_what_is_sparsified_already_is_named(bert_folder, data, tmp_path):
             load_dense(str(name))
 
 
-def test_errors(llama_folder, data, tmp_path):
+def test_errors(llama_folder, data, tmp_path, monkeypatch):
     options = {"spec": SparsifySpec(), "settings": SETTINGS}
     with pytest.raises(ValueError, match="there is no control 'never'; use random or dropped"):
         sparsify_model(str(llama_folder), [data], tmp_path / "out", controls=("never",), **options)
@@ -183,3 +228,6 @@ def test_errors(llama_folder, data, tmp_path):
     with pytest.raises(ValueError, match="says of its class MyLlama"):
         sparsify_model(str(llama_folder), [data], tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(sparsify_run, "load_dense", lambda name: pytest.fail("it is too late"))
+    with pytest.raises(RunError, match=r"cannot write /proc/out .*; name another folder by --out"):
+        sparsify_model(str(llama_folder), [data], Path("/proc/out"), **options)

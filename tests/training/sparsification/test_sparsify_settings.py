@@ -18,7 +18,10 @@ def test_fields_of_both_are_set():
         ("only",): ["layers.[4-9].*"],
         ("router", "kind"): "random",
         ("router", "rate"): 0.3,
-        ("named",): [{"part": "feed_forward", "pattern": "h.*.mlp"}],
+        ("named",): [
+            {"part": "feed_forward", "pattern": "h.*.mlp"},
+            {"part": "attention", "pattern": "h.*.attn", "query": "q", "output": "o", "keys": ["k"]},
+        ],
         ("lora_rank",): 4,
         ("task",): 1,
     }

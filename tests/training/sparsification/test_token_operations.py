@@ -22,6 +22,7 @@ import sma
 from sma.training.sparsification.token_operations import (
     dense_operations,
     pairs,
+    parts_share,
     saved_operations,
 )
 from sma.transformers import routed_parts
@@ -136,6 +137,30 @@ def test_a_model_of_another_structure_whose_parts_are_named():
     with torch.no_grad(), sma.record(model) as recording:
         model(torch.randint(2, 30, (1, 3)))
     assert saved_operations(recording.layers, dense) == 3 * 2 * (2 * 16 * 8 * 16 - 2 * 16)
+
+
+@pytest.mark.parametrize("parts", [("feed_forward", "attention"), ("layer",)])
+def test_the_share_of_the_parts_is_that_of_their_budget(parts):
+    """The mean of the rates by the parts' operations per token, whatever the length of the rows."""
+    model = sma.sparsify(llama(), parts=parts)
+    routers = [part.router for part in routed_parts(model).values()]
+    for router in routers:
+        router.router.router.projection.weight.data.normal_(std=2.0)
+        router.router.router.projection.bias.data.zero_()
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[0, 6:] = 0
+    torch.manual_seed(1)
+    with torch.no_grad(), sma.record(model) as recording:
+        model(torch.randint(2, 30, (2, 9)), attention_mask=mask)
+    costs = routers[0].parts.costs
+    rates = [rate for (rate,) in recording.activation_rates.values()]
+    assert 0.1 < min(rates) < max(rates) < 0.9
+    computed, whole = parts_share(recording.layers)
+    assert whole == 15 * sum(costs)
+    assert computed / whole == pytest.approx(
+        sum(cost * rate for cost, rate in zip(costs, rates, strict=True)) / sum(costs)
+    )
+    assert parts_share([]) == (0, 0)
 
 
 @pytest.mark.parametrize("causal", [True, False])
