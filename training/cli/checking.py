@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sma.training.cli.options import ImportOption, write_lines
+from sma.training.cli.options import ImportOption, check_new_file, write_lines
 
 
 def check(
@@ -68,6 +68,8 @@ def check(
     from sma.training.cli.display import output
     from sma.training.cli.targets import function, target_model
 
+    if json is not None:
+        check_new_file(json)
     found = target_model(target, kind)
     report = check_model(
         found.model,

@@ -1,6 +1,7 @@
 """Options and arguments that several commands take."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,11 +94,29 @@ def write_lines(lines: Iterable[str], out: Path | None) -> None:
         for line in lines:
             typer.echo(line)
         return
+    check_new_file(out)
     first = iter(lines)
     head = list(islice(first, 1))  # what fails leaves no file
+    with _explained(out), out.open("x", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in chain(head, first))
+
+
+def check_new_file(out: Path) -> None:
+    """See that a file can be made, before what it is to hold is computed.
+
+    Raises:
+        ValueError: if it exists, or cannot be made.
+    """
+    with _explained(out):
+        out.open("x").close()
+        out.unlink()
+
+
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """Turn errors while a new file is made into one line."""
     try:
-        with out.open("x", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in chain(head, first))
+        yield
     except FileExistsError:
         raise ValueError(f"{out} exists already; name a new file, or remove it") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from unittest import mock
 
 import pytest
 
@@ -50,6 +51,32 @@ def test_a_model_that_is_right(sma, module, tmp_path):
     assert "holds       causality" in result.output
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["model"] == "Linear"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("there.json", "there.json exists already; name a new file"),
+        ("folder", "folder exists already; name a new file"),
+        ("nowhere/report.json", "(No such file or directory); name a file in a folder that exists"),
+        ("there.json/report.json", "(Not a directory); name a file in a folder that exists"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_found_before_anything_runs(sma, tmp_path, name, message):
+    (tmp_path / "there.json").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    with mock.patch("sma.training.cli.targets.target_model") as target:
+        result = sma("check", "ssm_only", "--json", tmp_path / name)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not target.called
+    assert (tmp_path / "there.json").read_text() == "kept"
+
+
+def test_a_check_that_fails_leaves_no_file(sma, tmp_path):
+    assert sma("check", "nowhere", "--json", tmp_path / "report.json").exit_code == 2
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_a_violation_ends_with_1_and_its_program(sma, module):
