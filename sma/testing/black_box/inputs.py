@@ -11,6 +11,8 @@ Rows: TypeAlias = list[list[int]]
 """Numbers of elements, row by row; rows of one length where they are written as a tensor."""
 N_KINDS = 8
 """How many different elements inputs are made of."""
+MOST_ROWS = 5
+"""Rows of a batch where it is tried whether they see each other."""
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,13 @@ class Report:
 
     @override
     def __repr__(self) -> str:
+        """One line, as pytest cuts longer ones off."""
+        failed = {"violated": self.violations, "refused": self.refusals}
+        found = [f"{verdict}: {', '.join(one.name for one in of)}" for verdict, of in failed.items() if of]
+        return f"<report of {self.model}: {'; '.join(found) or 'ok'}>"
+
+    @override
+    def __str__(self) -> str:
         return self.text()
 
     def text(self) -> str:

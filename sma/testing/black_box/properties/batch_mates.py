@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from sma.testing.black_box.inputs import draw_rows
+from sma.testing.black_box.inputs import MOST_ROWS, draw_rows
 from sma.testing.black_box.programs import Trial
 from sma.testing.black_box.properties.property import NO_GRADIENTS, Property, assign, places, shown
 from sma.testing.black_box.subject import Subject
@@ -35,7 +35,7 @@ class BatchMates(Property):
     @override
     def trial(self, draw: Draw, subject: Subject) -> Trial:
         inputs, forward = subject.caller.inputs, subject.caller.forward
-        n_rows = draw(st.integers(2, 3))
+        n_rows = draw(st.integers(2, MOST_ROWS))
         length = draw(st.integers(1 + self.swapped, subject.max_length))
         rows = draw_rows(draw, inputs, n_rows, length)
         return Trial(

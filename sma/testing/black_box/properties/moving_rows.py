@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from sma.testing.black_box.inputs import Rows, draw_rows
+from sma.testing.black_box.inputs import MOST_ROWS, Rows, draw_rows
 from sma.testing.black_box.programs import Trial
 from sma.testing.black_box.properties.property import (
     NO_GRADIENTS,
@@ -53,7 +53,7 @@ class MovedRows(Property):
         assert decoding is not None
         move = decoding.leave if self.leave else decoding.select
         assert move is not None
-        n_rows, length = draw(st.integers(2, 3)), draw(st.integers(1, subject.max_length - 1))
+        n_rows, length = draw(st.integers(2, MOST_ROWS)), draw(st.integers(1, subject.max_length - 1))
         x, order = draw_rows(draw, inputs, n_rows, length), draw_order(draw, n_rows, leave=self.leave)
         more = draw_rows(draw, inputs, len(order), 1)
         seen = f"torch.arange({length}).expand(len(x), -1)" if self.counted else ""

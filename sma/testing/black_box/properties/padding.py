@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from sma.testing.black_box.inputs import Inputs, Rows, draw_row
+from sma.testing.black_box.inputs import MOST_ROWS, Inputs, Rows, draw_row
 from sma.testing.black_box.programs import Trial
 from sma.testing.black_box.properties.property import NO_GRADIENTS, Property, assign, counting, shown
 from sma.testing.black_box.subject import Subject
@@ -56,8 +56,8 @@ def pad(rows: Rows, extra: int, padding: int, *, left: bool) -> Padded:
 
 
 def draw_padded(draw: Draw, inputs: Inputs, max_length: int, *, left: bool) -> Padded:
-    """One to three rows with padding in at least one of them."""
-    rows = [draw_row(draw, inputs, 1, max_length) for _ in range(draw(st.integers(1, 3)))]
+    """One to five rows with padding in at least one of them."""
+    rows = [draw_row(draw, inputs, 1, max_length) for _ in range(draw(st.integers(1, MOST_ROWS)))]
     uneven = len({len(row) for row in rows}) > 1
     return pad(rows, draw(st.integers(0 if uneven else 1, 3)), inputs.padding, left=left)
 

@@ -39,7 +39,21 @@ def test_text():
     assert lines[4].split(maxsplit=2) == ["not", "tried", "save and load               it has no file"]
     assert lines[5].endswith("no gradient for a, a, a and 1 more with x = [[1]]")
     assert lines[7:] == ["left padding, confirmed by this program:", "", "import torch"]
-    assert str(REPORT) == repr(REPORT) == REPORT.text()
+    assert str(REPORT) == REPORT.text()
+
+
+def test_the_representation_is_one_line():
+    assert repr(REPORT) == "<report of Model: violated: left padding, gradients of idle parts>"
+    refused = Finding("causality", "refused", error="ValueError: no")
+    report = Report("Model", 1e-6, None, (*FINDINGS[:2], refused), {}, 1.0)
+    assert repr(report) == "<report of Model: violated: left padding; refused: causality>"
+    assert repr(Report("Model", 1e-6, None, FINDINGS[2:4], {}, 1.0)) == "<report of Model: ok>"
+
+
+def test_why_programs_were_not_run():
+    report = Report("Model", 1e-6, None, FINDINGS, {}, 1.0, "they cannot import f; give source=")
+    assert report.text().splitlines()[-1] == "programs were not run: they cannot import f; give source="
+    assert json.loads(report.json())["why_not_run"] == report.why_not_run
 
 
 def test_violations():
