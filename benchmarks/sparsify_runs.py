@@ -3,7 +3,6 @@
 import argparse
 import copy
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from torch import Tensor
 import sma
 from sma.training.sparsification.distillation import Distillation
 from sma.training.sparsification.skipping_controls import choose_dropped, drop_parts, skip_at_random
-from sma.training.sparsification.sparsify_measures import difference
+from sma.training.sparsification.sparsify_measures import difference, pass_seconds
 from sma.training.sparsification.token_operations import dense_operations, saved_operations
 from sma.transformers import routed_parts
 
@@ -176,20 +175,9 @@ def cost(model: Any, dense: Any, sample: dict[str, Tensor]) -> dict[str, Any]:
     saved = saved_operations(recording.layers, dense)
     rates = {name: rates[0] for name, rates in recording.activation_rates.items()}
     share = 1 - saved / dense_operations(dense, sample["attention_mask"].bool())
-    found = {"operations": share, "saved": saved, "time": time_share(model, dense, sample)}
+    own, whole = pass_seconds((model, dense), [sample])
+    found = {"operations": share, "saved": saved, "time": own / whole}
     return {"rates": rates, "cost": found}
-
-
-@torch.no_grad()
-def time_share(model: Any, dense: Any, sample: dict[str, Tensor]) -> float:
-    """Processor time of a pass beside that of the dense model: the best of nine each, in turns."""
-    best = [math.inf, math.inf]
-    for _ in range(9):
-        for i, each in enumerate((model, dense)):
-            start = time.process_time()
-            each(**sample)
-            best[i] = min(best[i], time.process_time() - start)
-    return best[0] / best[1]
 
 
 def times_by_rate(dense: Any, sample: dict[str, Tensor]) -> list[dict[str, Any]]:
