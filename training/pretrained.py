@@ -1,7 +1,10 @@
 """Models of the transformers library that an argument names: folders, and repositories of the Hub."""
 
+import logging
 import re
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,8 @@ def load_pretrained(loads: Any, name: str, **options: Any) -> Any:
     if path.is_file():
         raise ValueError(f"{name} is a file; give {_FOLDER}, or {_HUB}")
     try:
-        return loads.from_pretrained(name, **options)
+        with _retried_silently():
+            return loads.from_pretrained(name, **options)
     except (OSError, ValueError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the file system, such as a full disk
@@ -57,6 +61,18 @@ def load_pretrained(loads: Any, name: str, **options: Any) -> Any:
         if not path.exists():
             what = f"there is no folder {name}, and no model of that name could be loaded"
         raise ValueError(f"{what} ({_reason(error)}); give {_FOLDER}, or {_HUB}") from error
+
+
+@contextmanager
+def _retried_silently() -> Iterator[None]:
+    """Without two lines for each time that the Hub is asked again; the error at the end says it."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _reason(error: Exception) -> str:

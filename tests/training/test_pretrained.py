@@ -1,5 +1,7 @@
 """Folders and repositories of models of transformers that an argument names."""
 
+import logging
+
 import pytest
 
 from sma.training.pretrained import is_repository, load_pretrained
@@ -114,3 +116,18 @@ def test_an_error_of_the_file_system_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(Asked, "from_pretrained", full)
     with pytest.raises(OSError, match="No space left"):
         load_pretrained(Asked, "owner/model")
+
+
+def test_retries_are_silent(monkeypatch):
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    before, inside = logger.getEffectiveLevel(), []
+
+    def asked(name, **options):
+        inside.append(logger.isEnabledFor(logging.WARNING))
+        raise OSError("there is no connection")
+
+    monkeypatch.setattr(Asked, "from_pretrained", asked)
+    with pytest.raises(ValueError, match="there is no connection"):
+        load_pretrained(Asked, "owner/model")
+    assert inside == [False]
+    assert logger.getEffectiveLevel() == before
