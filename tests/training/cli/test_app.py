@@ -130,3 +130,11 @@ def test_a_reader_that_leaves_is_no_error(command: list[str], tmp_path: Path) ->
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == 1
+
+
+def test_bars_of_transformers_are_off() -> None:
+    code = (
+        "from sma.training.cli import app; app.app = lambda: None; app.main(); "
+        "from transformers.utils.logging import is_progress_bar_enabled as bars; assert not bars()"
+    )
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, capture_output=True, cwd=ROOT)

@@ -2,15 +2,12 @@
 
 import json
 import signal
-import subprocess
 
 import pytest
 from rich.console import Console
 
 from sma.training.inspection import inspecting
 from tests.training.sparsification.conftest import text, write_llama
-
-from .test_app import COMMAND, ENVIRONMENT, ROOT
 
 
 @pytest.fixture
@@ -59,13 +56,6 @@ def test_a_signal_leaves_a_checkpoint_that_the_command_resumes(
     assert resumed.exit_code == 0, resumed.output
     assert "random, step 2:" in resumed.output
     assert "step 1:" not in resumed.output
-
-
-def test_bars_of_transformers_are_off(arguments):
-    command = [*COMMAND, *map(str, arguments), "--controls", "", "--steps", "1"]
-    made = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "learned, step 1:" in made.stdout
-    assert "|" not in made.stderr
 
 
 def test_a_page_that_cannot_be_written_is_found_before(sma, monkeypatch, tmp_path):
