@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from benchmarks.sparsify_runs import CONTROLS, LONGER, LONGER_STEPS, PARTS, RATES, RESULTS, SEEDS, Run, read
@@ -113,8 +113,8 @@ def settings(model: str, read: Read = read) -> list[str]:
     seconds = [each["distillation seconds"] for each in found]
     return [
         f"{trained}Distilled for {', '.join(map(str, steps))} steps of {rows} rows of up to {length} tokens, "
-        f"in {min(seconds):.0f} to {max(seconds):.0f} seconds on {found[0]['threads']} thread of a machine "
-        f"that did other work beside it; torch {found[0]['torch']}."
+        f"in {median(seconds):.0f} seconds (median) on {found[0]['threads']} thread of a machine that did "
+        f"other work beside it; torch {found[0]['torch']}."
     ]
 
 
