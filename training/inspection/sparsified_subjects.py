@@ -17,11 +17,11 @@ from sma.training.inspection.subject import Subject
 from sma.training.run.errors import cause
 from sma.training.sparsification.sparsified_folder import Origin, load_sparsified, read_origin
 from sma.training.sparsification.sparsify_run import load_dense
-from sma.training.sparsification.token_operations import is_causal
 from sma.training.sparsification.token_pieces import TOKEN_CLASSES, token_classes, token_pieces
 from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.training.tasks.task import IGNORED, Batch
 from sma.transformers.sparsification.open_router import Saturating
+from sma.transformers.sparsification.probe import is_causal
 from sma.transformers.sparsification.routed_layer import routed_parts
 
 MADE_ACTIVE = "A token that is made active counts in full, however sure the router is of the opposite."

@@ -98,7 +98,7 @@ def choose_dropped(
         damage: a measure of the model as it is, which is to be small.
 
     Returns:
-        The names of the parts, whose saving is as close to `saved` as a number of parts can be.
+        The names of the parts, without the first that would take the saving further from `saved`.
     """
     dropped: list[str] = []
     costs = {name: _saved(model, [name], inputs) for name in routed_parts(model)}

@@ -15,11 +15,11 @@ from sma.recording import record
 from sma.training.sparsification.distillation import divergence, hidden_difference
 from sma.training.sparsification.token_operations import (
     dense_operations,
-    is_causal,
     parts_share,
     saved_operations,
 )
 from sma.training.sparsification.token_pieces import token_pieces
+from sma.transformers.sparsification.probe import is_causal
 
 N_PASSES, FEWEST_PASSES, ENOUGH = 9, 3, 20.0
 """Passes that are timed, at most and at least, and the seconds after which no more begins."""

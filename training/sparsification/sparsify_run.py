@@ -16,10 +16,10 @@ from sma.training.sparsification.skipping_controls import choose_dropped, skip_a
 from sma.training.sparsification.sparsified_folder import MODEL_FOLDER, REPORT, is_sparsified
 from sma.training.sparsification.sparsify_measures import difference, measure
 from sma.training.sparsification.sparsify_page import SparsifyReport, resume, write_report
-from sma.training.sparsification.token_operations import is_causal
 from sma.training.sparsification.token_texts import TokenTexts, read_token_texts
 from sma.transformers import SparsifySpec, sparsify
 from sma.transformers.sparsification import SparsifiedConfig
+from sma.transformers.sparsification.probe import is_causal
 
 CONTROLS = ("random", "dropped")
 N_CHOOSING = 8

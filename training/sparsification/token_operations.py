@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sma.recording import LayerRecord
+from sma.transformers.sparsification.probe import is_causal
 from sma.transformers.sparsification.routed_attention import RoutedAttention, attention_flops
 from sma.transformers.sparsification.routed_feed_forward import own_flops
 from sma.transformers.sparsification.routed_layer import RoutedLayer
@@ -84,11 +85,6 @@ def pairs(
     if causal and window is not None:
         keys = keys - F.pad(keys, (window, 0))[:, : seen.shape[1]]
     return int(keys[active].sum())
-
-
-def is_causal(model: Any) -> bool:
-    """Whether a token of the model sees none after it."""
-    return any(getattr(module, "is_causal", False) for module in model.modules())
 
 
 def _spent(layer: nn.Module, active: Tensor, real: Tensor, causal: bool) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from sma.routing import Router
 from sma.transformers.sparsification.attention_functions import calls_interface, sparse_implementation
 from sma.transformers.sparsification.find_parts import FoundPart
-from sma.transformers.sparsification.probe import looks_ahead
+from sma.transformers.sparsification.probe import is_causal, looks_ahead
 from transformers import PreTrainedModel
 
 
@@ -56,7 +56,7 @@ def check_routers(model: PreTrainedModel, routers: Sequence[Router], kind: str) 
     """Raise ValueError if routers of a kind look ahead in a model that must not."""
     if all(router.causal for router in routers):
         return
-    if any(getattr(module, "is_causal", False) for module in model.modules()) or not looks_ahead(model):
+    if is_causal(model) or not looks_ahead(model):
         raise ValueError(
             f"router {kind!r} looks ahead, which {type(model).__name__} must not; use a causal router, such "
             "as sigmoid"

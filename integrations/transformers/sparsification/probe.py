@@ -50,6 +50,11 @@ def starting_as_before(model: Any, parts: Sequence[FoundPart]) -> Iterator[None]
         raise
 
 
+def is_causal(model: Any) -> bool:
+    """Whether an attention of the model says that a token sees none after it."""
+    return any(getattr(module, "is_causal", False) for module in model.modules())
+
+
 def looks_ahead(model: Any) -> bool:
     """Whether the first token depends on the last; also said of a model that cannot be tried."""
     inputs = _inputs(model)

@@ -8,9 +8,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sma.training.sparsification.sparsify_run import load_dense
-from sma.training.sparsification.token_operations import is_causal
 from sma.training.sparsification.token_texts import read_token_texts
 from sma.transformers import routed_parts, sparsify
+from sma.transformers.sparsification.probe import is_causal
 
 WORDS = [
     "the",
