@@ -89,7 +89,9 @@ def drop_parts(model: nn.Module, dropped: list[str]) -> None:
 def choose_dropped(
     model: Any, inputs: Mapping[str, Tensor], saved: int, damage: Callable[[], float]
 ) -> list[str]:
-    """The parts to drop that together save about as many operations, each the least harmful in its turn.
+    """The parts to drop that together save about as many operations.
+
+    In its turn, each is the one that does the least damage for the operations that it saves.
 
     Args:
         model: sparsified; its routers are replaced.
@@ -98,21 +100,20 @@ def choose_dropped(
         damage: a measure of the model as it is, which is to be small.
 
     Returns:
-        The names of the parts, without the first that would take the saving further from `saved`.
+        The names of the parts. Dropping any other one as well would take the saving further from `saved`.
     """
     dropped: list[str] = []
     costs = {name: _saved(model, [name], inputs) for name in routed_parts(model)}
-    total = 0
-    while len(dropped) < len(costs):
+    drop_parts(model, dropped)
+    before, left = damage(), saved
+    while closer := [n for n in sorted(costs) if n not in dropped and abs(left - costs[n]) < abs(left)]:
         found = {}
-        for name in costs.keys() - set(dropped):
+        for name in closer:
             drop_parts(model, [*dropped, name])
             found[name] = damage()
-        best = min(sorted(found), key=lambda name: found[name])
-        if abs(total + costs[best] - saved) > abs(total - saved):
-            break
+        best = min(closer, key=lambda name: (found[name] - before) / costs[name])
         dropped.append(best)
-        total += costs[best]
+        before, left = found[best], left - costs[best]
     drop_parts(model, dropped)
     return dropped
 

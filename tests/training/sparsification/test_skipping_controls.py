@@ -75,6 +75,20 @@ def test_dropped_parts_are_those_of_least_damage():
     assert set(choose_dropped(model, INPUTS, 100 * per_part, damage)) == set(names)
 
 
+def test_damage_is_weighed_by_what_a_part_saves():
+    """A feed-forward saves more than the attention here, and may do more damage."""
+    model = sparsified(parts=("feed_forward", "attention"))
+    attention, feed_forward = (next(n for n in routed_parts(model) if end in n) for end in ("attn", "mlp"))
+
+    def damage():
+        skipped = {name for name, rate in rates(model).items() if rate == 0}
+        others = skipped - {attention, feed_forward}
+        return 1.0 * (attention in skipped) + 1.5 * (feed_forward in skipped) + 9 * len(others)
+
+    per_feed_forward = 400 * 3 * 2 * 16 * 24
+    assert choose_dropped(model, INPUTS, per_feed_forward, damage) == [feed_forward]
+
+
 def test_unknown_parts_are_named():
     with pytest.raises(ValueError, match=r"no routed part 'layers\.9'; there are: model\.layers\.0\.mlp"):
         drop_parts(sparsified(), ["layers.9"])
