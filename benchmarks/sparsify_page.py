@@ -127,7 +127,7 @@ def figure(model: str, read: Read = read) -> bytes | None:
     groups = [group for group in _groups(model, read) if group[3]]
     if dense is None or not groups:
         return None
-    drawing = Figure(figsize=(7, 4), layout="constrained")
+    drawing = Figure(figsize=(9, 4), layout="constrained")
     axes = drawing.add_subplot()
     axes.axhline(dense["quality"][measure], color="#6b7280", lw=1, ls="--", label="dense")
     markers = dict(zip(PARTS, "osD", strict=True))
@@ -140,7 +140,7 @@ def figure(model: str, read: Read = read) -> bytes | None:
             label=f"{parts}, {CONTROL_NAMES[control]}",
         )
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(handles.values(), handles.keys(), fontsize=8, frameon=False)
+    drawing.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8, frameon=False)
     axes.set_xlabel("operations, % of the dense model's")
     axes.set_ylabel(measure)
     axes.spines[["top", "right"]].set_visible(False)
