@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 made sparse: quality against operations and seconds, beside its controls.
 
-    python -m benchmarks.sparsify_minilm --steps 100 --minutes 50
+    python -m benchmarks.sparsify_minilm --steps 120
 
 Runs are made in the order of `plan`, each into a file of its own under benchmarks/results/sparsify/: the
 same command goes on where it ended. `python -m benchmarks.sparsify_page` writes docs/sparsify.md from them.
@@ -170,7 +170,7 @@ def make(run: Run, bench: Bench, settings: Distillation) -> dict[str, Any]:
 
 
 def main() -> None:
-    given = options(__doc__, steps=1000).parse_args()
+    given = options(__doc__, steps=120).parse_args()
     torch.set_num_threads(given.threads)
     bench = Bench(read_texts())
     if read(f"{MODEL}-dense") is None:

@@ -10,6 +10,7 @@ figure in docs/static/. What has no result is listed as not run.
 import io
 import re
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -56,17 +57,14 @@ def longer(model: str, read: Read = read) -> list[str]:
     measures = list((read(f"{model}-dense") or {"quality": ()})["quality"])
     heads = ["rate", "decided", "steps", *measures, "operations"]
     lines = [_line(heads), "| --- " * len(heads) + "|"]
-    for rate in LONGER[model]:
-        for control in CONTROLS:
-            for each in (None, LONGER_STEPS):
-                found = read(Run(model, "both", rate, control, 0, each).name)
-                label = [f"{100 * rate:.0f} %", CONTROL_NAMES[control]]
-                if found is None:
-                    lines.append(_line([*label, str(each or ""), *["not run"] * (len(measures) + 1)]))
-                    continue
-                values = [f"{found['quality'][name]:.3f}" for name in measures]
-                share = f"{100 * found['cost']['operations']:.3g} %"
-                lines.append(_line([*label, str(found["settings"]["steps"]), *values, share]))
+    for rate, control, steps in product(LONGER[model], CONTROLS, (None, LONGER_STEPS)):
+        found = read(Run(model, "both", rate, control, 0, steps).name)
+        cells = [str(steps or ""), *["not run"] * (len(measures) + 1)]
+        if found is not None:
+            values = (f"{found['quality'][name]:.3f}" for name in measures)
+            share = f"{100 * found['cost']['operations']:.3g} %"
+            cells = [str(found["settings"]["steps"]), *values, share]
+        lines.append(_line([f"{100 * rate:.0f} %", CONTROL_NAMES[control], *cells]))
     return lines
 
 

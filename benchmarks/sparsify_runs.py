@@ -15,7 +15,7 @@ from torch import Tensor
 
 import sma
 from sma.training.sparsification.distillation import Distillation
-from sma.training.sparsification.skipping_controls import choose_dropped, drop_parts, skip_at_random
+from sma.training.sparsification.skipping_controls import choose_dropped, saved_by_dropping, skip_at_random
 from sma.training.sparsification.sparsify_measures import difference, pass_seconds
 from sma.training.sparsification.token_operations import dense_operations, saved_operations
 from sma.transformers import routed_parts
@@ -153,18 +153,10 @@ def become(run: Run, model: Any, dense: Any, batch: dict[str, Tensor]) -> Callab
     operations = dense_operations(dense, batch["attention_mask"].bool())
     saved = round((1 - learned["cost"]["operations"]) * operations)
     if run.control == "even":
-        rate = 1 - saved / _saved_by_dropping_all(model, inputs)
+        rate = 1 - saved / saved_by_dropping(model, list(routed_parts(model)), inputs)
         return skip_at_random(model, dict.fromkeys(routed_parts(model), rate), seed=run.seed)
     choose_dropped(model, inputs, saved, lambda: difference(model, dense, inputs))
     return lambda progress: None
-
-
-@torch.no_grad()
-def _saved_by_dropping_all(model: Any, inputs: dict[str, Tensor]) -> int:
-    drop_parts(model, list(routed_parts(model)))
-    with sma.record(model) as recording:
-        model(**inputs)
-    return saved_operations(recording.layers, model)
 
 
 @torch.no_grad()

@@ -78,7 +78,7 @@ class Run:
         """The folder of a run that exists.
 
         Raises:
-            ValueError: if there is none at `path`.
+            ValueError: if there is no run at `path`.
         """
         run = cls(Path(path))
         if not (run.path / "spec.yaml").exists():

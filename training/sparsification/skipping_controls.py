@@ -103,7 +103,7 @@ def choose_dropped(
         The names of the parts. Dropping any other one as well would take the saving further from `saved`.
     """
     dropped: list[str] = []
-    costs = {name: _saved(model, [name], inputs) for name in routed_parts(model)}
+    costs = {name: saved_by_dropping(model, [name], inputs) for name in routed_parts(model)}
     drop_parts(model, dropped)
     before, left = damage(), saved
     while closer := [n for n in sorted(costs) if n not in dropped and abs(left - costs[n]) < abs(left)]:
@@ -118,7 +118,9 @@ def choose_dropped(
     return dropped
 
 
-def _saved(model: Any, dropped: list[str], inputs: Mapping[str, Tensor]) -> int:
+@torch.no_grad()
+def saved_by_dropping(model: Any, dropped: list[str], inputs: Mapping[str, Tensor]) -> int:
+    """Operations on a batch that a sparsified model saves without some of its parts, which it then lacks."""
     drop_parts(model, dropped)
     with record(model) as recording:
         model(**inputs)
